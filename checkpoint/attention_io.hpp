@@ -1,0 +1,41 @@
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "checkpoint/checkpoint.hpp"
+#include "checkpoint/safetensors_writer.hpp"
+#include "symmetry/stored_attention.hpp"
+
+namespace attnsym {
+
+/// Layers with an attention module.
+Index layer_count(const Checkpoint& checkpoint);
+
+/// The module of one layer, 0 <= layer < layer_count(); a bias is there if its tensor is.
+/// @throws FormatError if a weight is missing or not of a readable dtype, ShapeError if a tensor's shape
+/// disagrees with config.json.
+AttentionConfig attention_config(const Checkpoint& checkpoint, Index layer);
+
+/// The module's weights in the conventions of N1, with the variances that their dtypes have left [N7].
+/// @throws as attention_config, and FormatError with file, tensor and position if an entry is not finite.
+StoredAttention read_attention(const Checkpoint& checkpoint, Index layer);
+
+/// [N8] sqrt(D) max|gain| + |bias|: no token that reaches this layer's attention is longer, since a norm
+/// layer comes just before. Absent if the norm's tensors are.
+/// @throws ShapeError, FormatError if they are there and broken.
+std::optional<double> input_radius(const Checkpoint& checkpoint, Index layer);
+
+/// The stored tensors of one layer's attention: query, key, value, output, each weight before its bias.
+/// @throws FormatError if a weight is missing.
+std::vector<StoredTensor> stored_attention_tensors(const Checkpoint& checkpoint, Index layer);
+
+/// The inverse of read_attention: weights under the names, shapes and dtypes they have in the checkpoint.
+/// @param store_as replaces the dtypes.
+/// @throws ShapeError if the weights do not fit the module, FormatError naming the tensor if a weight is not
+/// finite or overflows its dtype.
+std::vector<NamedTensor> attention_tensors(const Checkpoint& checkpoint, Index layer,
+                                           const AttentionWeights<double>& weights,
+                                           std::optional<Dtype> store_as = {});
+
+}  // namespace attnsym

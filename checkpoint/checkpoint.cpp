@@ -1,0 +1,137 @@
+#include "checkpoint/checkpoint.hpp"
+
+#include <set>
+
+#include "checkpoint/printable.hpp"
+#include "checkpoint/shard_index.hpp"
+#include "symmetry/errors.hpp"
+
+namespace attnsym {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string_view text_of(const MappedFile& file) {
+  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
+}
+
+ModelConfig read_config(const fs::path& path) {
+  return parse_model_config(text_of(MappedFile::open(path)), path.string());
+}
+
+void require_listed_tensors(const ShardIndex& index, const std::vector<SafetensorsFile>& files,
+                            const fs::path& directory, const fs::path& index_path) {
+  std::map<fs::path, const SafetensorsFile*> file_at;
+  for (const SafetensorsFile& file : files) file_at[file.path()] = &file;
+  for (const auto& [tensor, shard] : index) {
+    if (file_at.at(directory / shard)->find(tensor)) continue;
+    throw FormatError(index_path.string() + ": tensor " + in_quotes(tensor) + " is not in " +
+                      in_quotes(shard));
+  }
+}
+
+void require_unique_tensors(const std::vector<SafetensorsFile>& files) {
+  std::map<std::string_view, const SafetensorsFile*> owner;
+  for (const SafetensorsFile& file : files) {
+    for (const TensorInfo& tensor : file.tensors()) {
+      const auto [entry, is_new] = owner.emplace(tensor.name, &file);
+      if (is_new) continue;
+      throw FormatError(file.path().string() + ": tensor " + in_quotes(tensor.name) + " is also in " +
+                        entry->second->path().string());
+    }
+  }
+}
+
+}  // namespace
+
+std::string StoredTensor::describe() const {
+  return file->path().string() + ": tensor " + in_quotes(info->name);
+}
+
+Checkpoint Checkpoint::open(const fs::path& where, const std::optional<fs::path>& config) {
+  std::error_code error;
+  const fs::file_status status = fs::status(where, error);
+  if (!fs::exists(status)) throw IoError(where.string() + ": cannot open: " + error.message());
+  const bool is_directory = fs::is_directory(status);
+  if (!is_directory && !config) {
+    throw FormatError(where.string() +
+                      ": a single weight file does not say what model it is; name its config.json with "
+                      "--config");
+  }
+
+  Checkpoint checkpoint(where, read_config(config.value_or(where / "config.json")));
+  checkpoint.is_directory_ = is_directory;
+  checkpoint.layout_ = find_layout(checkpoint.config_.model_type);
+  checkpoint.open_weights();
+  checkpoint.choose_prefix();
+  for (Index layer = 0; layer < checkpoint.config_.layers; ++layer) {
+    checkpoint.require(checkpoint.layout_->query.weight, layer);
+  }
+  return checkpoint;
+}
+
+void Checkpoint::open_weights() {
+  const fs::path single = is_directory_ ? path_ / "model.safetensors" : path_;
+  const fs::path index = path_ / "model.safetensors.index.json";
+  std::error_code ignored;
+  if (!is_directory_ || fs::exists(single, ignored)) {
+    files_.push_back(SafetensorsFile::open(single));
+  } else if (fs::exists(index, ignored)) {
+    open_shards(index);
+  } else {
+    throw IoError(path_.string() + ": holds neither model.safetensors nor model.safetensors.index.json");
+  }
+}
+
+void Checkpoint::open_shards(const fs::path& index_path) {
+  const MappedFile text = MappedFile::open(index_path);
+  const ShardIndex index = parse_shard_index(text_of(text), index_path.string());
+  std::set<std::string> shards;
+  for (const auto& [tensor, shard] : index) shards.insert(shard);
+  for (const std::string& shard : shards) files_.push_back(SafetensorsFile::open(path_ / shard));
+  require_listed_tensors(index, files_, path_, index_path);
+  require_unique_tensors(files_);
+  index_path_ = index_path;
+}
+
+void Checkpoint::choose_prefix() {
+  std::vector<std::string_view> present;
+  for (const std::string_view prefix : layout_->prefixes) {
+    if (find(tensor_name(prefix, layout_->query.weight, 0))) present.push_back(prefix);
+  }
+  if (present.empty()) {
+    throw FormatError(path_.string() + ": no tensor " + in_quotes(tensor_name("", layout_->query.weight, 0)) +
+                      ", with or without " + in_quotes(layout_->prefixes.back()) + " before it: not a " +
+                      config_.model_type + " checkpoint");
+  }
+  if (present.size() > 1) {
+    throw FormatError(path_.string() + ": holds two models, under " + in_quotes(present[0]) + " and " +
+                      in_quotes(present[1]));
+  }
+  prefix_ = present[0];
+}
+
+std::size_t Checkpoint::weight_bytes() const {
+  std::size_t total = 0;
+  for (const SafetensorsFile& file : files_) total += file.size();
+  return total;
+}
+
+std::optional<StoredTensor> Checkpoint::find(std::string_view name) const {
+  for (const SafetensorsFile& file : files_) {
+    if (const TensorInfo* info = file.find(name)) return StoredTensor{&file, info};
+  }
+  return std::nullopt;
+}
+
+std::optional<StoredTensor> Checkpoint::find(std::string_view pattern, Index layer) const {
+  return find(tensor_name(prefix_, pattern, layer));
+}
+
+StoredTensor Checkpoint::require(std::string_view pattern, Index layer) const {
+  if (const std::optional<StoredTensor> found = find(pattern, layer)) return *found;
+  throw FormatError(path_.string() + ": tensor " + in_quotes(tensor_name(prefix_, pattern, layer)) +
+                    " is missing");
+}
+
+}  // namespace attnsym

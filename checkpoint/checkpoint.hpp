@@ -1,0 +1,79 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "checkpoint/layout.hpp"
+#include "checkpoint/model_config.hpp"
+#include "checkpoint/safetensors.hpp"
+
+namespace attnsym {
+
+/// A tensor together with the file that holds it. Valid as long as the checkpoint is.
+struct StoredTensor {
+  const SafetensorsFile* file = nullptr;
+  const TensorInfo* info = nullptr;
+
+  std::span<const std::byte> bytes() const { return file->bytes(*info); }
+
+  /// FILE: tensor 'NAME', for messages.
+  std::string describe() const;
+};
+
+/// A model as libraries store it: config.json and one or more safetensors files. Opening reads headers, not
+/// weights.
+class Checkpoint {
+ public:
+  /// @param where a directory with config.json and model.safetensors or model.safetensors.index.json, or a
+  /// single safetensors file; @param config replaces the directory's config.json, and a single file needs it.
+  /// @throws IoError, FormatError with file, key or tensor, and reason.
+  static Checkpoint open(const std::filesystem::path& where,
+                         const std::optional<std::filesystem::path>& config = {});
+
+  const std::filesystem::path& path() const { return path_; }
+  bool is_directory() const { return is_directory_; }
+  const ModelConfig& config() const { return config_; }
+  const Layout& layout() const { return *layout_; }
+
+  /// What precedes every tensor name in this checkpoint: one of layout().prefixes.
+  std::string_view prefix() const { return prefix_; }
+
+  /// All weight files: one, or the shards in the order of their names.
+  const std::vector<SafetensorsFile>& files() const { return files_; }
+
+  /// The shards' index file; absent unless sharded.
+  const std::optional<std::filesystem::path>& index_path() const { return index_path_; }
+
+  /// Bytes of all weight files.
+  std::size_t weight_bytes() const;
+
+  /// By full name.
+  std::optional<StoredTensor> find(std::string_view name) const;
+
+  /// By a pattern of the layout.
+  std::optional<StoredTensor> find(std::string_view pattern, Index layer) const;
+
+  /// By a pattern of the layout. @throws FormatError naming checkpoint and tensor if it is absent.
+  StoredTensor require(std::string_view pattern, Index layer) const;
+
+ private:
+  Checkpoint(std::filesystem::path path, ModelConfig config)
+      : path_(std::move(path)), config_(std::move(config)) {}
+
+  void open_weights();
+  void open_shards(const std::filesystem::path& index);
+  void choose_prefix();
+
+  std::filesystem::path path_;
+  bool is_directory_ = false;
+  ModelConfig config_;
+  const Layout* layout_ = nullptr;
+  std::string_view prefix_;
+  std::vector<SafetensorsFile> files_;
+  std::optional<std::filesystem::path> index_path_;
+};
+
+}  // namespace attnsym

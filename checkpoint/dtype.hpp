@@ -1,0 +1,54 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string_view>
+
+namespace attnsym {
+
+/// The element types of safetensors files.
+enum class Dtype { Bool, U8, I8, F8E5M2, F8E4M3, I16, U16, F16, BF16, I32, U32, F32, F64, I64, U64 };
+
+/// Bytes per element.
+std::size_t size_of(Dtype dtype);
+
+/// As safetensors headers spell it, such as "F32".
+std::string_view name_of(Dtype dtype);
+
+std::optional<Dtype> parse_dtype(std::string_view name);
+
+/// F64, F32, F16 and BF16: what decode and encode understand.
+bool is_readable_float(Dtype dtype);
+
+/// Little-endian elements to doubles, exactly. The bytes need no alignment.
+/// @throws FormatError unless is_readable_float(dtype), ShapeError unless bytes.size() == out.size() *
+/// size_of(dtype).
+void decode(Dtype dtype, std::span<const std::byte> bytes, std::span<double> out);
+
+/// The inverse: rounds once, to nearest even, straight from double; through float, F16 and BF16 would round
+/// twice. Infinities and NaN stay what they are. @throws as decode, and FormatError if a finite value
+/// overflows the dtype.
+void encode(Dtype dtype, std::span<const double> values, std::span<std::byte> out);
+
+/// How far rounding to a dtype moves a number: by at most max(relative |w|, absolute).
+struct Rounding {
+  double relative = 0;  ///< unit roundoff
+  double absolute = 0;  ///< half the spacing of the subnormal numbers
+
+  /// [N7] The variance of an error spread evenly over that interval; 0 for 0, which nothing rounds.
+  double variance(double w) const {
+    const double largest = std::max(relative * std::abs(w), absolute);
+    return w == 0 ? 0 : largest * largest / 3;
+  }
+};
+
+/// @throws FormatError unless is_readable_float(dtype).
+Rounding rounding_of(Dtype dtype);
+
+/// [N7] The variance that storing w in this dtype has left. @throws as rounding_of.
+inline double rounding_variance(Dtype dtype, double w) { return rounding_of(dtype).variance(w); }
+
+}  // namespace attnsym

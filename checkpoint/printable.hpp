@@ -1,0 +1,20 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace attnsym {
+
+/// Text from a file, made fit for an error message: 'text' in quotes, bytes other than printable ASCII shown
+/// as ?, cut after 120 characters. A hostile tensor name can then neither flood nor control a terminal.
+std::string in_quotes(std::string_view text);
+
+/// The parts with a separator between them.
+std::string joined(const std::vector<std::string>& parts, std::string_view separator);
+
+/// [2, 3, 4]
+std::string shape_text(const std::vector<std::int64_t>& shape);
+
+}  // namespace attnsym

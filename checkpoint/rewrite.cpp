@@ -1,0 +1,140 @@
+#include "checkpoint/rewrite.hpp"
+
+#include <algorithm>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "checkpoint/attention_io.hpp"
+#include "checkpoint/copy_tree.hpp"
+#include "checkpoint/shard_index.hpp"
+#include "checkpoint/shard_rewrite.hpp"
+#include "symmetry/errors.hpp"
+
+namespace attnsym {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool contains(const fs::path& directory, const fs::path& path) {
+  return std::mismatch(directory.begin(), directory.end(), path.begin(), path.end()).first == directory.end();
+}
+
+// Replacing a directory deletes what was in it, so it has to be what --force is meant for: an older output.
+void require_replaceable(const fs::path& out, bool by_directory) {
+  const fs::file_status status = fs::symlink_status(out);
+  if (!fs::exists(status) || fs::is_symlink(status)) return;
+  if (fs::is_directory(status) != by_directory) {
+    throw IoError(out.string() + (by_directory ? ": is a file, the output is a directory"
+                                               : ": is a directory, the output is a file"));
+  }
+  if (by_directory && !fs::is_empty(out) && !fs::exists(out / "config.json")) {
+    throw IoError(out.string() + ": is a directory without config.json, not a checkpoint; not replaced");
+  }
+}
+
+const fs::path& checked_destination(const Checkpoint& source, const fs::path& out, Overwrite overwrite) {
+  try {
+    const fs::path in = fs::canonical(source.path());
+    fs::path to = fs::weakly_canonical(fs::absolute(out));
+    if (!to.has_filename()) to = to.parent_path();  // a trailing slash
+    if (contains(in, to) || contains(to, in)) {
+      throw IoError(out.string() + ": overlaps the source " + source.path().string() +
+                    ", which is never written to");
+    }
+    if (overwrite == Overwrite::Yes) require_replaceable(out, source.is_directory());
+  } catch (const fs::filesystem_error& error) {
+    throw IoError(out.string() + ": cannot be written: " + error.code().message());
+  }
+  return out;
+}
+
+std::set<std::string> attention_tensor_names(const Checkpoint& checkpoint) {
+  std::set<std::string> names;
+  for (Index layer = 0; layer < layer_count(checkpoint); ++layer) {
+    for (const StoredTensor& tensor : stored_attention_tensors(checkpoint, layer))
+      names.insert(tensor.info->name);
+  }
+  return names;
+}
+
+}  // namespace
+
+class CheckpointRewrite::Impl {
+ public:
+  Impl(const Checkpoint& source, const fs::path& out, Overwrite overwrite, std::optional<Dtype> store_as)
+      : source_(source),
+        store_as_(store_as),
+        output_(checked_destination(source, out, overwrite), overwrite),
+        is_written_(static_cast<std::size_t>(layer_count(source))) {
+    if (source.is_directory()) copy_other_files();
+    const std::set<std::string> replaced = attention_tensor_names(source);
+    for (const SafetensorsFile& file : source.files()) {
+      shards_.emplace_back(file, target_of(file.path()), replaced, store_as);
+    }
+    if (source.index_path()) write_index(*source.index_path());
+  }
+
+  void write_attention(Index layer, const AttentionWeights<double>& weights) {
+    for (const NamedTensor& tensor : attention_tensors(source_, layer, weights, store_as_)) {
+      std::ranges::find_if(shards_, [&](const ShardRewrite& shard) {
+        return shard.holds(tensor.name);
+      })->write(tensor);
+    }
+    is_written_[static_cast<std::size_t>(layer)] = true;
+  }
+
+  void commit() {
+    for (Index layer = 0; layer < layer_count(source_); ++layer) {
+      if (!is_written_[static_cast<std::size_t>(layer)])
+        write_attention(layer, read_attention(source_, layer).weights);
+    }
+    output_.commit();
+  }
+
+ private:
+  fs::path target_of(const fs::path& file) const {
+    return source_.is_directory() ? output_.path() / file.lexically_relative(source_.path()) : output_.path();
+  }
+
+  void copy_other_files() const {
+    std::set<fs::path> skip;
+    for (const SafetensorsFile& file : source_.files()) skip.insert(file.path());
+    if (source_.index_path()) skip.insert(*source_.index_path());
+    copy_tree(source_.path(), output_.path(), skip);
+  }
+
+  void write_index(const fs::path& index_path) const {
+    std::size_t old_total = 0;
+    for (const SafetensorsFile& file : source_.files()) old_total += file.size() - file.header().data_offset;
+    std::size_t total = 0;
+    for (const ShardRewrite& shard : shards_) total += shard.data_size();
+
+    const MappedFile index = MappedFile::open(index_path);
+    File target = File::create(target_of(index_path));
+    if (total == old_total) return target.write_at(0, index.bytes());
+    const std::string_view text(reinterpret_cast<const char*>(index.bytes().data()), index.bytes().size());
+    const std::string updated = with_total_size(text, total);
+    target.write_at(0, std::as_bytes(std::span(updated)));
+  }
+
+  const Checkpoint& source_;
+  std::optional<Dtype> store_as_;
+  AtomicOutput output_;
+  std::vector<ShardRewrite> shards_;
+  std::vector<char> is_written_;  // not vector<bool>: threads write neighbouring entries
+};
+
+CheckpointRewrite::CheckpointRewrite(const Checkpoint& source, const fs::path& out, Overwrite overwrite,
+                                     std::optional<Dtype> store_as)
+    : impl_(std::make_unique<Impl>(source, out, overwrite, store_as)) {}
+
+CheckpointRewrite::~CheckpointRewrite() = default;
+
+void CheckpointRewrite::write_attention(Index layer, const AttentionWeights<double>& weights) {
+  impl_->write_attention(layer, weights);
+}
+
+void CheckpointRewrite::commit() { impl_->commit(); }
+
+}  // namespace attnsym

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include "checkpoint/atomic_output.hpp"
+#include "checkpoint/checkpoint.hpp"
+#include "symmetry/attention_weights.hpp"
+
+namespace attnsym {
+
+/// A copy of a checkpoint with other attention weights: a directory if the source is one, a file otherwise.
+/// Everything else is kept bit for bit: other tensors, tensor order, sharding, metadata, configuration,
+/// tokenizer and all other files. One layer at a time is in memory, and the copy has its name only once it is
+/// complete.
+class CheckpointRewrite {
+ public:
+  /// Copies all that will not change.
+  /// @param source outlives this object. @param store_as the dtype of the attention tensors; their own if
+  /// absent.
+  /// @throws IoError if out exists and overwrite is No, if out and source contain each other, if out is a
+  /// directory that holds no checkpoint, or if writing fails.
+  CheckpointRewrite(const Checkpoint& source, const std::filesystem::path& out, Overwrite overwrite,
+                    std::optional<Dtype> store_as = {});
+  ~CheckpointRewrite();
+
+  /// Writes one layer's attention. Different layers may be written from different threads.
+  /// @throws as attention_tensors, and IoError if writing fails.
+  void write_attention(Index layer, const AttentionWeights<double>& weights);
+
+  /// Completes the copy: layers not written keep the source's weights. @throws IoError.
+  void commit();
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace attnsym

@@ -1,0 +1,25 @@
+# What every target of this project shares: the standard, the include root, and where it is installed.
+
+# attnsym_library(NAME SOURCES...): the static library attnsym_NAME, alias attnsym::NAME, headers under NAME/.
+function(attnsym_library name)
+  add_library(attnsym_${name} STATIC ${ARGN})
+  add_library(attnsym::${name} ALIAS attnsym_${name})
+  target_compile_features(attnsym_${name} PUBLIC cxx_std_20)
+  target_include_directories(attnsym_${name} PUBLIC
+    $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/attnsym>)
+  set_target_properties(attnsym_${name} PROPERTIES EXPORT_NAME ${name} POSITION_INDEPENDENT_CODE ON)
+  # Eigen and Boost.Multiprecision cost every file four seconds without this.
+  target_precompile_headers(attnsym_${name} PRIVATE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/symmetry/scalar.hpp>)
+  install(TARGETS attnsym_${name} EXPORT attnsymTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/attnsym/${name}
+          FILES_MATCHING PATTERN "*.hpp")
+endfunction()
+
+# attnsym_test(NAME LIBS... ): one test program from NAME.cpp beside the caller, one CTest.
+function(attnsym_test name)
+  add_executable(${name} ${name}.cpp)
+  target_link_libraries(${name} PRIVATE ${ARGN} GTest::gtest_main)
+  target_precompile_headers(${name} REUSE_FROM test_precompiled)
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES TIMEOUT 600)
+endfunction()

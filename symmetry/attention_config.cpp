@@ -1,0 +1,28 @@
+#include "symmetry/attention_config.hpp"
+
+#include <cmath>
+#include <string>
+
+#include "symmetry/errors.hpp"
+
+namespace attnsym {
+
+Index AttentionConfig::parameter_count() const {
+  const Index weights = model_width * (heads * (key_width + value_width) + groups * (key_width + value_width));
+  const Index biases = (query_bias ? heads * key_width : 0) + (key_bias ? groups * key_width : 0) +
+                       (value_bias ? groups * value_width : 0) + (output_bias ? model_width : 0);
+  return weights + biases;
+}
+
+void AttentionConfig::validate() const {
+  for (const Index size : {model_width, heads, groups, key_width, value_width}) {
+    if (size <= 0) throw ShapeError("attention config: every width and count must be positive, found " + std::to_string(size));
+  }
+  if (heads % groups != 0) {
+    throw ShapeError("attention config: " + std::to_string(heads) + " heads do not divide into " +
+                     std::to_string(groups) + " groups");
+  }
+  if (!std::isfinite(scale) || scale == 0) throw ShapeError("attention config: the scale must be finite and not zero");
+}
+
+}  // namespace attnsym

@@ -1,0 +1,126 @@
+#include "symmetry/balance.hpp"
+
+#include <Eigen/QR>
+#include <algorithm>
+#include <cmath>
+
+#include "symmetry/random.hpp"
+#include "symmetry/svd.hpp"
+
+namespace attnsym {
+namespace {
+
+constexpr std::uint64_t sign_probe_salt = 0x51676e;
+
+// A thin QR m = Z R with Z kept as reflectors.
+template <RealScalar S>
+class ThinQr {
+ public:
+  explicit ThinQr(const Matrix<S>& m) : qr_(m), size_(std::min(m.rows(), m.cols())) {}
+
+  Matrix<S> triangle() const { return qr_.matrixQR().topRows(size_).template triangularView<Eigen::Upper>(); }
+
+  Matrix<S> times(const Matrix<S>& core) const {
+    Matrix<S> padded = Matrix<S>::Zero(qr_.rows(), core.cols());
+    padded.topRows(size_) = core;
+    padded.applyOnTheLeft(qr_.householderQ());
+    return padded;
+  }
+
+ private:
+  Eigen::HouseholderQR<Matrix<S>> qr_;
+  Index size_;
+};
+
+// Where the cluster that begins at `begin` ends: the next gap wider than coincidence * sigma_1.
+template <RealScalar S>
+Index cluster_end(const RowVector<S>& sigma, Index begin, Index rank, S coincidence) {
+  Index end = begin + 1;
+  while (end < rank && sigma(end - 1) - sigma(end) <= coincidence * sigma(0)) ++end;
+  return end;
+}
+
+// The rotation R that makes probe^T columns R lower triangular with positive diagonal; for one direction it is its
+// sign. QR of the transpose, with the signs of the diagonal moved into the rotation.
+template <RealScalar S>
+Matrix<S> fixing_rotation(const Matrix<S>& probed, RowVector<S>& diagonal) {
+  const Eigen::HouseholderQR<Matrix<S>> qr(probed.transpose());
+  Matrix<S> rotation = qr.householderQ();
+  diagonal = qr.matrixQR().diagonal().transpose();
+  for (Index k = 0; k < diagonal.size(); ++k) {
+    if (diagonal(k) < 0) rotation.col(k) = -rotation.col(k).eval();
+  }
+  return rotation;
+}
+
+// The block diagonal rotation that fixes the signs of single columns and the rotations of clusters [N6.2], and the margin
+// with which it does. It has to be applied to the scaled factors: inside a cluster the singular values need not be equal.
+template <RealScalar S>
+struct Fixing {
+  Matrix<S> rotation;
+  S margin{1};
+};
+
+template <RealScalar S>
+Fixing<S> fix_columns(const RowVector<S>& sigma, const Matrix<S>& columns, S coincidence) {
+  using std::abs;
+  const Index rank = columns.cols();
+  const Matrix<S> probe = fixed_probe<S>(columns.rows(), rank, sign_probe_salt);
+  Fixing<S> result{Matrix<S>::Zero(rank, rank)};
+  for (Index begin = 0; begin < rank;) {
+    const Index size = cluster_end(sigma, begin, rank, coincidence) - begin;
+    const Matrix<S> cluster = columns.middleCols(begin, size);
+    RowVector<S> diagonal;
+    result.rotation.block(begin, begin, size, size) =
+        fixing_rotation<S>(probe.leftCols(size).transpose() * cluster, diagonal);
+    for (Index k = 0; k < size; ++k) {
+      const S scale = probe.col(k).norm() * cluster.col(k).norm();
+      result.margin = std::min(result.margin, S(abs(diagonal(k)) / scale));
+    }
+    begin += size;
+  }
+  return result;
+}
+
+}  // namespace
+
+template <RealScalar S>
+Balanced<S> balance(const Matrix<S>& left, const Matrix<S>& right, S coincidence) {
+  using std::sqrt;
+  const Index width = right.cols();
+  const ThinQr<S> left_qr(left);
+  const ThinQr<S> right_qr(right);
+  const Matrix<S> left_triangle = left_qr.triangle();
+  const Matrix<S> right_triangle = right_qr.triangle();
+  const Svd<S> svd = thin_svd<S>(left_triangle * right_triangle.transpose());
+
+  Balanced<S> result;
+  const S floor = coincidence * svd.sigma(0);
+  while (result.rank < svd.sigma.size() && svd.sigma(result.rank) > floor) ++result.rank;
+  const Index rank = result.rank;
+  result.sigma = RowVector<S>::Zero(width);
+  result.sigma.head(rank) = svd.sigma.head(rank);
+  const RowVector<S> root = svd.sigma.head(rank).unaryExpr([](const S& s) { return S(sqrt(s)); });
+  const Matrix<S> left_columns = left_qr.times(svd.u.leftCols(rank) * root.asDiagonal());
+  const Matrix<S> right_columns = right_qr.times(svd.v.leftCols(rank) * root.asDiagonal());
+  const Fixing<S> fixing = fix_columns(svd.sigma, right_columns, coincidence);
+  result.sign_margin = fixing.margin;
+  result.left = Matrix<S>::Zero(left.rows(), width);
+  result.right = Matrix<S>::Zero(right.rows(), width);
+  result.left.leftCols(rank) = left_columns * fixing.rotation;
+  result.right.leftCols(rank) = right_columns * fixing.rotation;
+  if (rank == width) {
+    // L^T = R1^T U sigma^-1/2 and L^-1 = R2^T V sigma^-1/2: inverse to each other without inverting a triangle [N6].
+    const Matrix<S> scaling = root.cwiseInverse().asDiagonal() * fixing.rotation;
+    const Matrix<S> transposed = left_triangle.transpose() * svd.u * scaling;
+    result.linear = GeneralLinear<S>::from_matrix_and_inverse(transposed.transpose(),
+                                                              right_triangle.transpose() * svd.v * scaling);
+  }
+  return result;
+}
+
+template Balanced<float> balance(const Matrix<float>&, const Matrix<float>&, float);
+template Balanced<double> balance(const Matrix<double>&, const Matrix<double>&, double);
+template Balanced<Float50> balance(const Matrix<Float50>&, const Matrix<Float50>&, Float50);
+
+}  // namespace attnsym

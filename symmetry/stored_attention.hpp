@@ -1,0 +1,16 @@
+#pragma once
+
+#include "symmetry/attention_config.hpp"
+#include "symmetry/attention_weights.hpp"
+
+namespace attnsym {
+
+/// A module as somebody stored it: the numbers, and for every number the variance that rounding it to its
+/// storage format has left (N7). The variances have the shapes of the weights; zero means exact.
+struct StoredAttention {
+  AttentionConfig config;
+  AttentionWeights<double> weights;
+  AttentionWeights<double> variance;
+};
+
+}  // namespace attnsym

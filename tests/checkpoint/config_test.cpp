@@ -1,0 +1,158 @@
+#include <string>
+#include <vector>
+
+#include "checkpoint/layout.hpp"
+#include "checkpoint/model_config.hpp"
+#include "checkpoint/shard_index.hpp"
+#include "checkpoint/strict_json.hpp"
+#include "symmetry/errors.hpp"
+#include "tests/checkpoint/expect_error.hpp"
+
+namespace attnsym {
+namespace {
+
+using testing::expect_error;
+
+// A sound BERT config with one more member, which wins over none of the others: a key may occur only once.
+std::string bert_with(const std::string& member, const std::string& without = "") {
+  std::string text = "{" + member;
+  for (const std::string key : {"num_hidden_layers", "hidden_size", "num_attention_heads"}) {
+    if (key != without) text += ",\"" + key + "\":12";
+  }
+  return text + (without == "model_type" ? "}" : ",\"model_type\":\"bert\"}");
+}
+
+ModelConfig parse(const std::string& text) { return parse_model_config(text, "dir/config.json"); }
+
+TEST(ModelConfig, ReadsBert) {
+  const ModelConfig config = parse(
+      R"({"model_type":"bert","num_hidden_layers":6,"hidden_size":384,"num_attention_heads":12,"vocab_size":30522,
+          "position_embedding_type":"absolute","hidden_act":"gelu"})");
+  EXPECT_EQ(config.model_type, "bert");
+  EXPECT_EQ(config.layers, 6);
+  EXPECT_EQ(config.hidden_size, 384);
+  EXPECT_EQ(config.heads, 12);
+  EXPECT_EQ(config.kv_heads, 12);
+  EXPECT_EQ(config.head_dim, 32);
+  EXPECT_EQ(config.position_embedding_type, "absolute");
+  EXPECT_FALSE(config.causal);
+}
+
+TEST(ModelConfig, ReadsRobertaAndWhatIsOptional) {
+  const ModelConfig config = parse(
+      R"({"model_type":"roberta","num_hidden_layers":1,"hidden_size":10,"num_attention_heads":4,
+          "num_key_value_heads":2,"head_dim":8,"is_decoder":true})");
+  EXPECT_EQ(config.kv_heads, 2);
+  EXPECT_EQ(config.head_dim, 8);
+  EXPECT_TRUE(config.causal);
+}
+
+TEST(ModelConfig, TakesNullForAbsent) {
+  const ModelConfig config = parse(bert_with(R"("head_dim":null,"num_key_value_heads":null)"));
+  EXPECT_EQ(config.head_dim, 1);
+  EXPECT_EQ(config.kv_heads, 12);
+}
+
+struct BadConfig {
+  std::string text;
+  std::vector<std::string> words;
+};
+
+TEST(ModelConfig, RefusesWithKeyAndReason) {
+  const std::vector<BadConfig> table{
+      {"", {"not valid JSON"}},
+      {"{", {"not valid JSON"}},
+      {"[]", {"expected a JSON object"}},
+      {"null", {"expected a JSON object"}},
+      {bert_with(R"("x":1)", "model_type"), {"'model_type' is missing", "bert, roberta"}},
+      {bert_with(R"("model_type":"llama")", "model_type"), {"'llama'", "bert, roberta"}},
+      {bert_with(R"("model_type":7)", "model_type"), {"'model_type' is '7'", "a string"}},
+      {bert_with(R"("x":1)", "hidden_size"), {"'hidden_size' is missing", "positive integer"}},
+      {bert_with(R"("hidden_size":0)", "hidden_size"), {"'hidden_size' is '0'", "positive integer"}},
+      {bert_with(R"("hidden_size":-3)", "hidden_size"), {"'-3'", "positive integer"}},
+      {bert_with(R"("hidden_size":384.0)", "hidden_size"), {"'384.0'", "positive integer"}},
+      {bert_with(R"("hidden_size":"384")", "hidden_size"), {"positive integer"}},
+      {bert_with(R"("hidden_size":true)", "hidden_size"), {"'true'"}},
+      {bert_with(R"("hidden_size":[384])", "hidden_size"), {"'[384]'"}},
+      {bert_with(R"("hidden_size":2147483649)", "hidden_size"), {"2147483649", "2^31"}},
+      {bert_with(R"("hidden_size":18446744073709551615)", "hidden_size"), {"18446744073709551615"}},
+      {bert_with(R"("hidden_size":1e300)", "hidden_size"), {"positive integer"}},
+      {bert_with(R"("hidden_size":13)", "hidden_size"), {"13 does not divide into 12 heads"}},
+      {bert_with(R"("num_key_value_heads":5)"), {"'num_key_value_heads' is 5", "divisor of the 12 heads"}},
+      {bert_with(R"("head_dim":"wide")"), {"'head_dim'", "positive integer"}},
+      {bert_with(R"("is_decoder":1)"), {"'is_decoder' is '1'", "true or false"}},
+      {bert_with(R"("position_embedding_type":"relative_key")"),
+       {"'relative_key'", "gauge", "not supported yet"}},
+      {bert_with(R"("hidden_size":12)"), {"'hidden_size' occurs twice"}},
+      {bert_with("\"x\":" + std::string(100000, '[')), {"deeper than 64"}},
+      {"{\"model_type\":\"\xff\"}", {"not valid JSON"}},
+  };
+  for (const BadConfig& row : table) {
+    SCOPED_TRACE(row.text.substr(0, 200));
+    for (const std::string& word : row.words) {
+      expect_error<FormatError>([&] { parse(row.text); }, {"dir/config.json: ", word});
+    }
+  }
+}
+
+TEST(Layout, NamesTensorsOfEveryFamily) {
+  for (const char* model_type : {"bert", "roberta"}) {
+    const Layout* layout = find_layout(model_type);
+    ASSERT_NE(layout, nullptr);
+    EXPECT_EQ(tensor_name(model_type + std::string("."), layout->key.bias, 11),
+              model_type + std::string(".encoder.layer.11.attention.self.key.bias"));
+    EXPECT_EQ(tensor_name("", layout->norm.gains[0], 3), "encoder.layer.2.output.LayerNorm.weight");
+    EXPECT_EQ(tensor_name("", layout->first_norm.biases[1], 0), "embeddings.LayerNorm.beta");
+  }
+  EXPECT_EQ(find_layout("gpt2"), nullptr);
+}
+
+ShardIndex index_of(const std::string& weight_map) {
+  return parse_shard_index("{\"metadata\":{},\"weight_map\":" + weight_map + "}", "index.json");
+}
+
+TEST(ShardIndex, ReadsTheWeightMap) {
+  const ShardIndex index = index_of(R"({"a":"one.safetensors","b":"./sub/two.safetensors"})");
+  EXPECT_EQ(index.at("a"), "one.safetensors");
+  EXPECT_EQ(index.at("b"), "sub/two.safetensors");
+}
+
+TEST(ShardIndex, RefusesFilesOutsideTheDirectory) {
+  for (const char* file :
+       {"../other.safetensors", "/etc/passwd", "sub/../../x", "", "sub/", "..", "a\\u0000b"}) {
+    expect_error<FormatError>([&] { index_of(std::string(R"({"a":")") + file + "\"}"); },
+                              {"index.json", "'a'", "not a file inside"});
+  }
+}
+
+TEST(ShardIndex, RefusesOtherShapes) {
+  for (const char* map : {"[]", "null", "3"}) {
+    expect_error<FormatError>([&] { index_of(map); }, {"index.json", "'weight_map'"});
+  }
+  expect_error<FormatError>([] { index_of("{}"); }, {"empty"});
+  expect_error<FormatError>([] { index_of(R"({"a":1})"); }, {"'a'", "not a string"});
+  expect_error<FormatError>([] { index_of(R"({"a":"x","a":"y"})"); }, {"'a' occurs twice"});
+  expect_error<FormatError>([] { parse_shard_index("{}", "index.json"); }, {"'weight_map' is missing"});
+}
+
+TEST(ShardIndex, TotalSizeIsReplacedAndNothingElse) {
+  const std::string old = R"({"metadata":{"note":"x","total_size":8},"weight_map":{"b":"f","a":"f"}})";
+  const std::string updated = with_total_size(old, 1234);
+  EXPECT_NE(updated.find("\"total_size\": 1234"), std::string::npos);
+  EXPECT_NE(updated.find("\"note\": \"x\""), std::string::npos);
+  EXPECT_LT(updated.find("\"b\""), updated.find("\"a\"")) << "the order of keys is kept";
+  const std::string without = R"({"weight_map":{"a":"f"}})";
+  EXPECT_EQ(with_total_size(without, 1234), without);
+}
+
+TEST(StrictJson, RefusesEqualKeysAtEveryLevelButNotElsewhere) {
+  require_strict_json(R"({"a":{"k":1},"b":{"k":2},"c":[{"k":1},{"k":1}]})", "x");
+  expect_error<FormatError>([] { require_strict_json(R"([{"a":{"b":1,"b":1}}])", "x"); },
+                            {"x: ", "'b' occurs twice"});
+  require_strict_json(std::string(64, '[') + std::string(64, ']'), "x");
+  expect_error<FormatError>([] { require_strict_json(std::string(65, '[') + std::string(65, ']'), "x"); },
+                            {"deeper"});
+}
+
+}  // namespace
+}  // namespace attnsym

@@ -1,0 +1,198 @@
+// N6: the canonical form is constant on orbits, idempotent, function-preserving, and says where it is not firm.
+#include "symmetry/canonical.hpp"
+
+#include <gtest/gtest.h>
+
+#include "symmetry/balance.hpp"
+#include "symmetry/circuits.hpp"
+#include "symmetry/symmetry_group.hpp"
+#include "verify/testing/closeness.hpp"
+
+namespace attnsym {
+namespace {
+
+using testing::close;
+
+AttentionConfig config_of(Index h, Index g, bool qkv_bias, bool output_bias) {
+  AttentionConfig c{12, h, g, 4, 3};
+  c.query_bias = c.key_bias = c.value_bias = qkv_bias;
+  c.output_bias = output_bias;
+  c.scale = 0.5;
+  return c;
+}
+
+template <class S>
+AttentionWeights<S> random_weights(const AttentionConfig& c, std::uint64_t seed) {
+  AttentionWeights<S> w;
+  const auto matrix = [&](Index rows, Index cols) { return fixed_probe<S>(rows, cols, seed = seed * 31 + 7); };
+  const auto bias = [&](bool present, Index size) { return RowVector<S>(matrix(1, present ? size : 0)); };
+  for (Index j = 0; j < c.groups; ++j) {
+    KvGroup<S> group{matrix(c.model_width, c.key_width), matrix(c.model_width, c.value_width),
+                     bias(c.key_bias, c.key_width), bias(c.value_bias, c.value_width), {}};
+    for (Index i = 0; i < c.readers_per_group(); ++i) {
+      group.readers.push_back({matrix(c.model_width, c.key_width), matrix(c.value_width, c.model_width),
+                               bias(c.query_bias, c.key_width)});
+    }
+    w.groups.push_back(std::move(group));
+  }
+  w.output_bias = bias(c.output_bias, c.model_width);
+  return w;
+}
+
+// Differences are measured in double, whatever the scalar.
+template <class S>
+double difference(const Circuit<S>& a, const Circuit<S>& b) {
+  const auto to_double = [](const Circuit<S>& c) {
+    return Circuit<double>{c.left.template cast<double>(), c.right.template cast<double>()};
+  };
+  return difference_norms(to_double(a), to_double(b)).total;
+}
+
+template <class S>
+class CanonicalForm : public ::testing::Test {};
+using RealScalars = ::testing::Types<float, double, Float50>;
+TYPED_TEST_SUITE(CanonicalForm, RealScalars);
+
+const std::vector<AttentionConfig>& shapes() {
+  static const std::vector<AttentionConfig> list{config_of(4, 4, true, true), config_of(4, 4, false, false),
+                                                 config_of(6, 2, true, true), config_of(3, 1, false, true),
+                                                 config_of(4, 2, true, false), config_of(1, 1, true, true)};
+  return list;
+}
+
+TYPED_TEST(CanonicalForm, IsTheSameForTheWholeOrbit) {
+  using S = TypeParam;
+  std::uint64_t seed = 1;
+  for (const AttentionConfig& c : shapes()) {
+    const auto w = random_weights<S>(c, ++seed);
+    Random random(seed);
+    const auto element = symmetry_of(c).sample<S>(random);
+    EXPECT_TRUE(close(canonicalize(w, c).weights, canonicalize(act(element, w), c).weights, 10)) << "shape " << seed;
+  }
+}
+
+TYPED_TEST(CanonicalForm, DiffersBetweenOrbits) {
+  using S = TypeParam;
+  for (const AttentionConfig& c : shapes()) {
+    auto w = random_weights<S>(c, 3);
+    const auto before = canonicalize(w, c).weights;
+    w.groups[0].readers[0].query(0, 0) += S(0.1);
+    EXPECT_FALSE(close(before, canonicalize(w, c).weights, 10));
+  }
+}
+
+TYPED_TEST(CanonicalForm, IsIdempotent) {
+  using S = TypeParam;
+  for (const AttentionConfig& c : shapes()) {
+    const auto once = canonicalize(random_weights<S>(c, 4), c).weights;
+    EXPECT_TRUE(close(once, canonicalize(once, c).weights, 10));
+  }
+}
+
+TYPED_TEST(CanonicalForm, IsReachedByTheElementItReturns) {
+  using S = TypeParam;
+  for (const AttentionConfig& c : shapes()) {
+    const auto w = random_weights<S>(c, 5);
+    const auto canonical = canonicalize(w, c);
+    ASSERT_TRUE(canonical.canonical_from_input.has_value());
+    ASSERT_TRUE(symmetry_of(c).contains(*canonical.canonical_from_input));
+    EXPECT_TRUE(close(act(*canonical.canonical_from_input, w), canonical.weights, 10));
+  }
+}
+
+TYPED_TEST(CanonicalForm, IsBalanced) {
+  using S = TypeParam;
+  const AttentionConfig c = config_of(4, 4, true, true);
+  const auto canonical = canonicalize(random_weights<S>(c, 6), c);
+  for (std::size_t j = 0; j < canonical.weights.groups.size(); ++j) {
+    const auto& group = canonical.weights.groups[j];
+    const Matrix<S> q = homogeneous(group.readers[0].query, group.readers[0].query_bias);
+    const Matrix<S> sigma = canonical.margins[j].qk_sigma.asDiagonal();
+    EXPECT_TRUE(is_close(Matrix<S>(group.key.transpose() * group.key), sigma, 10));
+    EXPECT_TRUE(is_close(Matrix<S>(q.transpose() * q), sigma, 10));
+    EXPECT_EQ(group.key_bias.norm(), S(0));
+    EXPECT_EQ(group.value_bias.norm(), S(0));
+  }
+}
+
+// Below full rank there is no group element, but the canonical weights are still the same function's.
+TYPED_TEST(CanonicalForm, KeepsTheFunctionBelowFullRank) {
+  using S = TypeParam;
+  for (const bool output_bias : {true, false}) {
+    const AttentionConfig c = config_of(2, 2, true, output_bias);
+    auto w = random_weights<S>(c, 7);
+    w.groups[0].key.col(1) = w.groups[0].key.col(0);
+    w.groups[1].value.setZero();
+    const auto canonical = canonicalize(w, c);
+    const double circuit_tolerance = std::same_as<S, float> ? 1e-5 : 1e-13;
+    EXPECT_FALSE(canonical.canonical_from_input.has_value());
+    for (Index head = 0; head < 2; ++head) {
+      const Index source = canonical.margins[head].group_in_input;
+      EXPECT_LT(difference(qk_circuit(c, w, source), qk_circuit(c, canonical.weights, head)), circuit_tolerance);
+      EXPECT_LT(difference(vo_circuit(c, w, source), vo_circuit(c, canonical.weights, head)), circuit_tolerance);
+    }
+    EXPECT_TRUE(is_close(constant_output(c, w), constant_output(c, canonical.weights), 10));
+  }
+}
+
+// Equal singular values: any rotation of the two columns is balanced, the probe picks one.
+TEST(Clusters, AreRotatedToTheSameForm) {
+  const Matrix<double> left = Matrix<double>::Identity(5, 2);
+  Matrix<double> right = Matrix<double>::Zero(4, 2);
+  right(1, 0) = right(3, 1) = 1;
+  const double angle = 0.7;
+  Matrix<double> turn(2, 2);
+  turn << std::cos(angle), -std::sin(angle), std::sin(angle), std::cos(angle);
+  const Balanced<double> one = balance<double>(left, right, 1e-12);
+  const Balanced<double> other = balance<double>(left * turn, right * turn, 1e-12);
+  EXPECT_TRUE(is_close(one.right, other.right, 10));
+  EXPECT_TRUE(is_close(one.left, other.left, 10));
+}
+
+// A cluster whose singular values are only nearly equal: rotated after scaling, so the circuit is kept [N6].
+TEST(Clusters, KeepTheCircuitWhenValuesAreOnlyClose) {
+  Matrix<double> left = Matrix<double>::Identity(5, 3);
+  Matrix<double> right = fixed_probe<double>(4, 3, 2);
+  const Circuit<double> before{left, right};
+  const Balanced<double> wide = balance<double>(left, right, 0.5);
+  EXPECT_LT(difference_norms(before, Circuit<double>{wide.left, wide.right}).total, 1e-14);
+  ASSERT_TRUE(wide.linear.has_value());
+  EXPECT_TRUE(is_close(Matrix<double>(right * wide.linear->matrix().transpose()), wide.right, 10));
+}
+
+TEST(Margins, TiesOfHeadsAreReported) {
+  const AttentionConfig c = config_of(4, 4, true, true);
+  auto w = random_weights<double>(c, 8);
+  EXPECT_GT(canonicalize(w, c).margins[0].order_margin, 0);
+  w.groups[2] = w.groups[1];
+  double smallest = 1;
+  for (const auto& margin : canonicalize(w, c).margins) smallest = std::min(smallest, margin.order_margin);
+  EXPECT_LT(smallest, 1e-12);
+}
+
+// The first-order estimate against noise that is really added.
+TEST(ExpectedChange, PredictsTheChangeThatNoiseMakes) {
+  const Matrix<double> left = fixed_probe<double>(60, 5, 1);
+  const Matrix<double> right = fixed_probe<double>(50, 5, 2);
+  const Balanced<double> before = balance<double>(left, right, 1e-12);
+  const double noise = 1e-7;
+  Random random(4);
+  double squares = 0;
+  constexpr int draws = 40;
+  for (int draw = 0; draw < draws; ++draw) {
+    Matrix<double> circuit = left * right.transpose();
+    const double entry = noise * before.sigma.norm() / std::sqrt(60.0 * 50.0);
+    for (Index i = 0; i < circuit.size(); ++i) circuit.data()[i] += entry * random.normal();
+    // The five leading singular directions of the noisy circuit, as a pair of factors.
+    const Balanced<double> after = balance<double>(circuit, Matrix<double>::Identity(50, 50), 1e-3);
+    const double change = (after.right.leftCols(5) - before.right).squaredNorm() + (after.left.leftCols(5) - before.left).squaredNorm();
+    squares += change / (before.right.squaredNorm() + before.left.squaredNorm());
+  }
+  const double measured = std::sqrt(squares / draws);
+  const double predicted = expected_change(before.sigma, 60, 50, noise, 1e-12);
+  EXPECT_GT(measured, 0.5 * predicted);
+  EXPECT_LT(measured, 2 * predicted);
+}
+
+}  // namespace
+}  // namespace attnsym

@@ -1,0 +1,54 @@
+#include "tools/model.hpp"
+
+#include "checkpoint/atomic_output.hpp"
+#include "checkpoint/sha256.hpp"
+#include "symmetry/errors.hpp"
+
+namespace attnsym {
+
+std::map<std::string, std::string> Model::digests() const {
+  std::map<std::string, std::string> result;
+  result["config.json"] = sha256_file(config_file);
+  if (checkpoint.index_path()) result[checkpoint.index_path()->filename()] = sha256_file(*checkpoint.index_path());
+  for (const SafetensorsFile& file : checkpoint.files()) {
+    // A single file may have any name; the digest is of what it holds.
+    const std::string name = checkpoint.index_path() ? file.path().filename().string() : "model.safetensors";
+    result[name] = sha256_file(file.path());
+  }
+  return result;
+}
+
+std::size_t Model::attention_bytes() const {
+  std::size_t bytes = 0;
+  for (Index layer = 0; layer < layer_count(checkpoint); ++layer) {
+    for (const StoredTensor& tensor : stored_attention_tensors(checkpoint, layer)) bytes += tensor.bytes().size();
+  }
+  return bytes;
+}
+
+Model open_model(const std::filesystem::path& where, const std::optional<std::filesystem::path>& config) {
+  return {Checkpoint::open(where, config), config.value_or(where / "config.json")};
+}
+
+void add_config_option(CLI::App& app, std::optional<std::filesystem::path>& config) {
+  app.add_option("--config", config, "config.json to use; needed when a model is a single .safetensors file")
+      ->type_name("FILE");
+}
+
+void add_threads_option(CLI::App& app, std::size_t& threads) {
+  app.add_option("--threads", threads, "Worker threads (default: one per processor)")
+      ->type_name("N")
+      ->check(CLI::Range(std::size_t{1}, std::size_t{1024}));
+}
+
+void write_evidence(const std::filesystem::path& path, const std::vector<std::byte>& bytes, bool force) {
+  write_file_atomically(path, bytes, force ? Overwrite::Yes : Overwrite::No);
+}
+
+void require_writable(const std::optional<std::filesystem::path>& path, bool force) {
+  if (path && !force && std::filesystem::exists(std::filesystem::symlink_status(*path))) {
+    throw IoError(path->string() + " exists; use --force to replace it");
+  }
+}
+
+}  // namespace attnsym

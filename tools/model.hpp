@@ -1,0 +1,43 @@
+#pragma once
+
+#include <CLI/App.hpp>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "checkpoint/attention_io.hpp"
+#include "checkpoint/checkpoint.hpp"
+
+namespace attnsym {
+
+/// A checkpoint as named on the command line.
+struct Model {
+  Checkpoint checkpoint;
+  std::filesystem::path config_file;
+
+  /// SHA-256 of every file that decides the answer - configuration, index, weights - by file name.
+  std::map<std::string, std::string> digests() const;
+
+  /// Bytes of all attention tensors: what one pass over the layers reads.
+  std::size_t attention_bytes() const;
+
+  std::size_t layers() const { return static_cast<std::size_t>(layer_count(checkpoint)); }
+};
+
+/// @param config stands in for the directory's config.json; a single safetensors file needs it.
+Model open_model(const std::filesystem::path& where, const std::optional<std::filesystem::path>& config);
+
+/// Adds --config to a subcommand.
+void add_config_option(CLI::App& app, std::optional<std::filesystem::path>& config);
+
+/// Adds --threads to a subcommand.
+void add_threads_option(CLI::App& app, std::size_t& threads);
+
+/// Writes a file of evidence. @throws IoError if it exists and may not be replaced.
+void write_evidence(const std::filesystem::path& path, const std::vector<std::byte>& bytes, bool force);
+
+/// @throws IoError if `path` exists and may not be replaced: before hours of work, not after.
+void require_writable(const std::optional<std::filesystem::path>& path, bool force);
+
+}  // namespace attnsym

@@ -1,0 +1,38 @@
+#include "tools/output.hpp"
+
+#include <unistd.h>
+
+#include <cstdio>
+
+namespace attnsym {
+
+std::string brief(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.3g", value);
+  return text;
+}
+
+Progress::Progress(std::string label, std::size_t total)
+    : label_(std::move(label)), total_(total), visible_(isatty(STDERR_FILENO) == 1) {
+  show();
+}
+
+Progress::~Progress() {
+  if (visible_) std::fprintf(stderr, "\r\033[K");
+}
+
+void Progress::advance() {
+  const std::lock_guard lock(mutex_);
+  ++done_;
+  show();
+}
+
+void Progress::show() const {
+  if (!visible_) return;
+  constexpr std::size_t width = 30;
+  const std::size_t filled = total_ == 0 ? width : width * done_ / total_;
+  const std::string bar = std::string(filled, '#') + std::string(width - filled, '.');
+  std::fprintf(stderr, "\r%s [%s] %zu/%zu", label_.c_str(), bar.c_str(), done_, total_);
+}
+
+}  // namespace attnsym

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstddef>
+#include <mutex>
+#include <string>
+
+namespace attnsym {
+
+/// "0.735", "1.2e-07": three significant digits, for people.
+std::string brief(double value);
+
+/// A progress line on standard error, shown only on a terminal and erased at the end.
+class Progress {
+ public:
+  Progress(std::string label, std::size_t total);
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  /// One more task is done. Any thread may call it.
+  void advance();
+
+ private:
+  void show() const;
+
+  std::string label_;
+  std::size_t total_;
+  std::size_t done_ = 0;
+  bool visible_;
+  std::mutex mutex_;
+};
+
+}  // namespace attnsym

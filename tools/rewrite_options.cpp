@@ -1,0 +1,67 @@
+#include "tools/rewrite_options.hpp"
+
+#include "symmetry/errors.hpp"
+#include "tools/output.hpp"
+
+namespace attnsym {
+namespace {
+
+using Elements = std::vector<std::optional<AttentionElement<double>>>;
+
+void write_certificate(const RewriteOptions& options, const Model& model, std::uint64_t seed, const Elements& elements) {
+  CertificateFile certificate;
+  certificate.verdict = "equivalent";
+  certificate.seed = seed;
+  certificate.a_files = model.digests();
+  certificate.b_files = open_model(options.out, options.config).digests();
+  for (const auto& element : elements) certificate.b_from_a.push_back(*element);
+  write_evidence(*options.certificate, serialize(certificate), options.force);
+}
+
+void require_elements(const Elements& elements) {
+  for (std::size_t layer = 0; layer < elements.size(); ++layer) {
+    if (elements[layer]) continue;
+    throw SingularError("no certificate is possible: layer " + std::to_string(layer) +
+                        " has a circuit of deficient rank, so no invertible gauge leads to its canonical form");
+  }
+}
+
+}  // namespace
+
+void add_rewrite_options(CLI::App& command, RewriteOptions& options) {
+  command.add_option("IN", options.in, "The model to read")->required();
+  command.add_option("-o,--output", options.out, "The model to write: a directory if IN is one, else a file")
+      ->type_name("OUT")
+      ->required();
+  add_config_option(command, options.config);
+  command.add_option("--certificate", options.certificate, "Write the change of basis here, for `attnsym certify`")
+      ->type_name("FILE");
+  command.add_option("--dtype", options.dtype, "Store the attention tensors as this (default: as in IN)")
+      ->check(CLI::IsMember({"F64", "F32", "F16", "BF16"}));
+  add_threads_option(command, options.threads);
+  command.add_flag("--force", options.force, "Replace OUT and the certificate if they exist");
+  command.add_flag("--json", options.as_json, "Print one JSON object");
+}
+
+void rewrite_model(const RewriteOptions& options, const Model& model, const std::string& label, std::uint64_t seed,
+                   const std::function<RewrittenLayer(std::size_t, const StoredAttention&)>& change) {
+  require_writable(options.certificate, options.force);
+  const std::optional<Dtype> store_as = options.dtype ? parse_dtype(*options.dtype) : std::nullopt;
+  CheckpointRewrite rewrite(model.checkpoint, options.out, options.force ? Overwrite::Yes : Overwrite::No, store_as);
+  Elements elements(model.layers());
+  {
+    Progress progress(label, model.layers());
+    run_tasks(model.layers(), options.threads, [&](std::size_t layer) {
+      const auto index = static_cast<Index>(layer);
+      RewrittenLayer changed = change(layer, read_attention(model.checkpoint, index));
+      rewrite.write_attention(index, changed.weights);
+      if (options.certificate) elements[layer] = std::move(changed.out_from_in);
+      progress.advance();
+    });
+  }
+  if (options.certificate) require_elements(elements);
+  rewrite.commit();
+  if (options.certificate) write_certificate(options, model, seed, elements);
+}
+
+}  // namespace attnsym

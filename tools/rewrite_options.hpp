@@ -1,0 +1,42 @@
+#pragma once
+
+#include <CLI/App.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "checkpoint/rewrite.hpp"
+#include "tools/evidence_file.hpp"
+#include "tools/executor.hpp"
+#include "tools/model.hpp"
+
+namespace attnsym {
+
+/// What the commands share that write a changed copy of a model.
+struct RewriteOptions {
+  std::filesystem::path in;
+  std::filesystem::path out;
+  std::optional<std::filesystem::path> config;
+  std::optional<std::filesystem::path> certificate;
+  std::optional<std::string> dtype;
+  std::size_t threads = default_workers();
+  bool force = false;
+  bool as_json = false;
+};
+
+void add_rewrite_options(CLI::App& command, RewriteOptions& options);
+
+/// One layer's new weights, and the element that led to them.
+struct RewrittenLayer {
+  AttentionWeights<double> weights;
+  std::optional<AttentionElement<double>> out_from_in;
+};
+
+/// Writes OUT with every layer's attention replaced by change(layer, module), one layer in flight per worker, and the
+/// certificate if one is asked for.
+/// @param label  of the progress line
+/// @throws SingularError if a certificate is asked for and a layer has no element; OUT is not written then.
+void rewrite_model(const RewriteOptions& options, const Model& model, const std::string& label, std::uint64_t seed,
+                   const std::function<RewrittenLayer(std::size_t, const StoredAttention&)>& change);
+
+}  // namespace attnsym

@@ -1,0 +1,143 @@
+#include "verify/decide.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "symmetry/errors.hpp"
+#include "verify/bound.hpp"
+#include "verify/degeneracy.hpp"
+#include "verify/matching.hpp"
+#include "verify/transport.hpp"
+#include "verify/witness.hpp"
+
+namespace attnsym {
+namespace {
+
+std::string number(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.3g", value);
+  return text;
+}
+
+void require_readable(const StoredAttention& module, const char* name) {
+  require_fits(module.weights, module.config);
+  bool finite = true;
+  for_each_slot(module.weights, [&](const auto& slot) { finite = finite && slot.allFinite(); });
+  if (!finite) throw FormatError(std::string("module ") + name + " has a weight that is not finite");
+}
+
+bool same_shape(const AttentionConfig& a, const AttentionConfig& b) {
+  return a.heads == b.heads && a.groups == b.groups && a.key_width == b.key_width && a.value_width == b.value_width &&
+         a.causal == b.causal && a.scale == b.scale;
+}
+
+// One decision in the making: the two modules with all biases present, and what has been found so far.
+class Case {
+ public:
+  Case(const StoredAttention& a, const StoredAttention& b, const DecideOptions& options)
+      : a_(with_all_biases(a)), b_(with_all_biases(b)), options_(options) {}
+
+  Decision decide() && {
+    if (!same_shape(a_.config, b_.config)) return differ_in_shape();
+    const Matching matching = match_heads(a_.config, a_.weights, b_.weights);
+    compare_heads(matching);
+    decision_.verdict = verdict(matching);
+    return std::move(decision_);
+  }
+
+ private:
+  Decision differ_in_shape() {
+    decision_.verdict = separated_or("the modules differ in heads, widths, mask or scale, and no input separates them; "
+                                     "equality across shapes needs the reduced form");
+    return std::move(decision_);
+  }
+
+  void compare_heads(const Matching& matching) {
+    std::vector<HeadDistance> distances;
+    double largest = -1;
+    for (Index head = 0; head < a_.config.heads; ++head) {
+      const Index image = matching.image_of(head);
+      const HeadComparison& compared = decision_.heads.emplace_back(
+          HeadComparison{head, image, compare(stored_qk_circuit(a_, head), stored_qk_circuit(b_, image)),
+                         compare(stored_vo_circuit(a_, head), stored_vo_circuit(b_, image))});
+      distances.push_back({compared.qk.difference, compared.vo.difference, compared.vo.norm});
+      if (compared.largest_ratio() <= largest) continue;
+      largest = compared.largest_ratio();
+      decision_.worst_head = head;
+    }
+    decision_.constant = compare_constants(a_, b_);
+    if (options_.input_radius) {
+      decision_.output_bound = output_bound(distances, decision_.constant.difference, *options_.input_radius);
+    }
+  }
+
+  Verdict verdict(const Matching& matching) {
+    if (const auto exact = exact_transport(a_.weights, b_.weights, matching)) return Identical{*exact};
+    if (!agrees_within_rounding()) return separated_or(unexplained_difference());
+    if (!(decision_.resolution() <= options_.worst_resolution)) return separated_or(coarse_resolution());
+    const auto fitted = fitted_transport(a_.weights, b_.weights, matching);
+    if (!fitted) return Undecided{"the circuits agree, but no gauge connects the weights: " + describe_degeneracy(a_, b_)};
+    note_condition(*fitted);
+    return Equivalent{*fitted};
+  }
+
+  bool agrees_within_rounding() const {
+    return decision_.constant.explained_by_rounding() &&
+           std::all_of(decision_.heads.begin(), decision_.heads.end(),
+                       [](const HeadComparison& head) { return head.explained_by_rounding(); });
+  }
+
+  Verdict separated_or(std::string reason) const {
+    Witness witness = search_witness(a_, b_, hints(), options_.witness_factor, options_.seed);
+    if (std::isfinite(witness.gap) && witness.gap >= options_.witness_factor * witness.noise) {
+      return Distinct{std::move(witness)};
+    }
+    return Undecided{std::move(reason)};
+  }
+
+  WitnessHints hints() const {
+    if (decision_.heads.empty()) return {norm(qk_circuit(a_.config, a_.weights, 0)), {}};
+    const HeadComparison& worst = decision_.heads[decision_.worst_head];
+    return {worst.qk.norm, {worst.qk.largest_row, worst.qk.largest_column, worst.vo.largest_row}};
+  }
+
+  std::string unexplained_difference() const {
+    const HeadComparison& worst = decision_.heads[decision_.worst_head];
+    std::string reason = "the circuits differ by more than rounding (head " + std::to_string(worst.head) +
+                         ", largest ratio " + number(worst.largest_ratio()) + ", constant " +
+                         number(decision_.constant.ratio) + "), but no input was found that separates the modules by " +
+                         number(options_.witness_factor) + " times their rounding noise";
+    const std::string degenerate = describe_degeneracy(a_, b_);
+    return degenerate.empty() ? reason : reason + ": " + degenerate;
+  }
+
+  std::string coarse_resolution() const {
+    return "the circuits agree, but the resolution is " + number(100 * decision_.resolution()) +
+           " %: the stored precision could hide a relative difference up to that size (limit " +
+           number(100 * options_.worst_resolution) + " %)";
+  }
+
+  void note_condition(const AttentionElement<double>& element) {
+    for (const GroupMove<double>& move : element.local) {
+      decision_.gauge_condition = std::max(
+          {decision_.gauge_condition, condition(qk_gauge(move).linear), condition(vo_gauge(move).linear)});
+    }
+  }
+
+  StoredAttention a_;
+  StoredAttention b_;
+  DecideOptions options_;
+  Decision decision_;
+};
+
+}  // namespace
+
+Decision decide_equivalence(const StoredAttention& a, const StoredAttention& b, const DecideOptions& options) {
+  require_readable(a, "a");
+  require_readable(b, "b");
+  require_same_size("the model widths", a.config.model_width, b.config.model_width);
+  return Case(a, b, options).decide();
+}
+
+}  // namespace attnsym

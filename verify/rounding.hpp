@@ -1,0 +1,71 @@
+#pragma once
+
+#include "symmetry/circuits.hpp"
+#include "symmetry/random.hpp"
+#include "symmetry/stored_attention.hpp"
+
+namespace attnsym {
+
+/// A circuit of stored weights: the factors, and the variance of every entry of the factors [N7].
+struct StoredCircuit {
+  Circuit<double> value;
+  Circuit<double> variance;
+};
+
+StoredCircuit stored_qk_circuit(const StoredAttention& module, Index head);
+StoredCircuit stored_vo_circuit(const StoredAttention& module, Index head);
+
+/// How the difference of two stored circuits compares with what rounding them explains [N7]. A ratio is
+/// |difference| / sqrt(variance): about 0.75 when nothing but rounding happened, large for a real difference;
+/// 0 for no difference, infinite for a difference between exactly stored numbers.
+struct CircuitComparison {
+  double difference = 0;  ///< Frobenius norm of a - b
+  double norm = 0;        ///< the larger Frobenius norm
+  double ratio = 0;
+  double largest_row_ratio = 0;
+  double largest_column_ratio = 0;
+  Index largest_row = 0;
+  Index largest_column = 0;
+  double resolution = 0;  ///< sqrt(variance) / norm: the smallest relative difference that could be seen
+  double limit = 0;       ///< the ratio up to which rounding is the explanation, see ratio_limit
+
+  double largest_ratio() const;
+
+  /// Whether the total, every row and every column are within the limit. False on NaN.
+  bool explained_by_rounding() const { return largest_ratio() <= limit; }
+};
+
+/// @throws ShapeError if the outer shapes differ
+CircuitComparison compare(const StoredCircuit& a, const StoredCircuit& b);
+
+/// [N7] 2 sqrt(1 + n (u' / u)^2) with u the unit roundoff of the storage, u' = min(u, 2^-24), n the inner width: twice
+/// the storage rounding, and room for files that were computed in float32 (or, for finer storage, in its own format).
+double ratio_limit(Index inner_width, double unit);
+
+/// The unit roundoff u for which the variances are those of rounding the values, u^2 w^2 / 3, on average.
+double effective_unit(const Matrix<double>& value, const Matrix<double>& variance);
+
+/// sqrt(variance) / norm of one circuit alone; 0 for the zero circuit.
+double relative_noise(const StoredCircuit& circuit);
+
+/// The largest effective unit of the module's matrices: how coarsely it is stored.
+double storage_unit(const StoredAttention& module);
+
+/// The constant c = bo + sum_i bv O_i of two modules: |difference| / sqrt(variance), and its limit.
+struct ConstantComparison {
+  double difference = 0;
+  double ratio = 0;
+  double limit = 0;
+
+  bool explained_by_rounding() const { return ratio <= limit; }
+};
+ConstantComparison compare_constants(const StoredAttention& a, const StoredAttention& b);
+
+/// The module with every entry moved by an independent uniform error of its variance: another file that could have
+/// been stored for the same function.
+AttentionWeights<double> perturbed(const StoredAttention& module, Random& random);
+
+/// Missing biases filled in as exact zeros, which changes no function, so that modules with and without them compare.
+StoredAttention with_all_biases(StoredAttention module);
+
+}  // namespace attnsym

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <rapidcheck.h>
+
+#include "verify/testing/closeness.hpp"
+
+/// The contracts of symmetry/group.hpp as checks, for this project's groups and for a user's own: call them inside
+/// rc::check with drawn elements. A user's group needs a `close` found by argument-dependent lookup, or ==.
+namespace attnsym::testing {
+
+template <class T>
+bool law_equal(const T& a, const T& b, double slack) {
+  if constexpr (requires { close(a, b, slack); }) {
+    return close(a, b, slack);
+  } else {
+    return a == b;
+  }
+}
+
+template <GroupElement G>
+void group_laws(const G& a, const G& b, const G& c, double slack = 1) {
+  RC_ASSERT(law_equal(compose(compose(a, b), c), compose(a, compose(b, c)), slack));
+  RC_ASSERT(law_equal(compose(a, identity_like(a)), a, slack));
+  RC_ASSERT(law_equal(compose(identity_like(a), a), a, slack));
+  RC_ASSERT(law_equal(compose(a, inverse(a)), identity_like(a), slack));
+  RC_ASSERT(law_equal(compose(inverse(a), a), identity_like(a), slack));
+}
+
+template <class G, class X>
+  requires LeftActsOn<G, X>
+void action_laws(const G& g, const G& h, const X& x, double slack = 1) {
+  RC_ASSERT(law_equal(act(compose(g, h), x), act(g, act(h, x)), slack));
+  RC_ASSERT(law_equal(act(identity_like(g), x), x, slack));
+}
+
+}  // namespace attnsym::testing
