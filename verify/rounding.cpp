@@ -133,10 +133,12 @@ CircuitComparison compare(const StoredCircuit& a, const StoredCircuit& b) {
   return result;
 }
 
-double ratio_limit(Index inner_width, double unit) {
-  if (!(unit > 0)) return 2;
-  const double arithmetic = std::min(unit, 0x1p-24) / unit;
-  return 2 * std::sqrt(1 + static_cast<double>(inner_width) * arithmetic * arithmetic);
+double ratio_limit(Index inner_width, double unit) { return 2 * arithmetic_allowance(inner_width, unit); }
+
+double arithmetic_allowance(Index inner_width, double unit) {
+  if (!(unit > 0)) return 1;
+  const double arithmetic = 8 * std::min(unit, 0x1p-24) / unit;
+  return std::sqrt(1 + static_cast<double>(inner_width) * arithmetic * arithmetic);
 }
 
 double effective_unit(const Matrix<double>& value, const Matrix<double>& variance) {
@@ -165,14 +167,14 @@ ConstantComparison compare_constants(const StoredAttention& a, const StoredAtten
           ratio_limit(terms, std::max(output_unit(a), output_unit(b)))};
 }
 
-AttentionWeights<double> perturbed(const StoredAttention& module, Random& random) {
+AttentionWeights<double> perturbed(const StoredAttention& module, double allowance, Random& random) {
   AttentionWeights<double> result = module.weights;
   std::vector<const double*> variances;
   for_each_slot(module.variance, [&](const auto& slot) { variances.push_back(slot.data()); });
   std::size_t next = 0;
   for_each_slot(result, [&](auto& slot) {
     const double* variance = variances[next++];
-    for (Index i = 0; i < slot.size(); ++i) slot.data()[i] += std::sqrt(3 * variance[i]) * random.uniform();
+    for (Index i = 0; i < slot.size(); ++i) slot.data()[i] += allowance * std::sqrt(3 * variance[i]) * random.uniform();
   });
   return result;
 }

@@ -38,9 +38,14 @@ struct CircuitComparison {
 /// @throws ShapeError if the outer shapes differ
 CircuitComparison compare(const StoredCircuit& a, const StoredCircuit& b);
 
-/// [N7] 2 sqrt(1 + n (u' / u)^2) with u the unit roundoff of the storage, u' = min(u, 2^-24), n the inner width: twice
-/// the storage rounding, and room for files that were computed in float32 (or, for finer storage, in its own format).
+/// [N7] How far apart, in units of storage rounding, two files of one function may be: 2 arithmetic_allowance(n, u), n the
+/// inner width and u the unit roundoff of the coarser file.
 double ratio_limit(Index inner_width, double unit);
+
+/// [N7] sqrt(1 + n (8 u' / u)^2), u' = min(u, 2^-24): room for files whose gauges were drawn, inverted and applied in float32
+/// arithmetic (or, for finer storage, in the file's own precision). 1 for F16 and BF16. Enough for gauges of
+/// condition up to 100 (measured); beyond that such a pair may come out undecided, but not distinct.
+double arithmetic_allowance(Index inner_width, double unit);
 
 /// The unit roundoff u for which the variances are those of rounding the values, u^2 w^2 / 3, on average.
 double effective_unit(const Matrix<double>& value, const Matrix<double>& variance);
@@ -61,9 +66,9 @@ struct ConstantComparison {
 };
 ConstantComparison compare_constants(const StoredAttention& a, const StoredAttention& b);
 
-/// The module with every entry moved by an independent uniform error of its variance: another file that could have
-/// been stored for the same function.
-AttentionWeights<double> perturbed(const StoredAttention& module, Random& random);
+/// The module with every entry moved by an independent uniform error of its variance times allowance^2: another file that
+/// could have been stored for the same function.
+AttentionWeights<double> perturbed(const StoredAttention& module, double allowance, Random& random);
 
 /// Missing biases filled in as exact zeros, which changes no function, so that modules with and without them compare.
 StoredAttention with_all_biases(StoredAttention module);

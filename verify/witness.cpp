@@ -44,6 +44,12 @@ std::vector<Matrix<double>> candidates(Index width, const WitnessHints& hints, R
   return inputs;
 }
 
+// The same room for float32 arithmetic as in the limit of the rounding ratio: a pair that a float32 tool made must not be
+// called distinct.
+double allowance(const StoredAttention& module) {
+  return arithmetic_allowance(std::max(module.config.key_width, module.config.value_width), storage_unit(module));
+}
+
 double strength(const Witness& witness) {
   if (!std::isfinite(witness.gap) || witness.gap == 0) return 0;
   return witness.gap / witness.noise;
@@ -55,11 +61,13 @@ Witness measure_witness(const StoredAttention& a, const StoredAttention& b, cons
                         std::uint64_t seed) {
   Witness witness{input, attend(a.config, a.weights, input), attend(b.config, b.weights, input)};
   witness.gap = (witness.output_a - witness.output_b).norm();
+  const double allowance_a = allowance(a);
+  const double allowance_b = allowance(b);
   Random random(seed);
   double largest = 0;
   for (int draw = 0; draw < noise_draws; ++draw) {
-    const Matrix<double> moved_a = attend(a.config, perturbed(a, random), input) - witness.output_a;
-    const Matrix<double> moved_b = attend(b.config, perturbed(b, random), input) - witness.output_b;
+    const Matrix<double> moved_a = attend(a.config, perturbed(a, allowance_a, random), input) - witness.output_a;
+    const Matrix<double> moved_b = attend(b.config, perturbed(b, allowance_b, random), input) - witness.output_b;
     largest = std::max(largest, (moved_a - moved_b).norm());
   }
   const double arithmetic = 1e-13 * (witness.output_a.norm() + witness.output_b.norm());

@@ -6,12 +6,14 @@
 #include "symmetry/balance.hpp"
 #include "symmetry/circuits.hpp"
 #include "symmetry/symmetry_group.hpp"
+#include "tests/support/random_module.hpp"
 #include "verify/testing/closeness.hpp"
 
 namespace attnsym {
 namespace {
 
 using testing::close;
+using testing::random_weights;
 
 AttentionConfig config_of(Index h, Index g, bool qkv_bias, bool output_bias) {
   AttentionConfig c{12, h, g, 4, 3};
@@ -19,24 +21,6 @@ AttentionConfig config_of(Index h, Index g, bool qkv_bias, bool output_bias) {
   c.output_bias = output_bias;
   c.scale = 0.5;
   return c;
-}
-
-template <class S>
-AttentionWeights<S> random_weights(const AttentionConfig& c, std::uint64_t seed) {
-  AttentionWeights<S> w;
-  const auto matrix = [&](Index rows, Index cols) { return fixed_probe<S>(rows, cols, seed = seed * 31 + 7); };
-  const auto bias = [&](bool present, Index size) { return RowVector<S>(matrix(1, present ? size : 0)); };
-  for (Index j = 0; j < c.groups; ++j) {
-    KvGroup<S> group{matrix(c.model_width, c.key_width), matrix(c.model_width, c.value_width),
-                     bias(c.key_bias, c.key_width), bias(c.value_bias, c.value_width), {}};
-    for (Index i = 0; i < c.readers_per_group(); ++i) {
-      group.readers.push_back({matrix(c.model_width, c.key_width), matrix(c.value_width, c.model_width),
-                               bias(c.query_bias, c.key_width)});
-    }
-    w.groups.push_back(std::move(group));
-  }
-  w.output_bias = bias(c.output_bias, c.model_width);
-  return w;
 }
 
 // Differences are measured in double, whatever the scalar.

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cmath>
+
+#include "symmetry/attention_weights.hpp"
+#include "symmetry/random.hpp"
+#include "symmetry/stored_attention.hpp"
+
+namespace attnsym::testing {
+
+/// A module of this config with fixed pseudo-random weights in [-1, 1].
+template <Scalar S>
+AttentionWeights<S> random_weights(const AttentionConfig& c, std::uint64_t seed) {
+  AttentionWeights<S> w;
+  const auto matrix = [&](Index rows, Index cols) { return fixed_probe<S>(rows, cols, seed = seed * 31 + 7); };
+  const auto bias = [&](bool present, Index size) { return RowVector<S>(matrix(1, present ? size : 0)); };
+  for (Index j = 0; j < c.groups; ++j) {
+    KvGroup<S> group{matrix(c.model_width, c.key_width), matrix(c.model_width, c.value_width),
+                     bias(c.key_bias, c.key_width), bias(c.value_bias, c.value_width), {}};
+    for (Index i = 0; i < c.readers_per_group(); ++i) {
+      group.readers.push_back({matrix(c.model_width, c.key_width), matrix(c.value_width, c.model_width),
+                               bias(c.query_bias, c.key_width)});
+    }
+    w.groups.push_back(std::move(group));
+  }
+  w.output_bias = bias(c.output_bias, c.model_width);
+  return w;
+}
+
+/// Unit roundoffs of the storage formats.
+constexpr double f32 = 0x1p-24;
+constexpr double f16 = 0x1p-11;
+constexpr double bf16 = 0x1p-8;
+
+inline double rounded(double value, double unit) {
+  int exponent = 0;
+  const double mantissa = std::frexp(value, &exponent);
+  return std::ldexp(std::nearbyint(mantissa / unit) * unit, exponent);
+}
+
+/// The module as a file with this unit roundoff would hold it. Exponents are unlimited here.
+inline StoredAttention stored(const AttentionConfig& config, AttentionWeights<double> weights, double unit) {
+  for_each_slot(weights, [&](auto& slot) {
+    for (Index i = 0; i < slot.size(); ++i) slot.data()[i] = rounded(slot.data()[i], unit);
+  });
+  StoredAttention module{config, weights, weights};
+  for_each_slot(module.variance, [&](auto& slot) { slot = (unit * slot).cwiseAbs2() / 3; });
+  return module;
+}
+
+}  // namespace attnsym::testing

@@ -1,0 +1,98 @@
+// The checker: accepts what is so, refutes everything else.
+#include "verify/certificate.hpp"
+
+#include <gtest/gtest.h>
+
+#include "symmetry/symmetry_group.hpp"
+#include "tests/support/random_module.hpp"
+#include "verify/decide.hpp"
+
+namespace attnsym {
+namespace {
+
+using testing::f16;
+using testing::f32;
+using testing::random_weights;
+using testing::stored;
+
+AttentionConfig config_of(Index h, Index g) {
+  AttentionConfig c{24, h, g, 6, 5};
+  c.query_bias = c.key_bias = c.value_bias = c.output_bias = true;
+  c.scale = 0.4;
+  return c;
+}
+
+struct Pair {
+  StoredAttention a;
+  StoredAttention b;
+  AttentionElement<double> g;
+};
+
+Pair make_pair(const AttentionConfig& c, double unit, SampleOptions options = {}) {
+  Random random(5);
+  const StoredAttention a = stored(c, random_weights<double>(c, 1), unit);
+  auto g = symmetry_of(c).sample<double>(random, options);
+  return {a, stored(c, act(g, a.weights), unit), std::move(g)};
+}
+
+TEST(Equivalence, TheDrawnAndTheFoundElementAreAccepted) {
+  for (const auto& c : {config_of(4, 4), config_of(6, 2)}) {
+    for (const double unit : {f32, f16}) {
+      const Pair p = make_pair(c, unit);
+      EXPECT_EQ(refute_equivalence(p.a, p.b, p.g), std::nullopt);
+      const Decision decision = decide_equivalence(p.a, p.b);
+      ASSERT_TRUE(std::holds_alternative<Equivalent>(decision.verdict));
+      EXPECT_EQ(refute_equivalence(p.a, p.b, std::get<Equivalent>(decision.verdict).b_from_a), std::nullopt);
+    }
+  }
+}
+
+TEST(Equivalence, WrongElementsAreRefuted) {
+  const Pair p = make_pair(config_of(4, 4), f32);
+  auto wrong_heads = p.g;
+  wrong_heads.top = compose(Permutation::from_image({1, 0, 2, 3}), p.g.top);
+  EXPECT_NE(refute_equivalence(p.a, p.b, wrong_heads), std::nullopt);
+  EXPECT_NE(refute_equivalence(p.a, p.b, inverse(p.g)), std::nullopt);
+  EXPECT_NE(refute_equivalence(p.b, p.a, p.g), std::nullopt);
+  auto other_gauge = p.g;
+  other_gauge.local[0].second.first.linear = GeneralLinear<double>::identity(6);
+  EXPECT_NE(refute_equivalence(p.a, p.b, other_gauge), std::nullopt) << "the circuits agree, but not by this gauge";
+  EXPECT_NE(refute_equivalence(p.a, p.b, identity_element<double>(config_of(6, 2))), std::nullopt);
+}
+
+TEST(Equivalence, AnEditIsRefuted) {
+  Pair p = make_pair(config_of(4, 4), f32);
+  p.b.weights.groups[2].value(3, 3) += 0.01;
+  EXPECT_NE(refute_equivalence(p.a, p.b, p.g), std::nullopt);
+  Pair q = make_pair(config_of(4, 4), f32);
+  q.b.weights.output_bias(3) += 0.01;
+  EXPECT_NE(refute_equivalence(q.a, q.b, q.g), std::nullopt);
+}
+
+TEST(Identity, IsExact) {
+  SampleOptions monomial;
+  monomial.monomial = true;
+  monomial.bias = false;
+  Pair p = make_pair(config_of(6, 2), f32, monomial);
+  EXPECT_EQ(refute_identity(p.a, p.b, p.g), std::nullopt);
+  double& weight = p.b.weights.groups[0].key(0, 0);
+  weight = std::nextafter(weight, 2.0);
+  EXPECT_NE(refute_identity(p.a, p.b, p.g), std::nullopt);
+}
+
+TEST(WitnessCheck, AcceptsSeparatingInputsOnly) {
+  const Pair p = make_pair(config_of(4, 4), f32);
+  StoredAttention edited = p.b;
+  edited.weights.groups[2].value(3, 3) += 0.05;
+  const Decision decision = decide_equivalence(p.a, edited);
+  ASSERT_TRUE(std::holds_alternative<Distinct>(decision.verdict));
+  Matrix<double> input = std::get<Distinct>(decision.verdict).witness.input;
+  EXPECT_EQ(refute_witness(p.a, edited, input, 10, 1), std::nullopt);
+  EXPECT_NE(refute_witness(p.a, p.b, input, 10, 1), std::nullopt) << "these two are equivalent";
+  EXPECT_NE(refute_witness(p.a, edited, Matrix<double>(input.topRows(2)), 10, 1), std::nullopt) << "too short";
+  input(0, 0) = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_NE(refute_witness(p.a, edited, input, 10, 1), std::nullopt);
+}
+
+}  // namespace
+}  // namespace attnsym

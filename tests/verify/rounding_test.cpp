@@ -1,0 +1,162 @@
+// N7: what rounding explains and what it does not.
+#include "verify/rounding.hpp"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "symmetry/symmetry_group.hpp"
+#include "tests/support/random_module.hpp"
+
+namespace attnsym {
+namespace {
+
+using testing::bf16;
+using testing::f16;
+using testing::f32;
+using testing::random_weights;
+using testing::stored;
+
+AttentionConfig wide_config() {
+  AttentionConfig c{96, 2, 2, 16, 16};
+  c.query_bias = c.key_bias = c.value_bias = c.output_bias = true;
+  c.scale = 0.25;
+  return c;
+}
+
+// The module and its image under gauges of this condition, both as stored files.
+std::pair<StoredAttention, StoredAttention> gauged_pair(double condition, double unit, std::uint64_t seed) {
+  const AttentionConfig c = wide_config();
+  const auto w = random_weights<double>(c, seed);
+  SampleOptions options;
+  options.condition = condition;
+  options.heads = false;
+  Random random(seed);
+  const auto element = symmetry_of(c).sample<double>(random, options);
+  return {stored(c, w, unit), stored(c, act(element, stored(c, w, unit).weights), unit)};
+}
+
+void expect_rounding_only(const CircuitComparison& compared) {
+  EXPECT_GT(compared.ratio, 0.45);
+  EXPECT_LT(compared.ratio, 0.85);
+  EXPECT_LT(compared.largest_row_ratio, 1.6);
+  EXPECT_LT(compared.largest_column_ratio, 1.6);
+  EXPECT_TRUE(compared.explained_by_rounding());
+}
+
+TEST(RoundingRatio, IsBelowOneWhenOnlyRoundingHappened) {
+  for (const double unit : {f32, f16, bf16}) {
+    for (const double condition : {1.0, 10.0, 1000.0}) {
+      const auto [a, b] = gauged_pair(condition, unit, 5);
+      for (Index head = 0; head < 2; ++head) {
+        expect_rounding_only(compare(stored_qk_circuit(a, head), stored_qk_circuit(b, head)));
+        expect_rounding_only(compare(stored_vo_circuit(a, head), stored_vo_circuit(b, head)));
+      }
+      EXPECT_TRUE(compare_constants(a, b).explained_by_rounding());
+    }
+  }
+}
+
+TEST(RoundingRatio, AnEditedEntryShowsInItsRow) {
+  auto [a, b] = gauged_pair(10, f32, 6);
+  b.weights.groups[0].readers[0].query(17, 3) += 0.01;
+  const CircuitComparison compared = compare(stored_qk_circuit(a, 0), stored_qk_circuit(b, 0));
+  EXPECT_EQ(compared.largest_row, 17);
+  EXPECT_GT(compared.largest_row_ratio, 1000);
+  EXPECT_GT(compared.largest_row_ratio, 3 * compared.ratio) << "the total averages a single row away";
+  EXPECT_FALSE(compared.explained_by_rounding());
+}
+
+TEST(RoundingRatio, ExactEqualityIsZeroAndExactDifferenceInfinite) {
+  const StoredAttention a = stored(wide_config(), random_weights<double>(wide_config(), 1), 0x1p-52);
+  StoredAttention exact = a;
+  for_each_slot(exact.variance, [](auto& slot) { slot.setZero(); });
+  StoredAttention other = exact;
+  EXPECT_EQ(compare_constants(exact, other).ratio, 0);
+  EXPECT_TRUE(compare_constants(exact, other).explained_by_rounding());
+  other.weights.output_bias(0) += 1e-9;
+  EXPECT_EQ(compare_constants(exact, other).ratio, std::numeric_limits<double>::infinity());
+  EXPECT_FALSE(compare_constants(exact, other).explained_by_rounding());
+}
+
+TEST(RoundingRatio, ZeroCircuitsAgree) {
+  AttentionConfig c{4, 1, 1, 2, 2};
+  AttentionWeights<double> zero = random_weights<double>(c, 1);
+  for_each_slot(zero, [](auto& slot) { slot.setZero(); });
+  const StoredAttention module = stored(c, zero, f32);
+  const CircuitComparison compared = compare(stored_qk_circuit(module, 0), stored_qk_circuit(module, 0));
+  EXPECT_EQ(compared.ratio, 0);
+  EXPECT_EQ(compared.resolution, 0);
+  EXPECT_TRUE(compared.explained_by_rounding());
+}
+
+TEST(RoundingRatio, NanIsNeverExplained) {
+  CircuitComparison compared;
+  compared.limit = 2;
+  compared.largest_row_ratio = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_FALSE(compared.explained_by_rounding());
+}
+
+// The variance that N7 predicts, against entries that are really perturbed.
+TEST(Variance, PredictsTheSpreadOfPerturbedCircuits) {
+  const AttentionConfig c = wide_config();
+  const StoredAttention module = stored(c, random_weights<double>(c, 2), bf16);
+  Random random(3);
+  double squares = 0;
+  constexpr int draws = 30;
+  for (int draw = 0; draw < draws; ++draw) {
+    const AttentionWeights<double> moved = perturbed(module, 1, random);
+    const double apart = difference_norms(qk_circuit(c, module.weights, 0), qk_circuit(c, moved, 0)).total;
+    squares += apart * apart;
+  }
+  const StoredCircuit circuit = stored_qk_circuit(module, 0);
+  const double predicted = relative_noise(circuit) * norm(circuit.value);
+  EXPECT_NEAR(std::sqrt(squares / draws) / predicted, 1, 0.1);
+}
+
+TEST(Variance, UnitIsRecoveredFromIt) {
+  const StoredAttention module = stored(wide_config(), random_weights<double>(wide_config(), 2), f16);
+  EXPECT_NEAR(storage_unit(module), f16, 1e-6 * f16);
+}
+
+TEST(Limit, LeavesRoomForFloat32ArithmeticOnly) {
+  EXPECT_DOUBLE_EQ(ratio_limit(32, f32), 2 * std::sqrt(1 + 32 * 64.0));
+  EXPECT_NEAR(ratio_limit(32, bf16), 2, 1e-5);
+  EXPECT_NEAR(ratio_limit(32, f16), 2, 1e-4);
+  EXPECT_DOUBLE_EQ(ratio_limit(32, 0), 2);
+}
+
+// Gauges drawn, inverted and applied in the precision of the file, as a float32 tool does.
+template <class S>
+void expect_own_arithmetic_is_explained(const AttentionConfig& c, double unit) {
+  for (const double condition : {1.0, 10.0, 100.0}) {
+    for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+      const auto a = stored(c, random_weights<double>(c, seed), unit);
+      SampleOptions options;
+      options.condition = condition;
+      Random random(seed);
+      const auto element = symmetry_of(c).sample<S>(random, options);
+      const auto b = stored(c, cast<double>(act(element, cast<S>(a.weights))), unit);
+      const Permutation image = head_image(element);
+      for (Index head = 0; head < c.heads; ++head) {
+        const auto qk = compare(stored_qk_circuit(a, head), stored_qk_circuit(b, image(head)));
+        const auto vo = compare(stored_vo_circuit(a, head), stored_vo_circuit(b, image(head)));
+        EXPECT_TRUE(qk.explained_by_rounding()) << qk.largest_ratio() << " of " << qk.limit;
+        EXPECT_TRUE(vo.explained_by_rounding()) << vo.largest_ratio() << " of " << vo.limit;
+      }
+      EXPECT_TRUE(compare_constants(a, b).explained_by_rounding());
+    }
+  }
+}
+
+TEST(Limit, AcceptsFilesMadeInTheirOwnArithmetic) {
+  AttentionConfig narrow{24, 4, 4, 6, 5};
+  narrow.query_bias = narrow.key_bias = narrow.value_bias = narrow.output_bias = true;
+  for (const AttentionConfig& c : {wide_config(), narrow}) {
+    expect_own_arithmetic_is_explained<float>(c, f32);
+    expect_own_arithmetic_is_explained<double>(c, 0x1p-53);
+  }
+}
+
+}  // namespace
+}  // namespace attnsym
