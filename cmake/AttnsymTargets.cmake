@@ -8,8 +8,12 @@ function(attnsym_library name)
   target_include_directories(attnsym_${name} PUBLIC
     $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/attnsym>)
   set_target_properties(attnsym_${name} PROPERTIES EXPORT_NAME ${name} POSITION_INDEPENDENT_CODE ON)
-  # Eigen and Boost.Multiprecision cost every file four seconds without this.
-  target_precompile_headers(attnsym_${name} PRIVATE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/symmetry/scalar.hpp>)
+  # Eigen and Boost.Multiprecision cost every file four seconds without this; symmetry is the first library.
+  if(name STREQUAL symmetry)
+    target_precompile_headers(attnsym_${name} PRIVATE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/symmetry/scalar.hpp>)
+  else()
+    target_precompile_headers(attnsym_${name} REUSE_FROM attnsym_symmetry)
+  endif()
   install(TARGETS attnsym_${name} EXPORT attnsymTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
   install(DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/attnsym/${name}
           FILES_MATCHING PATTERN "*.hpp")

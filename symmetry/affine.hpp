@@ -5,9 +5,9 @@
 
 namespace attnsym {
 
-/// A gauge: what a basis change and a bias translation do to the side of a head that is written (keys, values).
-/// It acts on rows by x -> x L^T + shift. The side that reads (queries, outputs) is carried along by L^-1, which is
-/// what keeps the circuits fixed [N2].
+/// A gauge: what a basis change and a bias translation do to the side of a head that is written (keys,
+/// values). It acts on rows by x -> x L^T + shift. The side that reads (queries, outputs) is carried along by
+/// L^-1, which is what keeps the circuits fixed [N2].
 template <Scalar S>
 struct Affine {
   GeneralLinear<S> linear;  ///< L, n x n

@@ -91,7 +91,8 @@ Assignment solve_assignment(const Matrix<double>& cost) {
   RowVector<double> row_price = RowVector<double>::Zero(n);
   RowVector<double> column_price = RowVector<double>::Zero(n);
   std::vector<Index> row_of_column(n, free_column);
-  for (Index row = 0; row < n; ++row) AugmentingPath(cost, row_price, column_price, row_of_column).assign(row);
+  for (Index row = 0; row < n; ++row)
+    AugmentingPath(cost, row_price, column_price, row_of_column).assign(row);
 
   Assignment result{std::vector<Index>(n), 0};
   for (Index j = 0; j < n; ++j) {

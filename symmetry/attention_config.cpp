@@ -8,7 +8,8 @@
 namespace attnsym {
 
 Index AttentionConfig::parameter_count() const {
-  const Index weights = model_width * (heads * (key_width + value_width) + groups * (key_width + value_width));
+  const Index weights =
+      model_width * (heads * (key_width + value_width) + groups * (key_width + value_width));
   const Index biases = (query_bias ? heads * key_width : 0) + (key_bias ? groups * key_width : 0) +
                        (value_bias ? groups * value_width : 0) + (output_bias ? model_width : 0);
   return weights + biases;
@@ -16,13 +17,16 @@ Index AttentionConfig::parameter_count() const {
 
 void AttentionConfig::validate() const {
   for (const Index size : {model_width, heads, groups, key_width, value_width}) {
-    if (size <= 0) throw ShapeError("attention config: every width and count must be positive, found " + std::to_string(size));
+    if (size <= 0)
+      throw ShapeError("attention config: every width and count must be positive, found " +
+                       std::to_string(size));
   }
   if (heads % groups != 0) {
     throw ShapeError("attention config: " + std::to_string(heads) + " heads do not divide into " +
                      std::to_string(groups) + " groups");
   }
-  if (!std::isfinite(scale) || scale == 0) throw ShapeError("attention config: the scale must be finite and not zero");
+  if (!std::isfinite(scale) || scale == 0)
+    throw ShapeError("attention config: the scale must be finite and not zero");
 }
 
 }  // namespace attnsym

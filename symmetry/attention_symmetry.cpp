@@ -14,7 +14,8 @@ bool is_zero(const RowVector<S>& shift) {
 template <class S>
 RowVector<S> moved_bias(const Affine<S>& gauge, const RowVector<S>& bias, const char* name) {
   if (bias.size() > 0) return bias * gauge.linear.matrix().transpose() + gauge.shift;
-  if (!is_zero(gauge.shift)) throw ShapeError(std::string("a shift of the ") + name + " bias needs a module that has one");
+  if (!is_zero(gauge.shift))
+    throw ShapeError(std::string("a shift of the ") + name + " bias needs a module that has one");
   return bias;
 }
 
@@ -35,8 +36,11 @@ KvGroup<S> act(const GroupMove<S>& move, const KvGroup<S>& group) {
   const Affine<S>& vo = vo_gauge(move);
   require_same_size("a QK gauge and the keys", qk.linear.size(), group.key.cols());
   require_same_size("a VO gauge and the values", vo.linear.size(), group.value.cols());
-  KvGroup<S> moved{group.key * qk.linear.matrix().transpose(), group.value * vo.linear.matrix().transpose(),
-                   moved_bias(qk, group.key_bias, "key"), moved_bias(vo, group.value_bias, "value"), {}};
+  KvGroup<S> moved{group.key * qk.linear.matrix().transpose(),
+                   group.value * vo.linear.matrix().transpose(),
+                   moved_bias(qk, group.key_bias, "key"),
+                   moved_bias(vo, group.value_bias, "value"),
+                   {}};
   for (const QueryHead<S>& reader : group.readers) moved.readers.push_back(moved_reader(move.second, reader));
   moved.readers = act(reader_order(move), moved.readers);
   return moved;
@@ -48,8 +52,10 @@ AttentionWeights<S> act(const AttentionElement<S>& element, const AttentionWeigh
   for (Index j = 0; j < element.top.size(); ++j) {
     const RowVector<S>& shift = vo_gauge(element.local[j]).shift;
     if (is_zero(shift)) continue;
-    if (moved.output_bias.size() == 0) throw ShapeError("a shift of the value bias needs a module with an output bias");
-    for (const QueryHead<S>& reader : moved.groups[element.top(j)].readers) moved.output_bias -= shift * reader.output;
+    if (moved.output_bias.size() == 0)
+      throw ShapeError("a shift of the value bias needs a module with an output bias");
+    for (const QueryHead<S>& reader : moved.groups[element.top(j)].readers)
+      moved.output_bias -= shift * reader.output;
   }
   return moved;
 }

@@ -32,7 +32,8 @@ const Affine<S>& vo_gauge(const GroupMove<S>& move) {
   return move.second.second;
 }
 
-/// [N2] K -> K A^T, bk -> bk A^T + t, Q^ -> Q^ A^-1;  V -> V C^T, bv -> bv C^T + t', O -> C^-T O;  readers permuted.
+/// [N2] K -> K A^T, bk -> bk A^T + t, Q^ -> Q^ A^-1;  V -> V C^T, bv -> bv C^T + t', O -> C^-T O;  readers
+/// permuted.
 /// @throws ShapeError if a width differs, or if a shift is not zero where the bias it belongs to is absent.
 template <Scalar S>
 KvGroup<S> act(const GroupMove<S>& move, const KvGroup<S>& group);

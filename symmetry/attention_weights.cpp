@@ -32,7 +32,8 @@ void require_bias(const std::string& name, const V& bias, bool present, Index wi
 template <Scalar To, Scalar From>
 To cast_scalar(const From& value) {
   if constexpr (std::same_as<To, From>) return value;
-  if constexpr (std::is_floating_point_v<To> && !std::is_floating_point_v<From>) return value.template convert_to<To>();
+  if constexpr (std::is_floating_point_v<To> && !std::is_floating_point_v<From>)
+    return value.template convert_to<To>();
   return To(value);
 }
 
@@ -99,11 +100,14 @@ template <Scalar To, Scalar From>
 AttentionWeights<To> cast(const AttentionWeights<From>& weights) {
   AttentionWeights<To> result;
   for (const KvGroup<From>& group : weights.groups) {
-    KvGroup<To>& out = result.groups.emplace_back(KvGroup<To>{cast_slot<To>(group.key), cast_slot<To>(group.value),
+    KvGroup<To>& out = result.groups.emplace_back(KvGroup<To>{cast_slot<To>(group.key),
+                                                              cast_slot<To>(group.value),
                                                               cast_slot<To>(group.key_bias),
-                                                              cast_slot<To>(group.value_bias), {}});
+                                                              cast_slot<To>(group.value_bias),
+                                                              {}});
     for (const QueryHead<From>& reader : group.readers) {
-      out.readers.push_back({cast_slot<To>(reader.query), cast_slot<To>(reader.output), cast_slot<To>(reader.query_bias)});
+      out.readers.push_back(
+          {cast_slot<To>(reader.query), cast_slot<To>(reader.output), cast_slot<To>(reader.query_bias)});
     }
   }
   result.output_bias = cast_slot<To>(weights.output_bias);

@@ -49,7 +49,8 @@ template <Scalar To, Scalar From>
 AttentionWeights<To> cast(const AttentionWeights<From>& weights);
 
 /// Calls visit(slot) on every matrix and bias of the module, the one walk that other functions share.
-/// Order: per group key, value, key_bias, value_bias, then per reader query, output, query_bias; output_bias last.
+/// Order: per group key, value, key_bias, value_bias, then per reader query, output, query_bias; output_bias
+/// last.
 template <class Weights, class Visit>
 void for_each_slot(Weights& weights, Visit visit) {
   for (auto& group : weights.groups) {

@@ -1,36 +1,16 @@
 #include "symmetry/balance.hpp"
 
-#include <Eigen/QR>
 #include <algorithm>
 #include <cmath>
 
 #include "symmetry/random.hpp"
 #include "symmetry/svd.hpp"
+#include "symmetry/thin_qr.hpp"
 
 namespace attnsym {
 namespace {
 
 constexpr std::uint64_t sign_probe_salt = 0x51676e;
-
-// A thin QR m = Z R with Z kept as reflectors.
-template <RealScalar S>
-class ThinQr {
- public:
-  explicit ThinQr(const Matrix<S>& m) : qr_(m), size_(std::min(m.rows(), m.cols())) {}
-
-  Matrix<S> triangle() const { return qr_.matrixQR().topRows(size_).template triangularView<Eigen::Upper>(); }
-
-  Matrix<S> times(const Matrix<S>& core) const {
-    Matrix<S> padded = Matrix<S>::Zero(qr_.rows(), core.cols());
-    padded.topRows(size_) = core;
-    padded.applyOnTheLeft(qr_.householderQ());
-    return padded;
-  }
-
- private:
-  Eigen::HouseholderQR<Matrix<S>> qr_;
-  Index size_;
-};
 
 // Where the cluster that begins at `begin` ends: the next gap wider than coincidence * sigma_1.
 template <RealScalar S>
@@ -40,21 +20,22 @@ Index cluster_end(const RowVector<S>& sigma, Index begin, Index rank, S coincide
   return end;
 }
 
-// The rotation R that makes probe^T columns R lower triangular with positive diagonal; for one direction it is its
-// sign. QR of the transpose, with the signs of the diagonal moved into the rotation.
+// The rotation R that makes probe^T columns R lower triangular with positive diagonal; for one direction it
+// is its sign. QR of the transpose, with the signs of the diagonal moved into the rotation.
 template <RealScalar S>
 Matrix<S> fixing_rotation(const Matrix<S>& probed, RowVector<S>& diagonal) {
-  const Eigen::HouseholderQR<Matrix<S>> qr(probed.transpose());
-  Matrix<S> rotation = qr.householderQ();
-  diagonal = qr.matrixQR().diagonal().transpose();
+  const ThinQr<S> qr(probed.transpose());
+  Matrix<S> rotation = qr.times(Matrix<S>::Identity(probed.cols(), probed.cols()));
+  diagonal = qr.triangle().diagonal().transpose();
   for (Index k = 0; k < diagonal.size(); ++k) {
     if (diagonal(k) < 0) rotation.col(k) = -rotation.col(k).eval();
   }
   return rotation;
 }
 
-// The block diagonal rotation that fixes the signs of single columns and the rotations of clusters [N6.2], and the margin
-// with which it does. It has to be applied to the scaled factors: inside a cluster the singular values need not be equal.
+// The block diagonal rotation that fixes the signs of single columns and the rotations of clusters [N6.2],
+// and the margin with which it does. It has to be applied to the scaled factors: inside a cluster the
+// singular values need not be equal.
 template <RealScalar S>
 struct Fixing {
   Matrix<S> rotation;
@@ -110,7 +91,8 @@ Balanced<S> balance(const Matrix<S>& left, const Matrix<S>& right, S coincidence
   result.left.leftCols(rank) = left_columns * fixing.rotation;
   result.right.leftCols(rank) = right_columns * fixing.rotation;
   if (rank == width) {
-    // L^T = R1^T U sigma^-1/2 and L^-1 = R2^T V sigma^-1/2: inverse to each other without inverting a triangle [N6].
+    // L^T = R1^T U sigma^-1/2 and L^-1 = R2^T V sigma^-1/2: inverse to each other without inverting a
+    // triangle [N6].
     const Matrix<S> scaling = root.cwiseInverse().asDiagonal() * fixing.rotation;
     const Matrix<S> transposed = left_triangle.transpose() * svd.u * scaling;
     result.linear = GeneralLinear<S>::from_matrix_and_inverse(transposed.transpose(),

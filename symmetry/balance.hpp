@@ -10,18 +10,20 @@ namespace attnsym {
 /// The balanced form of one pair of factors, N6 steps 1 and 2.
 template <RealScalar S>
 struct Balanced {
-  Matrix<S> left;        ///< balanced factor that reads (stacked queries or stacked transposed outputs), m x n
-  Matrix<S> right;       ///< balanced factor that is written (keys or values), D x n
-  RowVector<S> sigma;    ///< n singular values of left * right^T, descending, zero beyond the rank
-  Index rank = 0;        ///< how many of them count as non-zero
-  S sign_margin{1};      ///< smallest |probe . direction| / (|probe| |direction|) that fixed a sign; near 0 is unstable
-  std::optional<GeneralLinear<S>> linear;  ///< L with right = old right * L^T, left = old left * L^-1; absent below full rank
+  Matrix<S> left;      ///< balanced factor that reads (stacked queries or stacked transposed outputs), m x n
+  Matrix<S> right;     ///< balanced factor that is written (keys or values), D x n
+  RowVector<S> sigma;  ///< n singular values of left * right^T, descending, zero beyond the rank
+  Index rank = 0;      ///< how many of them count as non-zero
+  S sign_margin{
+      1};  ///< smallest |probe . direction| / (|probe| |direction|) that fixed a sign; near 0 is unstable
+  std::optional<GeneralLinear<S>>
+      linear;  ///< L with right = old right * L^T, left = old left * L^-1; absent below full rank
 };
 
-/// Moves a pair of factors along the gauge orbit to the point with left^T left = right^T right = diag(sigma): the point
-/// of least norm, which exists at every rank (zero columns where rank is missing). Signs, and rotations inside clusters
-/// of singular values closer than coincidence * sigma_1, are fixed by a fixed probe of the right factor [N6].
-/// Singular values below coincidence * sigma_1 count as zero.
+/// Moves a pair of factors along the gauge orbit to the point with left^T left = right^T right = diag(sigma):
+/// the point of least norm, which exists at every rank (zero columns where rank is missing). Signs, and
+/// rotations inside clusters of singular values closer than coincidence * sigma_1, are fixed by a fixed probe
+/// of the right factor [N6]. Singular values below coincidence * sigma_1 count as zero.
 template <RealScalar S>
 Balanced<S> balance(const Matrix<S>& left, const Matrix<S>& right, S coincidence);
 

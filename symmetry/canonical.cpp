@@ -69,7 +69,8 @@ struct Draft {
 template <RealScalar S>
 Draft<S> balance_group(const KvGroup<S>& group, Index place, bool carry_value_bias, S coincidence) {
   const Balanced<S> qk = balance<S>(stacked_queries(group), group.key, coincidence);
-  const Balanced<S> vo = balance<S>(stacked_outputs(group), written_values(group, carry_value_bias), coincidence);
+  const Balanced<S> vo =
+      balance<S>(stacked_outputs(group), written_values(group, carry_value_bias), coincidence);
   Draft<S> draft;
   draft.group = from_balanced(group, qk, vo);
   draft.margins = {place, qk.sigma, vo.sigma, qk.rank, vo.rank, qk.sign_margin, vo.sign_margin, S(1)};
@@ -80,18 +81,20 @@ Draft<S> balance_group(const KvGroup<S>& group, Index place, bool carry_value_bi
   return draft;
 }
 
-// Free biases become zero; what the value biases added to every output goes to the output bias [N6.3]. The input is
-// still needed: below full rank the old value bias has no image under a gauge.
+// Free biases become zero; what the value biases added to every output goes to the output bias [N6.3]. The
+// input is still needed: below full rank the old value bias has no image under a gauge.
 template <RealScalar S>
 void clear_free_biases(const KvGroup<S>& input, Draft<S>& draft, RowVector<S>& output_bias) {
   if (input.key_bias.size() > 0) {
     draft.group.key_bias.setZero();
-    if (draft.gauges) draft.gauges->first.shift = -input.key_bias * draft.gauges->first.linear.matrix().transpose();
+    if (draft.gauges)
+      draft.gauges->first.shift = -input.key_bias * draft.gauges->first.linear.matrix().transpose();
   }
   if (input.value_bias.size() == 0 || output_bias.size() == 0) return;
   for (const QueryHead<S>& reader : input.readers) output_bias += input.value_bias * reader.output;
   draft.group.value_bias.setZero();
-  if (draft.gauges) draft.gauges->second.shift = -input.value_bias * draft.gauges->second.linear.matrix().transpose();
+  if (draft.gauges)
+    draft.gauges->second.shift = -input.value_bias * draft.gauges->second.linear.matrix().transpose();
 }
 
 // probe^T M probe' + probe^T N probe' per reader: invariant under every gauge and shift.
@@ -191,20 +194,23 @@ Canonical<S> canonicalize(const AttentionWeights<S>& weights, const AttentionCon
 
 double expected_change(const RowVector<double>& sigma, Index rows, Index cols, double relative_noise,
                        double coincidence) {
-  const double entry = relative_noise * sigma.norm() / std::sqrt(static_cast<double>(rows * cols));
-  const double outside = static_cast<double>(rows + cols) / 2 - static_cast<double>(sigma.size());
+  const double sum = sigma.sum();
+  if (!(sum > 0)) return 0;
+  // Entry noise phi of both factors moves the circuit by phi^2 (rows + cols) sum(sigma) in square.
+  const double phi_squared =
+      sigma.squaredNorm() * relative_noise * relative_noise / (static_cast<double>(rows + cols) * sum);
   double change = 0;
   for (Index k = 0; k < sigma.size(); ++k) {
     if (!(sigma(k) > 0)) continue;
-    double directions = std::max(outside, 0.0) / (sigma(k) * sigma(k));
     for (Index l = 0; l < sigma.size(); ++l) {
-      const double difference = sigma(k) * sigma(k) - sigma(l) * sigma(l);
-      if (std::abs(sigma(k) - sigma(l)) <= coincidence * sigma(0)) continue;  // one cluster: fixed by the probe
-      directions += (sigma(k) * sigma(k) + sigma(l) * sigma(l)) / (difference * difference);
+      const double gap = std::abs(sigma(k) - sigma(l));
+      if (gap <= coincidence * sigma(0)) continue;  // itself, or one cluster: fixed by the probe
+      change +=
+          2 * sigma(k) * (sigma(k) * sigma(k) + sigma(l) * sigma(l)) / ((sigma(k) + sigma(l)) * gap * gap);
     }
-    change += sigma(k) * directions + 0.25 / sigma(k);
+    change += static_cast<double>(std::max(rows + cols - 2 * sigma.size(), Index{0})) + 1;
   }
-  return sigma.sum() > 0 ? entry * std::sqrt(change / sigma.sum()) : 0;
+  return std::sqrt(phi_squared * change / (2 * sum));
 }
 
 template Canonical<float> canonicalize(const AttentionWeights<float>&, const AttentionConfig&, float);

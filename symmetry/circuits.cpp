@@ -1,10 +1,8 @@
 #include "symmetry/circuits.hpp"
 
-#include <Eigen/QR>
-#include <algorithm>
-
 #include "symmetry/errors.hpp"
 #include "symmetry/permutation.hpp"
+#include "symmetry/thin_qr.hpp"
 
 namespace attnsym {
 namespace {
@@ -14,9 +12,7 @@ template <RealScalar S>
 Matrix<S> joint_triangle(const Matrix<S>& a, const Matrix<S>& b) {
   Matrix<S> joint(a.rows(), a.cols() + b.cols());
   joint << a, b;
-  const Index rank = std::min(joint.rows(), joint.cols());
-  const Eigen::HouseholderQR<Matrix<S>> qr(std::move(joint));
-  return qr.matrixQR().topRows(rank).template triangularView<Eigen::Upper>();
+  return ThinQr<S>(joint).triangle();
 }
 
 // Norms of the rows of a.left a.right^T - b.left b.right^T = [a.left, -b.left] T^T Z^T.

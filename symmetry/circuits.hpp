@@ -39,8 +39,8 @@ struct DifferenceNorms {
   RowVector<S> columns;  ///< norm of every column of a - b
 };
 
-/// Errors at most c eps (|a.left||a.right| + |b.left||b.right|): no digits are lost when the circuits nearly agree,
-/// as they would be with Gram matrices [N4]. The inner widths may differ.
+/// Errors at most c eps (|a.left||a.right| + |b.left||b.right|): no digits are lost when the circuits nearly
+/// agree, as they would be with Gram matrices [N4]. The inner widths may differ.
 /// @throws ShapeError if the outer shapes differ.
 template <RealScalar S>
 DifferenceNorms<S> difference_norms(const Circuit<S>& a, const Circuit<S>& b);

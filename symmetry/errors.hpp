@@ -4,7 +4,8 @@
 
 namespace attnsym {
 
-/// Base of every exception this project throws for broken input. "No" and "don't know" are values, never exceptions.
+/// Base of every exception this project throws for broken input. "No" and "don't know" are values, never
+/// exceptions.
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;

@@ -13,7 +13,8 @@ namespace {
 template <class S>
 void require_square(const Matrix<S>& m) {
   if (m.rows() != m.cols()) {
-    throw ShapeError("a gauge must be square, found " + std::to_string(m.rows()) + " x " + std::to_string(m.cols()));
+    throw ShapeError("a gauge must be square, found " + std::to_string(m.rows()) + " x " +
+                     std::to_string(m.cols()));
   }
 }
 
@@ -41,7 +42,8 @@ GeneralLinear<S> GeneralLinear<S>::from_matrix_and_inverse(Matrix<S> matrix, Mat
   require_square(inverse);
   const Matrix<S> residual = matrix * inverse - Matrix<S>::Identity(matrix.rows(), matrix.rows());
   // Written so that NaN fails. Squared norms: Rational has no square root.
-  const bool good = residual.squaredNorm() <= tolerance<S>() * tolerance<S>() * matrix.squaredNorm() * inverse.squaredNorm();
+  const bool good = residual.squaredNorm() <=
+                    tolerance<S>() * tolerance<S>() * matrix.squaredNorm() * inverse.squaredNorm();
   if (!good) throw SingularError("a gauge and its stated inverse do not multiply to the identity");
   return GeneralLinear(std::move(matrix), std::move(inverse));
 }

@@ -29,7 +29,8 @@ class GeneralLinear {
   }
 
  private:
-  GeneralLinear(Matrix<S> matrix, Matrix<S> inverse) : matrix_(std::move(matrix)), inverse_(std::move(inverse)) {}
+  GeneralLinear(Matrix<S> matrix, Matrix<S> inverse)
+      : matrix_(std::move(matrix)), inverse_(std::move(inverse)) {}
 
   template <Scalar T>
   friend GeneralLinear<T> compose(const GeneralLinear<T>& g, const GeneralLinear<T>& h);

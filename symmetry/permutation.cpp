@@ -8,7 +8,8 @@
 namespace attnsym {
 
 void require_same_size(const char* what, std::size_t a, std::size_t b) {
-  if (a != b) throw ShapeError(std::string(what) + " have sizes " + std::to_string(a) + " and " + std::to_string(b));
+  if (a != b)
+    throw ShapeError(std::string(what) + " have sizes " + std::to_string(a) + " and " + std::to_string(b));
 }
 
 Permutation Permutation::identity(Index size) {

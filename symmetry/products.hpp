@@ -64,8 +64,7 @@ Wreath<G> identity_like(const Wreath<G>& a) {
 
 /// The action on a list whose entries G acts on. @throws ShapeError on different lengths.
 template <GroupElement G, class X>
-  requires LeftActsOn<G, X>
-std::vector<X> act(const Wreath<G>& g, const std::vector<X>& items) {
+requires LeftActsOn<G, X> std::vector<X> act(const Wreath<G>& g, const std::vector<X>& items) {
   require_same_size("a wreath element and the list it acts on", g.local.size(), items.size());
   std::vector<X> moved;
   for (std::size_t j = 0; j < items.size(); ++j) moved.push_back(act(g.local[j], items[j]));

@@ -6,8 +6,8 @@
 
 namespace attnsym {
 
-/// A small deterministic generator (splitmix64): the same seed gives the same numbers on every platform, which
-/// certificates and canonical forms rely on and std::normal_distribution does not promise.
+/// A small deterministic generator (splitmix64): the same seed gives the same numbers on every platform,
+/// which certificates and canonical forms rely on and std::normal_distribution does not promise.
 class Random {
  public:
   explicit Random(std::uint64_t seed) : state_(seed) {}
@@ -26,8 +26,8 @@ class Random {
   std::uint64_t state_;
 };
 
-/// A fixed rows x cols matrix with entries from Random::uniform. Canonical forms and probes are defined by it, so it
-/// may never change within a schema version.
+/// A fixed rows x cols matrix with entries from Random::uniform. Canonical forms and probes are defined by
+/// it, so it may never change within a schema version.
 template <Scalar S>
 Matrix<S> fixed_probe(Index rows, Index cols, std::uint64_t salt) {
   Random random(salt);

@@ -1,10 +1,10 @@
 #pragma once
 
 #include <Eigen/Core>
+#include <algorithm>
 #include <boost/multiprecision/cpp_bin_float.hpp>
 #include <boost/multiprecision/cpp_int.hpp>
 #include <boost/multiprecision/eigen.hpp>
-#include <algorithm>
 #include <concepts>
 
 namespace attnsym {
@@ -14,8 +14,8 @@ using Float50 =
     boost::multiprecision::number<boost::multiprecision::cpp_bin_float<50>, boost::multiprecision::et_off>;
 
 /// Exact rationals: laws over this scalar are tested with ==.
-using Rational =
-    boost::multiprecision::number<boost::multiprecision::cpp_rational::backend_type, boost::multiprecision::et_off>;
+using Rational = boost::multiprecision::number<boost::multiprecision::cpp_rational::backend_type,
+                                               boost::multiprecision::et_off>;
 
 template <class S>
 concept RealScalar = std::same_as<S, float> || std::same_as<S, double> || std::same_as<S, Float50>;

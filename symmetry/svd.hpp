@@ -12,8 +12,8 @@ struct Svd {
   Matrix<S> v;         ///< cols x p
 };
 
-/// Divide and conquer for float (computed in double) and double; Jacobi at 50 digits, for small matrices only.
-/// One place for it because Eigen's SVD takes half a minute to compile.
+/// Divide and conquer for float (computed in double) and double; Jacobi at 50 digits, for small matrices
+/// only. One place for it because Eigen's SVD takes half a minute to compile.
 template <RealScalar S>
 Svd<S> thin_svd(const Matrix<S>& m);
 

@@ -1,9 +1,9 @@
 #include "symmetry/symmetry_group.hpp"
 
-#include <Eigen/QR>
 #include <cmath>
 
 #include "symmetry/errors.hpp"
+#include "symmetry/thin_qr.hpp"
 
 namespace attnsym {
 namespace {
@@ -18,11 +18,11 @@ template <RealScalar S>
 Matrix<S> random_orthogonal(Random& random, Index size) {
   Matrix<S> normal(size, size);
   for (Index i = 0; i < normal.size(); ++i) normal.data()[i] = S(random.normal());
-  return Eigen::HouseholderQR<Matrix<S>>(normal).householderQ();
+  return ThinQr<S>(normal).times(Matrix<S>::Identity(size, size));
 }
 
-// U diag(c^1/2 ... c^-1/2) V^T with random rotations: every element has exactly the asked condition number, and
-// neither side of a circuit is favoured.
+// U diag(c^1/2 ... c^-1/2) V^T with random rotations: every element has exactly the asked condition number,
+// and neither side of a circuit is favoured.
 template <RealScalar S>
 GeneralLinear<S> random_gauge(Random& random, Index size, double condition) {
   const Matrix<S> u = random_orthogonal<S>(random, size);
@@ -92,7 +92,8 @@ AttentionElement<S> SymmetryGroup::sample(Random& random, const SampleOptions& o
   AttentionElement<S> element{{}, random_permutation(random, config_.groups, options.heads)};
   for (Index j = 0; j < config_.groups; ++j) {
     Permutation order = random_permutation(random, config_.readers_per_group(), options.readers);
-    Affine<S> qk = random_affine<S>(random, config_.key_width, options.qk, options.bias && config_.key_bias, options);
+    Affine<S> qk =
+        random_affine<S>(random, config_.key_width, options.qk, options.bias && config_.key_bias, options);
     Affine<S> vo = random_affine<S>(random, config_.value_width, options.vo,
                                     options.bias && value_shift_is_free(config_), options);
     element.local.push_back({std::move(order), {std::move(qk), std::move(vo)}});
@@ -102,7 +103,8 @@ AttentionElement<S> SymmetryGroup::sample(Random& random, const SampleOptions& o
 
 template <Scalar S>
 bool SymmetryGroup::contains(const AttentionElement<S>& element) const {
-  if (element.top.size() != config_.groups || static_cast<Index>(element.local.size()) != config_.groups) return false;
+  if (element.top.size() != config_.groups || static_cast<Index>(element.local.size()) != config_.groups)
+    return false;
   for (const GroupMove<S>& move : element.local) {
     if (reader_order(move).size() != config_.readers_per_group()) return false;
     if (!allowed(qk_gauge(move), config_.key_width, config_.key_bias)) return false;
@@ -113,7 +115,8 @@ bool SymmetryGroup::contains(const AttentionElement<S>& element) const {
 
 Index SymmetryGroup::dimension() const {
   const Index g = config_.groups;
-  const Index gauges = g * (config_.key_width * config_.key_width + config_.value_width * config_.value_width);
+  const Index gauges =
+      g * (config_.key_width * config_.key_width + config_.value_width * config_.value_width);
   const Index key_shift = config_.key_bias ? g * config_.key_width : 0;
   const Index values = config_.value_bias ? g * config_.value_width : 0;
   const Index value_shift = config_.output_bias ? values : std::max(Index{0}, values - config_.model_width);

@@ -9,20 +9,20 @@ namespace attnsym {
 
 /// What a random group element may move, and how far.
 struct SampleOptions {
-  double condition = 10;    ///< 2-norm condition number of every gauge, >= 1
-  double shift = 0.1;       ///< standard deviation of the bias shifts
-  bool heads = true;        ///< permute the key/value groups
-  bool readers = true;      ///< permute the readers inside each group
-  bool qk = true;           ///< draw QK gauges
-  bool vo = true;           ///< draw VO gauges
-  bool bias = true;         ///< draw bias shifts where the config allows them
-  bool monomial = false;    ///< gauges are signed permutations times powers of two, which no float format rounds;
-                            ///< their condition is at most `condition`
+  double condition = 10;  ///< 2-norm condition number of every gauge, >= 1
+  double shift = 0.1;     ///< standard deviation of the bias shifts
+  bool heads = true;      ///< permute the key/value groups
+  bool readers = true;    ///< permute the readers inside each group
+  bool qk = true;         ///< draw QK gauges
+  bool vo = true;         ///< draw VO gauges
+  bool bias = true;       ///< draw bias shifts where the config allows them
+  bool monomial = false;  ///< gauges are signed permutations times powers of two, which no float format
+                          ///< rounds; their condition is at most `condition`
 };
 
-/// The symmetry group of attention modules of one config: every element leaves the function of every module unchanged,
-/// and for generic weights nothing else does, provided dk, dv <= D and, with several readers and several groups, not
-/// dk = dv = D [N2, N3].
+/// The symmetry group of attention modules of one config: every element leaves the function of every module
+/// unchanged, and for generic weights nothing else does, provided dk, dv <= D and, with several readers and
+/// several groups, not dk = dv = D [N2, N3].
 class SymmetryGroup {
  public:
   const AttentionConfig& config() const { return config_; }
@@ -41,9 +41,9 @@ class SymmetryGroup {
   template <Scalar S>
   bool contains(const AttentionElement<S>& element) const;
 
-  /// Dimension of the set of weights that share one function, at generic weights, for dk, dv <= D. Without an output bias a value
-  /// shift has to lie in the kernel of the stacked outputs: max(0, g dv - D) dimensions that depend on the weights
-  /// and that sample() therefore does not draw [N2].
+  /// Dimension of the set of weights that share one function, at generic weights, for dk, dv <= D. Without an
+  /// output bias a value shift has to lie in the kernel of the stacked outputs: max(0, g dv - D) dimensions
+  /// that depend on the weights and that sample() therefore does not draw [N2].
   Index dimension() const;
 
   /// One line for people, such as "S_12; per head GL(32) on Q-K and GL(32) on V-O; ...".

@@ -19,7 +19,8 @@ struct ActOptions {
 
 SampleOptions sample_options(const ActOptions& options) {
   const auto wanted = [&](const char* part) {
-    return options.only.empty() || std::find(options.only.begin(), options.only.end(), part) != options.only.end();
+    return options.only.empty() ||
+           std::find(options.only.begin(), options.only.end(), part) != options.only.end();
   };
   SampleOptions sample;
   sample.condition = options.condition;
@@ -35,12 +36,13 @@ SampleOptions sample_options(const ActOptions& options) {
 ExitStatus run_act(const ActOptions& options) {
   const Model model = open_model(options.rewrite.in, options.rewrite.config);
   const SampleOptions sample = sample_options(options);
-  rewrite_model(options.rewrite, model, "act", options.seed, [&](std::size_t layer, const StoredAttention& module) {
-    Random random(options.seed + 0x9e3779b97f4a7c15U * (layer + 1));
-    AttentionElement<double> element = symmetry_of(module.config).sample<double>(random, sample);
-    AttentionWeights<double> moved = act(element, module.weights);
-    return RewrittenLayer{std::move(moved), std::move(element)};
-  });
+  rewrite_model(
+      options.rewrite, model, "act", options.seed, [&](std::size_t layer, const StoredAttention& module) {
+        Random random(options.seed + 0x9e3779b97f4a7c15U * (layer + 1));
+        AttentionElement<double> element = symmetry_of(module.config).sample<double>(random, sample);
+        AttentionWeights<double> moved = act(element, module.weights);
+        return RewrittenLayer{std::move(moved), std::move(element)};
+      });
   if (options.rewrite.as_json) {
     const nlohmann::json object{{"schema", "attnsym.act/1"},
                                 {"output", options.rewrite.out.string()},
@@ -49,7 +51,8 @@ ExitStatus run_act(const ActOptions& options) {
     std::printf("%s\n", object.dump(2).c_str());
   } else {
     std::printf("%s: attention of %zu layers moved by a random group element, seed %llu\n",
-                options.rewrite.out.string().c_str(), model.layers(), static_cast<unsigned long long>(options.seed));
+                options.rewrite.out.string().c_str(), model.layers(),
+                static_cast<unsigned long long>(options.seed));
   }
   return ExitStatus::yes;
 }
@@ -58,8 +61,8 @@ ExitStatus run_act(const ActOptions& options) {
 
 void setup_act(CLI::App& app, ExitStatus& status) {
   auto options = std::make_shared<ActOptions>();
-  CLI::App* command =
-      app.add_subcommand("act", "Write the same model moved by a random group element, for testing pipelines");
+  CLI::App* command = app.add_subcommand(
+      "act", "Write the same model moved by a random group element, for testing pipelines");
   add_rewrite_options(*command, options->rewrite);
   command->add_option("--seed", options->seed, "Seed of the element")->type_name("N")->capture_default_str();
   command->add_option("--condition", options->condition, "Condition number of every gauge, at least 1")

@@ -37,10 +37,12 @@ double relative_gap(const RowVector<double>& sigma) {
 }
 
 // The largest relative noise among the circuits that a group shares.
-double group_noise(const StoredAttention& module, Index group, StoredCircuit (*circuit)(const StoredAttention&, Index)) {
+double group_noise(const StoredAttention& module, Index group,
+                   StoredCircuit (*circuit)(const StoredAttention&, Index)) {
   const Index readers = module.config.readers_per_group();
   double noise = 0;
-  for (Index i = 0; i < readers; ++i) noise = std::max(noise, relative_noise(circuit(module, group * readers + i)));
+  for (Index i = 0; i < readers; ++i)
+    noise = std::max(noise, relative_noise(circuit(module, group * readers + i)));
   return noise;
 }
 
@@ -53,7 +55,8 @@ GroupReport report(const StoredAttention& module, const CanonicalMargins<double>
   result.expected_change = std::max(expected_change(margins.qk_sigma, readers * (d + 1), d, qk_noise, unit),
                                     expected_change(margins.vo_sigma, readers * d, d, vo_noise, unit));
   const double sign_margin = std::min(margins.qk_sign_margin, margins.vo_sign_margin);
-  result.stable = result.expected_change <= stable_change && sign_margin >= margin_factor * result.expected_change &&
+  result.stable = result.expected_change <= stable_change &&
+                  sign_margin >= margin_factor * result.expected_change &&
                   margins.order_margin >= margin_factor * std::max(qk_noise, vo_noise);
   return result;
 }
@@ -69,7 +72,8 @@ json group_json(const GroupReport& group, Index place, Index readers) {
                      {"qk_gap", group.qk_gap},
                      {"vo_gap", group.vo_gap},
                      {"sign_margin", sign_margin},
-                     {"order_margin", std::isfinite(group.margins.order_margin) ? json(group.margins.order_margin) : json()},
+                     {"order_margin",
+                      std::isfinite(group.margins.order_margin) ? json(group.margins.order_margin) : json()},
                      {"expected_change", group.expected_change},
                      {"stable", group.stable}});
   }
@@ -83,7 +87,8 @@ void print_json(const RewriteOptions& options, const std::vector<LayerReport>& l
   for (std::size_t layer = 0; layer < layers.size(); ++layer) {
     json heads = json::array();
     for (std::size_t place = 0; place < layers[layer].size(); ++place) {
-      for (const json& head : group_json(layers[layer][place], static_cast<Index>(place), readers)) heads.push_back(head);
+      for (const json& head : group_json(layers[layer][place], static_cast<Index>(place), readers))
+        heads.push_back(head);
     }
     list.push_back({{"layer", layer}, {"heads", heads}});
   }
@@ -93,7 +98,9 @@ void print_json(const RewriteOptions& options, const std::vector<LayerReport>& l
 
 void print_text(const RewriteOptions& options, const std::vector<LayerReport>& layers) {
   std::printf("%s: canonical form written\n\n", options.out.string().c_str());
-  std::printf("layer  groups stable  largest expected change  smallest gap  smallest sign margin  smallest order margin\n");
+  std::printf(
+      "layer  groups stable  largest expected change  smallest gap  smallest sign margin  smallest order "
+      "margin\n");
   for (std::size_t layer = 0; layer < layers.size(); ++layer) {
     std::size_t stable = 0;
     double change = 0;
@@ -138,7 +145,8 @@ void setup_canonicalize(CLI::App& app, ExitStatus& status) {
       app.add_subcommand("canonicalize", "Write the same model with its attention weights in canonical form");
   add_rewrite_options(*command, *options);
   command->footer(
-      "Balanced gauges, fixed signs, free biases zero, heads in a fixed order. Two checkpoints that differ by a change "
+      "Balanced gauges, fixed signs, free biases zero, heads in a fixed order. Two checkpoints that differ "
+      "by a change "
       "of basis get the same canonical form, up to rounding divided by the reported margins.");
   command->callback([options, &status] { status = run_canonicalize(*options); });
 }

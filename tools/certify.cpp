@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -8,6 +9,7 @@
 #include "tools/model.hpp"
 #include "tools/output.hpp"
 #include "verify/certificate.hpp"
+#include "verify/verdict.hpp"
 
 namespace attnsym {
 namespace {
@@ -37,77 +39,117 @@ Refutation refute_files(const char* name, const std::map<std::string, std::strin
   return std::nullopt;
 }
 
-Refutation refute_layer(const CertificateFile& certificate, const Model& a, const Model& b, std::size_t layer) {
+// What checking one layer found.
+struct LayerFinding {
+  Refutation refutation;
+  double resolution = 0;  // of equivalent layers; identity needs none
+};
+
+LayerFinding check_layer(const CertificateFile& certificate, const Model& a, const Model& b,
+                         std::size_t layer) {
   const auto index = static_cast<Index>(layer);
   const StoredAttention from = read_attention(a.checkpoint, index);
   const StoredAttention to = read_attention(b.checkpoint, index);
   const AttentionElement<double>& element = certificate.b_from_a[layer];
-  if (certificate.verdict == "identical") return refute_identity(from, to, element);
-  return refute_equivalence(from, to, element);
-}
-
-Refutation refute_layers(const CertifyOptions& options, const CertificateFile& certificate, const Model& a,
-                         const Model& b) {
-  if (a.layers() != certificate.b_from_a.size() || b.layers() != a.layers()) return "the number of layers differs";
-  std::vector<Refutation> refutations(a.layers());
-  Progress progress("certify", a.layers());
-  run_tasks(a.layers(), options.threads, [&](std::size_t layer) {
-    refutations[layer] = refute_layer(certificate, a, b, layer);
-    progress.advance();
-  });
-  for (std::size_t layer = 0; layer < refutations.size(); ++layer) {
-    if (refutations[layer]) return "layer " + std::to_string(layer) + ": " + *refutations[layer];
-  }
-  return std::nullopt;
+  if (certificate.verdict == "identical") return {refute_identity(from, to, element)};
+  LayerFinding finding{refute_equivalence(from, to, element)};
+  if (!finding.refutation) finding.resolution = evidence_resolution(from, to, element);
+  return finding;
 }
 
 Refutation refute_distinct(const CertificateFile& certificate, const Model& a, const Model& b) {
-  if (certificate.witness_layer >= std::min(a.layers(), b.layers())) return "the witness names a layer that is not there";
-  if (!(certificate.witness_factor >= 10)) return "the certificate asks less than 10 times the rounding noise of its witness";
+  if (certificate.witness_layer >= std::min(a.layers(), b.layers()))
+    return "the witness names a layer that is not there";
+  if (!(certificate.witness_factor >= 10))
+    return "the certificate asks less than 10 times the rounding noise of its witness";
   const auto layer = static_cast<Index>(certificate.witness_layer);
   return refute_witness(read_attention(a.checkpoint, layer), read_attention(b.checkpoint, layer),
                         certificate.witness_input, certificate.witness_factor, certificate.seed);
 }
 
-Refutation refute(const CertifyOptions& options, const CertificateFile& certificate, const Model& a, const Model& b) {
-  if (auto reason = refute_files("A", certificate.a_files, a.digests())) return reason;
-  if (auto reason = refute_files("B", certificate.b_files, b.digests())) return reason;
-  if (certificate.verdict == "distinct") return refute_distinct(certificate, a, b);
-  if (certificate.verdict != "identical" && certificate.verdict != "equivalent") {
-    return "'" + certificate.verdict + "' is not a verdict that can be certified";
+struct Answer {
+  std::string answer;
+  std::string reason;
+  ExitStatus status;
+};
+
+Answer rejected(const std::string& reason) { return {"rejected", reason, ExitStatus::no}; }
+
+Answer accepted(const CertificateFile& certificate) {
+  return {"accepted", "the two models are " + certificate.verdict + " at attention scope", ExitStatus::yes};
+}
+
+Answer check_transports(const CertifyOptions& options, const CertificateFile& certificate, const Model& a,
+                        const Model& b) {
+  if (a.layers() != certificate.b_from_a.size() || b.layers() != a.layers()) {
+    return rejected("the number of layers differs");
   }
-  return refute_layers(options, certificate, a, b);
+  std::vector<LayerFinding> findings(a.layers());
+  {
+    Progress progress("certify", a.layers());
+    run_tasks(a.layers(), options.threads, [&](std::size_t layer) {
+      findings[layer] = check_layer(certificate, a, b, layer);
+      progress.advance();
+    });
+  }
+  double resolution = 0;
+  for (std::size_t layer = 0; layer < findings.size(); ++layer) {
+    if (findings[layer].refutation)
+      return rejected("layer " + std::to_string(layer) + ": " + *findings[layer].refutation);
+    resolution = std::max(resolution, findings[layer].resolution);
+  }
+  if (resolution <= coarsest_resolution) return accepted(certificate);
+  return {"undecided",
+          "the evidence holds, but the resolution is " + brief(100 * resolution) +
+              " %: the stored precision could hide a difference of that size",
+          ExitStatus::undecided};
+}
+
+Answer answer(const CertifyOptions& options) {
+  const std::optional<CertificateFile> certificate = read_certificate(options.certificate);
+  if (!certificate) return rejected("the certificate has been changed: its digest does not hold");
+  const Model a = open_model(options.a, options.config);
+  const Model b = open_model(options.b, options.config);
+  if (const auto reason = refute_files("A", certificate->a_files, a.digests())) return rejected(*reason);
+  if (const auto reason = refute_files("B", certificate->b_files, b.digests())) return rejected(*reason);
+  if (certificate->verdict == "identical" || certificate->verdict == "equivalent") {
+    return check_transports(options, *certificate, a, b);
+  }
+  if (certificate->verdict != "distinct")
+    return rejected("'" + certificate->verdict + "' cannot be certified");
+  if (const auto reason = refute_distinct(*certificate, a, b)) return rejected(*reason);
+  return accepted(*certificate);
 }
 
 ExitStatus run_certify(const CertifyOptions& options) {
-  const CertificateFile certificate = read_certificate(options.certificate);
-  const Model a = open_model(options.a, options.config);
-  const Model b = open_model(options.b, options.config);
-  const Refutation refutation = refute(options, certificate, a, b);
-  const std::string answer = refutation ? "rejected" : "accepted";
-  const std::string reason = refutation.value_or("the two models are " + certificate.verdict + " at attention scope");
+  const Answer found = answer(options);
   if (options.as_json) {
     const nlohmann::json object{
-        {"schema", "attnsym.certify/1"}, {"answer", answer}, {"verdict", certificate.verdict}, {"reason", reason}};
+        {"schema", "attnsym.certify/1"}, {"answer", found.answer}, {"reason", found.reason}};
     std::printf("%s\n", object.dump(2).c_str());
   } else {
-    std::printf("%s: %s\n", answer.c_str(), reason.c_str());
+    std::printf("%s: %s\n", found.answer.c_str(), found.reason.c_str());
   }
-  return refutation ? ExitStatus::no : ExitStatus::yes;
+  return found.status;
 }
 
 }  // namespace
 
 void setup_certify(CLI::App& app, ExitStatus& status) {
   auto options = std::make_shared<CertifyOptions>();
-  CLI::App* command = app.add_subcommand("certify", "Re-check a certificate against A and B; nothing is searched");
-  command->add_option("CERTIFICATE", options->certificate, "A file that check, act or canonicalize wrote")->required();
+  CLI::App* command =
+      app.add_subcommand("certify", "Re-check a certificate against A and B; nothing is searched");
+  command->add_option("CERTIFICATE", options->certificate, "A file that check, act or canonicalize wrote")
+      ->required();
   command->add_option("A", options->a, "The first model")->required();
   command->add_option("B", options->b, "The second model")->required();
   add_config_option(*command, options->config);
   add_threads_option(*command, options->threads);
   command->add_flag("--json", options->as_json, "Print one JSON object");
-  command->footer("Exit status: 0 accepted, 1 rejected, 2 trouble: a file cannot be read as what it should be.");
+  command->footer(
+      "Exit status: 0 accepted, 1 rejected, 2 trouble (a file cannot be read as what it should be), 3 the "
+      "evidence holds but "
+      "the stored precision is too coarse to prove much.");
   command->callback([options, &status] { status = run_certify(*options); });
 }
 

@@ -58,11 +58,13 @@ std::size_t worst_of(const std::vector<Decision>& layers) {
     const auto* distinct = std::get_if<Distinct>(&layer.verdict);
     const bool undecided = std::holds_alternative<Undecided>(layer.verdict);
     const double class_weight = distinct != nullptr ? 2 : (undecided ? 1 : 0);
-    const double ratio = distinct != nullptr ? distinct->witness.gap / distinct->witness.noise : layer.rounding_ratio();
+    const double ratio =
+        distinct != nullptr ? distinct->witness.gap / distinct->witness.noise : layer.rounding_ratio();
     return std::pair(class_weight, ratio);
   };
-  const auto worst = std::max_element(layers.begin(), layers.end(),
-                                      [&](const Decision& x, const Decision& y) { return weight(x) < weight(y); });
+  const auto worst =
+      std::max_element(layers.begin(), layers.end(),
+                       [&](const Decision& x, const Decision& y) { return weight(x) < weight(y); });
   return static_cast<std::size_t>(worst - layers.begin());
 }
 
@@ -72,7 +74,7 @@ void conclude(CheckResult& result) {
   if (any_is<Distinct>(result.layers)) {
     const Witness& witness = std::get<Distinct>(result.worst().verdict).witness;
     result.verdict = "distinct";
-    result.reason = place + ", head " + std::to_string(result.worst().worst_head) + " of A: an input of " +
+    result.reason = place + ": " + describe_difference(result.worst()) + "; an input of " +
                     std::to_string(witness.input.rows()) + " tokens gives outputs " + brief(witness.gap) +
                     " apart, where rounding explains " + brief(witness.noise);
   } else if (any_is<Undecided>(result.layers)) {
@@ -179,7 +181,7 @@ json layer_json(std::size_t layer, const Decision& decision) {
           {"rounding_ratio", decision.rounding_ratio()},
           {"constant_ratio", decision.constant.ratio},
           {"resolution", decision.resolution()},
-          {"gauge_condition", decision.gauge_condition},
+          {"gauge_condition", optional_number(decision.gauge_condition)},
           {"output_bound", optional_number(decision.output_bound)},
           {"heads", heads}};
 }
@@ -216,9 +218,12 @@ void print_json(const CheckOptions& options, const CheckResult& result) {
 
 std::string image_text(const Decision& decision) {
   std::string text;
-  for (const HeadComparison& head : decision.heads) text += (text.empty() ? "" : " ") + std::to_string(head.image);
+  for (const HeadComparison& head : decision.heads)
+    text += (text.empty() ? "" : " ") + std::to_string(head.image);
   return text.empty() ? "-" : text;
 }
+
+std::string brief_or_unknown(const std::optional<double>& value) { return value ? brief(*value) : "unknown"; }
 
 void print_text(const CheckOptions& options, const CheckResult& result) {
   std::printf("%s: %s\n\n", result.verdict.c_str(), result.reason.c_str());
@@ -227,13 +232,14 @@ void print_text(const CheckOptions& options, const CheckResult& result) {
   std::printf("seed   %llu\n\n", static_cast<unsigned long long>(options.decide.seed));
   std::size_t width = 10;
   for (const Decision& layer : result.layers) width = std::max(width, image_text(layer).size());
-  std::printf("layer  verdict     %-*s  ratio     resolution  condition  output bound\n", static_cast<int>(width),
-              "heads of B");
+  std::printf("layer  verdict     %-*s  ratio     resolution  condition  output bound\n",
+              static_cast<int>(width), "heads of B");
   for (std::size_t i = 0; i < result.layers.size(); ++i) {
     const Decision& layer = result.layers[i];
-    std::printf("%-5zu  %-10s  %-*s  %-8s  %-10s  %-9s  %s\n", i, name_of(layer.verdict), static_cast<int>(width),
-                image_text(layer).c_str(), brief(layer.rounding_ratio()).c_str(), brief(layer.resolution()).c_str(),
-                brief(layer.gauge_condition).c_str(), layer.output_bound ? brief(*layer.output_bound).c_str() : "unknown");
+    std::printf("%-5zu  %-10s  %-*s  %-8s  %-10s  %-9s  %s\n", i, name_of(layer.verdict),
+                static_cast<int>(width), image_text(layer).c_str(), brief(layer.rounding_ratio()).c_str(),
+                brief(layer.resolution()).c_str(), brief_or_unknown(layer.gauge_condition).c_str(),
+                brief_or_unknown(layer.output_bound).c_str());
   }
   if (result.certificate) std::printf("\ncertificate  %s\n", result.certificate->c_str());
   if (result.witness_file) std::printf("\nwitness  %s\n", result.witness_file->c_str());
@@ -270,8 +276,11 @@ void setup_check(CLI::App& app, ExitStatus& status) {
       ->type_name("FILE");
   command->add_option("--witness", options->witness, "Write the separating input here, if there is one")
       ->type_name("FILE");
-  command->add_option("--scope", options->scope, "What is compared: attention")->check(CLI::IsMember({"attention"}));
-  command->add_option("--seed", options->decide.seed, "Seed of the witness search")->type_name("N")->capture_default_str();
+  command->add_option("--scope", options->scope, "What is compared: attention")
+      ->check(CLI::IsMember({"attention"}));
+  command->add_option("--seed", options->decide.seed, "Seed of the witness search")
+      ->type_name("N")
+      ->capture_default_str();
   add_threads_option(*command, options->threads);
   command->add_flag("--force", options->force, "Replace existing certificate and witness files");
   command->add_flag("--json", options->as_json, "Print one JSON object");

@@ -42,14 +42,15 @@ template <class Pick>
 Matrix<double> stacked(const AttentionElement<double>& element, Pick pick) {
   const Matrix<double> first = pick(element.local.front());
   Matrix<double> stack(first.rows() * static_cast<Index>(element.local.size()), first.cols());
-  for (std::size_t j = 0; j < element.local.size(); ++j) stack.middleRows(first.rows() * j, first.rows()) = pick(element.local[j]);
+  for (std::size_t j = 0; j < element.local.size(); ++j)
+    stack.middleRows(first.rows() * j, first.rows()) = pick(element.local[j]);
   return stack;
 }
 
 using PickGauge = const Affine<double>& (*)(const GroupMove<double>&);
 
-void add_gauges(std::vector<NamedTensor>& tensors, const std::string& prefix, const AttentionElement<double>& element,
-                PickGauge gauge) {
+void add_gauges(std::vector<NamedTensor>& tensors, const std::string& prefix,
+                const AttentionElement<double>& element, PickGauge gauge) {
   const Index n = gauge(element.local.front()).linear.size();
   const Index g = static_cast<Index>(element.local.size());
   const auto matrix = [&](const auto& move) { return gauge(move).linear.matrix(); };
@@ -60,7 +61,8 @@ void add_gauges(std::vector<NamedTensor>& tensors, const std::string& prefix, co
   tensors.push_back(matrix_tensor(prefix + ".shift", stacked(element, shift), {g, n}));
 }
 
-void add_element(std::vector<NamedTensor>& tensors, std::size_t layer, const AttentionElement<double>& element) {
+void add_element(std::vector<NamedTensor>& tensors, std::size_t layer,
+                 const AttentionElement<double>& element) {
   const std::string prefix = "layers." + std::to_string(layer);
   const std::vector<Index> image = head_image(element).image();
   const Index g = element.top.size();
@@ -77,7 +79,9 @@ class Reader {
 
   const SafetensorsFile& file() const { return file_; }
 
-  [[noreturn]] void refuse(const std::string& reason) const { throw FormatError(file_.path().string() + ": " + reason); }
+  [[noreturn]] void refuse(const std::string& reason) const {
+    throw FormatError(file_.path().string() + ": " + reason);
+  }
 
   const std::string& fact(const std::string& key) const {
     const auto found = file_.metadata().find(key);
@@ -107,7 +111,8 @@ class Reader {
   const TensorInfo& tensor(const std::string& name, Dtype dtype, std::size_t axes) const {
     const TensorInfo* info = file_.find(name);
     if (info == nullptr) refuse("tensor '" + name + "' is missing");
-    if (info->dtype != dtype || info->shape.size() != axes) refuse("tensor '" + name + "' has the wrong dtype or number of axes");
+    if (info->dtype != dtype || info->shape.size() != axes)
+      refuse("tensor '" + name + "' has the wrong dtype or number of axes");
     return *info;
   }
 
@@ -137,7 +142,8 @@ std::vector<Affine<double>> read_gauges(const Reader& reader, const std::string&
   const TensorInfo& shift = reader.tensor(prefix + ".shift", Dtype::F64, 2);
   const Index n = gauge.shape[1];
   const std::vector<std::int64_t> cube{groups, n, n};
-  if (n < 1 || gauge.shape != cube || inverse.shape != cube || shift.shape != std::vector<std::int64_t>{groups, n}) {
+  if (n < 1 || gauge.shape != cube || inverse.shape != cube ||
+      shift.shape != std::vector<std::int64_t>{groups, n}) {
     reader.refuse("the gauges under '" + prefix + "' do not fit together");
   }
   const Matrix<double> matrices = reader.matrix(gauge);
@@ -145,7 +151,8 @@ std::vector<Affine<double>> read_gauges(const Reader& reader, const std::string&
   const Matrix<double> shifts = reader.matrix(shift);
   std::vector<Affine<double>> result;
   for (Index j = 0; j < groups; ++j) {
-    result.push_back({GeneralLinear<double>::from_matrix_and_inverse(matrices.middleRows(n * j, n), inverses.middleRows(n * j, n)),
+    result.push_back({GeneralLinear<double>::from_matrix_and_inverse(matrices.middleRows(n * j, n),
+                                                                     inverses.middleRows(n * j, n)),
                       shifts.row(j)});
   }
   return result;
@@ -165,7 +172,8 @@ AttentionElement<double> read_element(const Reader& reader, const std::string& p
     groups.push_back(heads[j * r] / r);
     std::vector<Index> readers;
     for (Index i = 0; i < r; ++i) {
-      if (heads[j * r + i] < 0 || heads[j * r + i] / r != groups.back()) reader.refuse("'" + image.name + "' splits a group");
+      if (heads[j * r + i] < 0 || heads[j * r + i] / r != groups.back())
+        reader.refuse("'" + image.name + "' splits a group");
       readers.push_back(heads[j * r + i] % r);
     }
     local.push_back({Permutation::from_image(std::move(readers)), {qk[j], vo[j]}});
@@ -181,13 +189,11 @@ std::string digest_of(std::vector<std::byte> bytes, const std::string& digest) {
   return sha256(bytes);
 }
 
-void require_intact(const Reader& reader) {
+bool is_intact(const Reader& reader) {
   const std::string& digest = reader.fact("digest");
   const MappedFile whole = MappedFile::open(reader.file().path());
   const std::vector<std::byte> bytes(whole.bytes().begin(), whole.bytes().end());
-  if (digest.size() != digest_placeholder().size() || digest_of(bytes, digest) != digest) {
-    reader.refuse("the file has been changed: its digest does not hold");
-  }
+  return digest.size() == digest_placeholder().size() && digest_of(bytes, digest) == digest;
 }
 
 }  // namespace
@@ -215,10 +221,11 @@ std::vector<std::byte> serialize(const CertificateFile& certificate) {
   return serialize_safetensors(tensors, metadata);
 }
 
-CertificateFile read_certificate(const std::filesystem::path& path) {
+std::optional<CertificateFile> read_certificate(const std::filesystem::path& path) {
   const Reader reader(path);
-  if (reader.fact("schema") != certificate_schema) reader.refuse("the schema is not " + std::string(certificate_schema));
-  require_intact(reader);
+  if (reader.fact("schema") != certificate_schema)
+    reader.refuse("the schema is not " + std::string(certificate_schema));
+  if (!is_intact(reader)) return std::nullopt;
   CertificateFile certificate;
   certificate.verdict = reader.fact("verdict");
   certificate.seed = reader.number<std::uint64_t>("seed");
@@ -237,13 +244,14 @@ CertificateFile read_certificate(const std::filesystem::path& path) {
 }
 
 std::vector<std::byte> serialize(const Witness& witness, std::size_t layer) {
-  return serialize_safetensors({matrix_tensor("input", witness.input), matrix_tensor("output_a", witness.output_a),
-                                matrix_tensor("output_b", witness.output_b)},
-                               {{"schema", witness_schema},
-                                {"version", version},
-                                {"layer", std::to_string(layer)},
-                                {"gap", nlohmann::json(witness.gap).dump()},
-                                {"noise", nlohmann::json(witness.noise).dump()}});
+  return serialize_safetensors(
+      {matrix_tensor("input", witness.input), matrix_tensor("output_a", witness.output_a),
+       matrix_tensor("output_b", witness.output_b)},
+      {{"schema", witness_schema},
+       {"version", version},
+       {"layer", std::to_string(layer)},
+       {"gap", nlohmann::json(witness.gap).dump()},
+       {"noise", nlohmann::json(witness.noise).dump()}});
 }
 
 }  // namespace attnsym

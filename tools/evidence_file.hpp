@@ -12,11 +12,13 @@
 
 namespace attnsym {
 
-/// A certificate: everything `attnsym certify` needs besides the two models. Stored as one safetensors file with the facts in
-/// __metadata__ and, per layer, head_image, the gauges with their inverses, and the shifts; or a witness input.
+/// A certificate: everything `attnsym certify` needs besides the two models. Stored as one safetensors file
+/// with the facts in
+/// __metadata__ and, per layer, head_image, the gauges with their inverses, and the shifts; or a witness
+/// input.
 struct CertificateFile {
-  std::string verdict;                         ///< identical, equivalent or distinct
-  std::uint64_t seed = 0;                      ///< of the noise draws behind a witness, or of the drawn element
+  std::string verdict;     ///< identical, equivalent or distinct
+  std::uint64_t seed = 0;  ///< of the noise draws behind a witness, or of the drawn element
   double witness_factor = 10;
   std::map<std::string, std::string> a_files;  ///< SHA-256 by file name
   std::map<std::string, std::string> b_files;
@@ -25,14 +27,16 @@ struct CertificateFile {
   Matrix<double> witness_input;  ///< n x D; empty unless distinct
 };
 
-/// The file's bytes. A digest over all of them, with its own digits zeroed, is part of the metadata, so that no byte can change
-/// unnoticed.
+/// The file's bytes. A digest over all of them, with its own digits zeroed, is part of the metadata, so that
+/// no byte can change unnoticed.
 std::vector<std::byte> serialize(const CertificateFile& certificate);
 
-/// @throws IoError, FormatError if the file is not a certificate, its digest does not hold, or an element in it is not one.
-CertificateFile read_certificate(const std::filesystem::path& path);
+/// Absent if the file is a certificate whose digest does not hold: it has been changed.
+/// @throws IoError, FormatError if the file is not a certificate, SingularError if a gauge in it is not one.
+std::optional<CertificateFile> read_certificate(const std::filesystem::path& path);
 
-/// A witness for replay elsewhere: tensors input, output_a, output_b, n x D each; layer, gap and noise in the metadata.
+/// A witness for replay elsewhere: tensors input, output_a, output_b, n x D each; layer, gap and noise in the
+/// metadata.
 std::vector<std::byte> serialize(const Witness& witness, std::size_t layer);
 
 }  // namespace attnsym

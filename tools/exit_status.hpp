@@ -2,7 +2,8 @@
 
 namespace attnsym {
 
-/// What the program tells its caller, as diff does. tests/tools/ holds the table that every command is tested against.
+/// What the program tells its caller, as diff does. tests/tools/ holds the table that every command is tested
+/// against.
 enum class ExitStatus : int {
   yes = 0,        ///< equivalent, identical, accepted, done
   no = 1,         ///< distinct (a witness is in hand), certificate rejected

@@ -4,7 +4,7 @@
 #include "symmetry/symmetry_group.hpp"
 #include "tools/commands.hpp"
 #include "tools/model.hpp"
-#include "tools/output.hpp"
+#include "verify/verdict.hpp"
 
 namespace attnsym {
 namespace {
@@ -33,9 +33,11 @@ std::vector<std::string> reasons(const AttentionConfig& config) {
   lines.push_back("V-O: only V O is seen, so V C^T and C^-T O serve as well, C in GL(" +
                   std::to_string(config.value_width) + ")");
   lines.push_back("positions: added to the stream before attention, so they restrict nothing");
-  if (config.key_bias) lines.push_back("key bias: adds the same number to all logits of a query, which softmax ignores");
+  if (config.key_bias)
+    lines.push_back("key bias: adds the same number to all logits of a query, which softmax ignores");
   if (config.value_bias && config.output_bias) {
-    lines.push_back("value bias: attention weights sum to one, so it adds a constant that the output bias can take over");
+    lines.push_back(
+        "value bias: attention weights sum to one, so it adds a constant that the output bias can take over");
   }
   return lines;
 }
@@ -49,9 +51,11 @@ void print_text(const Model& model, const AttentionConfig& config) {
               brief(config.scale).c_str(), config.causal ? "causal" : "no mask");
   std::printf("biases     %s\n", bias_text(config).c_str());
   std::printf("group       %s\n", group.describe().c_str());
-  std::printf("dimension   %td of %td attention parameters per layer are redundant (%s %%)\n\n", group.dimension(),
-              config.parameter_count(),
-              brief(100.0 * static_cast<double>(group.dimension()) / static_cast<double>(config.parameter_count())).c_str());
+  std::printf(
+      "dimension   %td of %td attention parameters per layer are redundant (%s %%)\n\n", group.dimension(),
+      config.parameter_count(),
+      brief(100.0 * static_cast<double>(group.dimension()) / static_cast<double>(config.parameter_count()))
+          .c_str());
   std::printf("why\n");
   for (const std::string& line : reasons(config)) std::printf("  %s\n", line.c_str());
 }

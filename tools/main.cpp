@@ -12,7 +12,8 @@ constexpr const char* description =
     "Decides, with evidence, whether two transformer checkpoints compute the same attention.";
 
 constexpr const char* footer =
-    "A model is a directory with config.json and model.safetensors (or a sharded index), or one .safetensors file with "
+    "A model is a directory with config.json and model.safetensors (or a sharded index), or one .safetensors "
+    "file with "
     "--config.\n"
     "Exit status: 0 yes or done, 1 no, 2 trouble (usage, file, shape), 3 undecided.";
 

@@ -9,7 +9,8 @@ namespace attnsym {
 std::map<std::string, std::string> Model::digests() const {
   std::map<std::string, std::string> result;
   result["config.json"] = sha256_file(config_file);
-  if (checkpoint.index_path()) result[checkpoint.index_path()->filename()] = sha256_file(*checkpoint.index_path());
+  if (checkpoint.index_path())
+    result[checkpoint.index_path()->filename()] = sha256_file(*checkpoint.index_path());
   for (const SafetensorsFile& file : checkpoint.files()) {
     // A single file may have any name; the digest is of what it holds.
     const std::string name = checkpoint.index_path() ? file.path().filename().string() : "model.safetensors";
@@ -21,7 +22,8 @@ std::map<std::string, std::string> Model::digests() const {
 std::size_t Model::attention_bytes() const {
   std::size_t bytes = 0;
   for (Index layer = 0; layer < layer_count(checkpoint); ++layer) {
-    for (const StoredTensor& tensor : stored_attention_tensors(checkpoint, layer)) bytes += tensor.bytes().size();
+    for (const StoredTensor& tensor : stored_attention_tensors(checkpoint, layer))
+      bytes += tensor.bytes().size();
   }
   return bytes;
 }

@@ -6,12 +6,6 @@
 
 namespace attnsym {
 
-std::string brief(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.3g", value);
-  return text;
-}
-
 Progress::Progress(std::string label, std::size_t total)
     : label_(std::move(label)), total_(total), visible_(isatty(STDERR_FILENO) == 1) {
   show();

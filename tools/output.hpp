@@ -6,9 +6,6 @@
 
 namespace attnsym {
 
-/// "0.735", "1.2e-07": three significant digits, for people.
-std::string brief(double value);
-
 /// A progress line on standard error, shown only on a terminal and erased at the end.
 class Progress {
  public:

@@ -8,7 +8,8 @@ namespace {
 
 using Elements = std::vector<std::optional<AttentionElement<double>>>;
 
-void write_certificate(const RewriteOptions& options, const Model& model, std::uint64_t seed, const Elements& elements) {
+void write_certificate(const RewriteOptions& options, const Model& model, std::uint64_t seed,
+                       const Elements& elements) {
   CertificateFile certificate;
   certificate.verdict = "equivalent";
   certificate.seed = seed;
@@ -21,8 +22,9 @@ void write_certificate(const RewriteOptions& options, const Model& model, std::u
 void require_elements(const Elements& elements) {
   for (std::size_t layer = 0; layer < elements.size(); ++layer) {
     if (elements[layer]) continue;
-    throw SingularError("no certificate is possible: layer " + std::to_string(layer) +
-                        " has a circuit of deficient rank, so no invertible gauge leads to its canonical form");
+    throw SingularError(
+        "no certificate is possible: layer " + std::to_string(layer) +
+        " has a circuit of deficient rank, so no invertible gauge leads to its canonical form");
   }
 }
 
@@ -34,7 +36,9 @@ void add_rewrite_options(CLI::App& command, RewriteOptions& options) {
       ->type_name("OUT")
       ->required();
   add_config_option(command, options.config);
-  command.add_option("--certificate", options.certificate, "Write the change of basis here, for `attnsym certify`")
+  command
+      .add_option("--certificate", options.certificate,
+                  "Write the change of basis here, for `attnsym certify`")
       ->type_name("FILE");
   command.add_option("--dtype", options.dtype, "Store the attention tensors as this (default: as in IN)")
       ->check(CLI::IsMember({"F64", "F32", "F16", "BF16"}));
@@ -43,11 +47,13 @@ void add_rewrite_options(CLI::App& command, RewriteOptions& options) {
   command.add_flag("--json", options.as_json, "Print one JSON object");
 }
 
-void rewrite_model(const RewriteOptions& options, const Model& model, const std::string& label, std::uint64_t seed,
+void rewrite_model(const RewriteOptions& options, const Model& model, const std::string& label,
+                   std::uint64_t seed,
                    const std::function<RewrittenLayer(std::size_t, const StoredAttention&)>& change) {
   require_writable(options.certificate, options.force);
   const std::optional<Dtype> store_as = options.dtype ? parse_dtype(*options.dtype) : std::nullopt;
-  CheckpointRewrite rewrite(model.checkpoint, options.out, options.force ? Overwrite::Yes : Overwrite::No, store_as);
+  CheckpointRewrite rewrite(model.checkpoint, options.out, options.force ? Overwrite::Yes : Overwrite::No,
+                            store_as);
   Elements elements(model.layers());
   {
     Progress progress(label, model.layers());

@@ -25,7 +25,8 @@ RowVector<S> softmax(const RowVector<S>& logits, Index seen) {
 }
 
 template <class S>
-Matrix<S> mix(const Matrix<S>& queries, const Matrix<S>& keys, const Matrix<S>& values, const AttentionConfig& config) {
+Matrix<S> mix(const Matrix<S>& queries, const Matrix<S>& keys, const Matrix<S>& values,
+              const AttentionConfig& config) {
   Matrix<S> mixed(queries.rows(), values.cols());
   for (Index n = 0; n < queries.rows(); ++n) {
     const RowVector<S> logits = S(config.scale) * (queries.row(n) * keys.transpose());
@@ -55,7 +56,9 @@ Matrix<S> attend(const AttentionConfig& config, const AttentionWeights<S>& weigh
 }
 
 template Matrix<float> attend(const AttentionConfig&, const AttentionWeights<float>&, const Matrix<float>&);
-template Matrix<double> attend(const AttentionConfig&, const AttentionWeights<double>&, const Matrix<double>&);
-template Matrix<Float50> attend(const AttentionConfig&, const AttentionWeights<Float50>&, const Matrix<Float50>&);
+template Matrix<double> attend(const AttentionConfig&, const AttentionWeights<double>&,
+                               const Matrix<double>&);
+template Matrix<Float50> attend(const AttentionConfig&, const AttentionWeights<Float50>&,
+                                const Matrix<Float50>&);
 
 }  // namespace attnsym

@@ -14,7 +14,8 @@ struct HeadDistance {
 };
 
 /// [N8] For all inputs whose tokens have norm at most `radius`, at every token:
-/// |out - out'| <= sum_i ( 2 tanh(d_i / 2) R |N_i| + R |N_i - N'_i| ) + |c - c'|,  d_i = R sqrt(R^2 + 1) |M_i - M'_i|.
+/// |out - out'| <= sum_i ( 2 tanh(d_i / 2) R |N_i| + R |N_i - N'_i| ) + |c - c'|,  d_i = R sqrt(R^2 + 1) |M_i
+/// - M'_i|.
 double output_bound(const std::vector<HeadDistance>& heads, double constant_difference, double radius);
 
 }  // namespace attnsym

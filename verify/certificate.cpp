@@ -1,5 +1,6 @@
 #include "verify/certificate.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include "symmetry/symmetry_group.hpp"
@@ -26,7 +27,8 @@ void add_block(Squares& squares, const Matrix<double>& entries, Index begin) {
   squares.columns += entries.colwise().sum();
 }
 
-Matrix<double> product_rows(const Matrix<double>& left, const Matrix<double>& right, Index begin, Index count) {
+Matrix<double> product_rows(const Matrix<double>& left, const Matrix<double>& right, Index begin,
+                            Index count) {
   return left.middleRows(begin, count) * right.transpose();
 }
 
@@ -42,7 +44,8 @@ bool within(const RowVector<double>& difference, const RowVector<double>& varian
 }
 
 double unit_of(const StoredCircuit& c) {
-  return std::max(effective_unit(c.value.left, c.variance.left), effective_unit(c.value.right, c.variance.right));
+  return std::max(effective_unit(c.value.left, c.variance.left),
+                  effective_unit(c.value.right, c.variance.right));
 }
 
 // Whether claim.left claim.right^T is b within the rounding of a and b.
@@ -62,12 +65,13 @@ bool agrees(const Circuit<double>& claim, const StoredCircuit& a, const StoredCi
 
 // The circuit of A against that of B, and twice with one factor transported.
 bool circuit_holds(const StoredCircuit& a, const Circuit<double>& moved, const StoredCircuit& b) {
-  return agrees(a.value, a, b) && agrees({moved.left, b.value.right}, a, b) && agrees({b.value.left, moved.right}, a, b);
+  return agrees(a.value, a, b) && agrees({moved.left, b.value.right}, a, b) &&
+         agrees({b.value.left, moved.right}, a, b);
 }
 
 std::string failure(const char* what, Index head, Index image) {
-  return std::string("the ") + what + " circuit of head " + std::to_string(head) + " of A is not that of head " +
-         std::to_string(image) + " of B within rounding";
+  return std::string("the ") + what + " circuit of head " + std::to_string(head) +
+         " of A is not that of head " + std::to_string(image) + " of B within rounding";
 }
 
 std::optional<std::string> refute_membership(const StoredAttention& a, const StoredAttention& b,
@@ -105,8 +109,23 @@ std::optional<std::string> refute_equivalence(const StoredAttention& a, const St
                                   stored_vo_circuit(to, image(head)));
     if (!vo) return failure("OV", head, image(head));
   }
-  if (!compare_constants(from, to).explained_by_rounding()) return "the constant outputs differ by more than rounding";
+  if (!compare_constants(from, to).explained_by_rounding())
+    return "the constant outputs differ by more than rounding";
   return std::nullopt;
+}
+
+double evidence_resolution(const StoredAttention& a, const StoredAttention& b,
+                           const AttentionElement<double>& b_from_a) {
+  const Permutation image = head_image(b_from_a);
+  double worst = 0;
+  for (Index head = 0; head < image.size(); ++head) {
+    const double qk = std::hypot(relative_noise(stored_qk_circuit(a, head)),
+                                 relative_noise(stored_qk_circuit(b, image(head))));
+    const double vo = std::hypot(relative_noise(stored_vo_circuit(a, head)),
+                                 relative_noise(stored_vo_circuit(b, image(head))));
+    worst = std::max({worst, qk, vo});
+  }
+  return worst;
 }
 
 std::optional<std::string> refute_witness(const StoredAttention& a, const StoredAttention& b,
@@ -115,8 +134,8 @@ std::optional<std::string> refute_witness(const StoredAttention& a, const Stored
   if (!input.allFinite()) return "the witness is not finite";
   const Witness measured = measure_witness(a, b, input, seed);
   if (std::isfinite(measured.gap) && measured.gap >= factor * measured.noise) return std::nullopt;
-  return "the witness does not separate the modules: its gap is " + std::to_string(measured.gap / measured.noise) +
-         " times its rounding noise";
+  return "the witness does not separate the modules: its gap is " +
+         std::to_string(measured.gap / measured.noise) + " times its rounding noise";
 }
 
 }  // namespace attnsym

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 
 #include "symmetry/errors.hpp"
 #include "verify/bound.hpp"
@@ -14,12 +13,6 @@
 namespace attnsym {
 namespace {
 
-std::string number(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.3g", value);
-  return text;
-}
-
 void require_readable(const StoredAttention& module, const char* name) {
   require_fits(module.weights, module.config);
   bool finite = true;
@@ -28,8 +21,8 @@ void require_readable(const StoredAttention& module, const char* name) {
 }
 
 bool same_shape(const AttentionConfig& a, const AttentionConfig& b) {
-  return a.heads == b.heads && a.groups == b.groups && a.key_width == b.key_width && a.value_width == b.value_width &&
-         a.causal == b.causal && a.scale == b.scale;
+  return a.heads == b.heads && a.groups == b.groups && a.key_width == b.key_width &&
+         a.value_width == b.value_width && a.causal == b.causal && a.scale == b.scale;
 }
 
 // One decision in the making: the two modules with all biases present, and what has been found so far.
@@ -48,8 +41,9 @@ class Case {
 
  private:
   Decision differ_in_shape() {
-    decision_.verdict = separated_or("the modules differ in heads, widths, mask or scale, and no input separates them; "
-                                     "equality across shapes needs the reduced form");
+    decision_.verdict = separated_or(
+        "the modules differ in heads, widths, mask or scale, and no input separates them; "
+        "equality across shapes needs the reduced form");
     return std::move(decision_);
   }
 
@@ -73,19 +67,22 @@ class Case {
   }
 
   Verdict verdict(const Matching& matching) {
-    if (const auto exact = exact_transport(a_.weights, b_.weights, matching)) return Identical{*exact};
+    if (const auto exact = exact_transport(a_.weights, b_.weights, matching)) {
+      note_condition(*exact);
+      return Identical{*exact};
+    }
     if (!agrees_within_rounding()) return separated_or(unexplained_difference());
-    if (!(decision_.resolution() <= options_.worst_resolution)) return separated_or(coarse_resolution());
+    if (!(decision_.resolution() <= options_.worst_resolution)) return Undecided{coarse_resolution()};
     const auto fitted = fitted_transport(a_.weights, b_.weights, matching);
-    if (!fitted) return Undecided{"the circuits agree, but no gauge connects the weights: " + describe_degeneracy(a_, b_)};
+    if (!fitted)
+      return Undecided{"the circuits agree, but no gauge connects the weights: " +
+                       describe_degeneracy(a_, b_)};
     note_condition(*fitted);
     return Equivalent{*fitted};
   }
 
   bool agrees_within_rounding() const {
-    return decision_.constant.explained_by_rounding() &&
-           std::all_of(decision_.heads.begin(), decision_.heads.end(),
-                       [](const HeadComparison& head) { return head.explained_by_rounding(); });
+    return decision_.constant.explained_by_rounding() && decision_.heads_agree();
   }
 
   Verdict separated_or(std::string reason) const {
@@ -103,25 +100,24 @@ class Case {
   }
 
   std::string unexplained_difference() const {
-    const HeadComparison& worst = decision_.heads[decision_.worst_head];
-    std::string reason = "the circuits differ by more than rounding (head " + std::to_string(worst.head) +
-                         ", largest ratio " + number(worst.largest_ratio()) + ", constant " +
-                         number(decision_.constant.ratio) + "), but no input was found that separates the modules by " +
-                         number(options_.witness_factor) + " times their rounding noise";
+    std::string reason = describe_difference(decision_) +
+                         ", but no input was found that separates the modules by " +
+                         brief(options_.witness_factor) + " times their rounding noise";
     const std::string degenerate = describe_degeneracy(a_, b_);
     return degenerate.empty() ? reason : reason + ": " + degenerate;
   }
 
   std::string coarse_resolution() const {
-    return "the circuits agree, but the resolution is " + number(100 * decision_.resolution()) +
+    return "the circuits agree, but the resolution is " + brief(100 * decision_.resolution()) +
            " %: the stored precision could hide a relative difference up to that size (limit " +
-           number(100 * options_.worst_resolution) + " %)";
+           brief(100 * options_.worst_resolution) + " %)";
   }
 
   void note_condition(const AttentionElement<double>& element) {
     for (const GroupMove<double>& move : element.local) {
-      decision_.gauge_condition = std::max(
-          {decision_.gauge_condition, condition(qk_gauge(move).linear), condition(vo_gauge(move).linear)});
+      decision_.gauge_condition =
+          std::max({decision_.gauge_condition.value_or(1), condition(qk_gauge(move).linear),
+                    condition(vo_gauge(move).linear)});
     }
   }
 
@@ -133,7 +129,8 @@ class Case {
 
 }  // namespace
 
-Decision decide_equivalence(const StoredAttention& a, const StoredAttention& b, const DecideOptions& options) {
+Decision decide_equivalence(const StoredAttention& a, const StoredAttention& b,
+                            const DecideOptions& options) {
   require_readable(a, "a");
   require_readable(b, "b");
   require_same_size("the model widths", a.config.model_width, b.config.model_width);

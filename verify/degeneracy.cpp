@@ -12,7 +12,8 @@ std::string head_name(const char* module, Index head) {
   return std::string("head ") + std::to_string(head) + " of " + module;
 }
 
-// How many singular values of a stored circuit stand above its rounding noise, or above double arithmetic if it is exact.
+// How many singular values of a stored circuit stand above its rounding noise, or above double arithmetic if
+// it is exact.
 Index visible_rank(const StoredCircuit& circuit) {
   const double noise = std::max(relative_noise(circuit), tolerance<double>());
   return balance<double>(circuit.value.left, circuit.value.right, noise).rank;
@@ -38,8 +39,10 @@ std::string rank_defect(const StoredAttention& module, const char* name) {
 std::string coincidence(const StoredAttention& module, const char* name) {
   for (Index i = 0; i < module.config.heads; ++i) {
     for (Index j = i + 1; j < module.config.heads; ++j) {
-      if (!compare(stored_qk_circuit(module, i), stored_qk_circuit(module, j)).explained_by_rounding()) continue;
-      return head_name(name, i) + " and head " + std::to_string(j) + " have the same QK circuit, only their sum counts";
+      if (!compare(stored_qk_circuit(module, i), stored_qk_circuit(module, j)).explained_by_rounding())
+        continue;
+      return head_name(name, i) + " and head " + std::to_string(j) +
+             " have the same QK circuit, only their sum counts";
     }
   }
   return {};
@@ -48,7 +51,8 @@ std::string coincidence(const StoredAttention& module, const char* name) {
 }  // namespace
 
 std::string describe_degeneracy(const StoredAttention& a, const StoredAttention& b) {
-  for (const std::string& found : {rank_defect(a, "A"), coincidence(a, "A"), rank_defect(b, "B"), coincidence(b, "B")}) {
+  for (const std::string& found :
+       {rank_defect(a, "A"), coincidence(a, "A"), rank_defect(b, "B"), coincidence(b, "B")}) {
     if (!found.empty()) return found;
   }
   return {};

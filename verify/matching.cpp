@@ -14,7 +14,10 @@ constexpr std::uint64_t matching_salt = 0x6d61746368;
 RowVector<double> probe(const Circuit<double>& circuit, std::uint64_t salt) {
   const Matrix<double> x = fixed_probe<double>(circuit.left.rows(), probe_count, salt);
   const Matrix<double> y = fixed_probe<double>(circuit.right.rows(), probe_count, salt + 1);
-  return ((x.transpose() * circuit.left).cwiseProduct(y.transpose() * circuit.right)).rowwise().sum().transpose();
+  return ((x.transpose() * circuit.left).cwiseProduct(y.transpose() * circuit.right))
+      .rowwise()
+      .sum()
+      .transpose();
 }
 
 struct Fingerprint {
@@ -22,7 +25,8 @@ struct Fingerprint {
   RowVector<double> vo;
 };
 
-std::vector<Fingerprint> fingerprints(const AttentionConfig& config, const AttentionWeights<double>& weights) {
+std::vector<Fingerprint> fingerprints(const AttentionConfig& config,
+                                      const AttentionWeights<double>& weights) {
   std::vector<Fingerprint> result;
   for (Index head = 0; head < config.heads; ++head) {
     result.push_back({probe(qk_circuit(config, weights, head), matching_salt),

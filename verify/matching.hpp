@@ -7,8 +7,8 @@
 
 namespace attnsym {
 
-/// Which group of B each group of A became, and which reader each of its readers: a proposal from random probes of the
-/// circuits x^T M y, which the caller has to verify [N4].
+/// Which group of B each group of A became, and which reader each of its readers: a proposal from random
+/// probes of the circuits x^T M y, which the caller has to verify [N4].
 struct Matching {
   Permutation groups;
   std::vector<Permutation> readers;  ///< per group of A

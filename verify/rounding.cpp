@@ -37,7 +37,8 @@ double ratio(double difference, double variance) {
 }
 
 // The largest ratio and its place.
-double largest_ratio_of(const RowVector<double>& differences, const RowVector<double>& variances, Index& place) {
+double largest_ratio_of(const RowVector<double>& differences, const RowVector<double>& variances,
+                        Index& place) {
   double largest = 0;
   for (Index i = 0; i < differences.size(); ++i) {
     const double r = ratio(differences(i), variances(i));
@@ -49,11 +50,12 @@ double largest_ratio_of(const RowVector<double>& differences, const RowVector<do
 }
 
 double unit_of(const StoredCircuit& c) {
-  return std::max(effective_unit(c.value.left, c.variance.left), effective_unit(c.value.right, c.variance.right));
+  return std::max(effective_unit(c.value.left, c.variance.left),
+                  effective_unit(c.value.right, c.variance.right));
 }
 
-// Variance of the constant [N7]: var(bo) + sum_j ( var(bv_j) (sum_i O_i)^2 + bv_j^2 sum_i var(O_i) ), i over the readers
-// of j, which share one rounded bv_j.
+// Variance of the constant [N7]: var(bo) + sum_j ( var(bv_j) (sum_i O_i)^2 + bv_j^2 sum_i var(O_i) ), i over
+// the readers of j, which share one rounded bv_j.
 RowVector<double> constant_variance(const StoredAttention& module) {
   RowVector<double> variance = RowVector<double>::Zero(module.config.model_width);
   if (module.config.output_bias) variance = module.variance.output_bias;
@@ -102,8 +104,9 @@ StoredCircuit stored_qk_circuit(const StoredAttention& module, Index head) {
   // The variance carries no scale of its own: s^2 belongs to the squared entries.
   AttentionConfig unscaled = module.config;
   unscaled.scale = 1;
-  return {qk_circuit(module.config, module.weights, head),
-          scaled_left(qk_circuit(unscaled, module.variance, head), module.config.scale * module.config.scale)};
+  return {
+      qk_circuit(module.config, module.weights, head),
+      scaled_left(qk_circuit(unscaled, module.variance, head), module.config.scale * module.config.scale)};
 }
 
 StoredCircuit stored_vo_circuit(const StoredAttention& module, Index head) {
@@ -129,7 +132,8 @@ CircuitComparison compare(const StoredCircuit& a, const StoredCircuit& b) {
   result.largest_row_ratio = largest_ratio_of(apart.rows, rows, result.largest_row);
   result.largest_column_ratio = largest_ratio_of(apart.columns, columns, result.largest_column);
   result.resolution = result.norm > 0 ? std::sqrt(rows.sum()) / result.norm : 0;
-  result.limit = ratio_limit(std::max(a.value.left.cols(), b.value.left.cols()), std::max(unit_of(a), unit_of(b)));
+  result.limit =
+      ratio_limit(std::max(a.value.left.cols(), b.value.left.cols()), std::max(unit_of(a), unit_of(b)));
   return result;
 }
 
@@ -154,7 +158,8 @@ double relative_noise(const StoredCircuit& circuit) {
 double storage_unit(const StoredAttention& module) {
   double unit = 0;
   for (Index head = 0; head < module.config.heads; ++head) {
-    unit = std::max({unit, unit_of(stored_qk_circuit(module, head)), unit_of(stored_vo_circuit(module, head))});
+    unit =
+        std::max({unit, unit_of(stored_qk_circuit(module, head)), unit_of(stored_vo_circuit(module, head))});
   }
   return unit;
 }
@@ -174,7 +179,8 @@ AttentionWeights<double> perturbed(const StoredAttention& module, double allowan
   std::size_t next = 0;
   for_each_slot(result, [&](auto& slot) {
     const double* variance = variances[next++];
-    for (Index i = 0; i < slot.size(); ++i) slot.data()[i] += allowance * std::sqrt(3 * variance[i]) * random.uniform();
+    for (Index i = 0; i < slot.size(); ++i)
+      slot.data()[i] += allowance * std::sqrt(3 * variance[i]) * random.uniform();
   });
   return result;
 }
@@ -182,7 +188,8 @@ AttentionWeights<double> perturbed(const StoredAttention& module, double allowan
 StoredAttention with_all_biases(StoredAttention module) {
   fill_biases(module.weights, module.config);
   fill_biases(module.variance, module.config);
-  module.config.query_bias = module.config.key_bias = module.config.value_bias = module.config.output_bias = true;
+  module.config.query_bias = module.config.key_bias = module.config.value_bias = module.config.output_bias =
+      true;
   return module;
 }
 

@@ -38,13 +38,14 @@ struct CircuitComparison {
 /// @throws ShapeError if the outer shapes differ
 CircuitComparison compare(const StoredCircuit& a, const StoredCircuit& b);
 
-/// [N7] How far apart, in units of storage rounding, two files of one function may be: 2 arithmetic_allowance(n, u), n the
-/// inner width and u the unit roundoff of the coarser file.
+/// [N7] How far apart, in units of storage rounding, two files of one function may be: 2
+/// arithmetic_allowance(n, u), n the inner width and u the unit roundoff of the coarser file.
 double ratio_limit(Index inner_width, double unit);
 
-/// [N7] sqrt(1 + n (8 u' / u)^2), u' = min(u, 2^-24): room for files whose gauges were drawn, inverted and applied in float32
-/// arithmetic (or, for finer storage, in the file's own precision). 1 for F16 and BF16. Enough for gauges of
-/// condition up to 100 (measured); beyond that such a pair may come out undecided, but not distinct.
+/// [N7] sqrt(1 + n (8 u' / u)^2), u' = min(u, 2^-24): room for files whose gauges were drawn, inverted and
+/// applied in float32 arithmetic (or, for finer storage, in the file's own precision). 1 for F16 and BF16.
+/// Enough for gauges of condition up to 100 (measured); beyond that such a pair may come out undecided, but
+/// not distinct.
 double arithmetic_allowance(Index inner_width, double unit);
 
 /// The unit roundoff u for which the variances are those of rounding the values, u^2 w^2 / 3, on average.
@@ -52,6 +53,9 @@ double effective_unit(const Matrix<double>& value, const Matrix<double>& varianc
 
 /// sqrt(variance) / norm of one circuit alone; 0 for the zero circuit.
 double relative_noise(const StoredCircuit& circuit);
+
+/// Agreement that could hide a larger relative difference than this proves too little [N7].
+constexpr double coarsest_resolution = 0.05;
 
 /// The largest effective unit of the module's matrices: how coarsely it is stored.
 double storage_unit(const StoredAttention& module);
@@ -66,11 +70,12 @@ struct ConstantComparison {
 };
 ConstantComparison compare_constants(const StoredAttention& a, const StoredAttention& b);
 
-/// The module with every entry moved by an independent uniform error of its variance times allowance^2: another file that
-/// could have been stored for the same function.
+/// The module with every entry moved by an independent uniform error of its variance times allowance^2:
+/// another file that could have been stored for the same function.
 AttentionWeights<double> perturbed(const StoredAttention& module, double allowance, Random& random);
 
-/// Missing biases filled in as exact zeros, which changes no function, so that modules with and without them compare.
+/// Missing biases filled in as exact zeros, which changes no function, so that modules with and without them
+/// compare.
 StoredAttention with_all_biases(StoredAttention module);
 
 }  // namespace attnsym

@@ -31,7 +31,8 @@ Sides qk_sides(const KvGroup<double>& group, const Permutation& order) {
 
 Sides vo_sides(const KvGroup<double>& group, const Permutation& order) {
   const Index rows = group.value.rows();
-  Sides sides{homogeneous(group.value, group.value_bias), Matrix<double>(rows * order.size(), group.value.cols())};
+  Sides sides{homogeneous(group.value, group.value_bias),
+              Matrix<double>(rows * order.size(), group.value.cols())};
   for (Index i = 0; i < order.size(); ++i) {
     sides.reading.middleRows(rows * order(i), rows) = group.readers[i].output.transpose();
   }
@@ -55,7 +56,8 @@ Index first_nonzero(const Matrix<double>& m, Index column) {
   return m.rows();
 }
 
-// The factor f with b.written column = f * a.written column and b.reading column = a.reading column / f, or 0.
+// The factor f with b.written column = f * a.written column and b.reading column = a.reading column / f, or
+// 0.
 double column_factor(const Sides& a, Index ka, const Sides& b, Index kb) {
   double factor = 1;
   if (const Index p = first_nonzero(a.written, ka); p < a.written.rows()) {
@@ -64,7 +66,8 @@ double column_factor(const Sides& a, Index ka, const Sides& b, Index kb) {
     factor = exact_factor(b.reading(q, kb), a.reading(q, ka));
   }
   if (factor == 0) return 0;
-  const bool same = b.written.col(kb) == a.written.col(ka) * factor && b.reading.col(kb) == a.reading.col(ka) / factor;
+  const bool same =
+      b.written.col(kb) == a.written.col(ka) * factor && b.reading.col(kb) == a.reading.col(ka) / factor;
   return same ? factor : 0;
 }
 
@@ -76,7 +79,8 @@ std::optional<Affine<double>> exact_gauge(const Sides& a, const Sides& b) {
   for (Index kb = 0; kb < n; ++kb) {
     bool found = false;
     for (Index step = 0; step < n && !found; ++step) {
-      const Index ka = (kb + step) % n;  // the same place first: most gauges of real pairs leave columns in place
+      const Index ka =
+          (kb + step) % n;  // the same place first: most gauges of real pairs leave columns in place
       const double factor = used[ka] ? 0 : column_factor(a, ka, b, kb);
       if (factor == 0) continue;
       matrix(kb, ka) = factor;
@@ -85,7 +89,8 @@ std::optional<Affine<double>> exact_gauge(const Sides& a, const Sides& b) {
     }
     if (!found) return std::nullopt;
   }
-  return Affine<double>{GeneralLinear<double>::from_matrix_and_inverse(matrix, inverse), RowVector<double>::Zero(n)};
+  return Affine<double>{GeneralLinear<double>::from_matrix_and_inverse(matrix, inverse),
+                        RowVector<double>::Zero(n)};
 }
 
 // written_b = written_a L^T in the least squares sense; the last rows are the biases and give the shift.
@@ -108,7 +113,8 @@ std::optional<Affine<double>> fitted_gauge(const Matrix<double>& written_a, cons
 }  // namespace
 
 std::optional<AttentionElement<double>> exact_transport(const AttentionWeights<double>& a,
-                                                        const AttentionWeights<double>& b, const Matching& matching) {
+                                                        const AttentionWeights<double>& b,
+                                                        const Matching& matching) {
   if (a.output_bias != b.output_bias) return std::nullopt;
   AttentionElement<double> element{{}, matching.groups};
   for (Index j = 0; j < matching.groups.size(); ++j) {
@@ -125,7 +131,8 @@ std::optional<AttentionElement<double>> exact_transport(const AttentionWeights<d
 }
 
 std::optional<AttentionElement<double>> fitted_transport(const AttentionWeights<double>& a,
-                                                         const AttentionWeights<double>& b, const Matching& matching) {
+                                                         const AttentionWeights<double>& b,
+                                                         const Matching& matching) {
   AttentionElement<double> element{{}, matching.groups};
   for (Index j = 0; j < matching.groups.size(); ++j) {
     const KvGroup<double>& from = a.groups[j];

@@ -62,12 +62,21 @@ struct Decision {
   Verdict verdict = Undecided{};
   std::vector<HeadComparison> heads;
   ConstantComparison constant;
-  Index worst_head = 0;                   ///< the head of A with the largest ratio
-  double gauge_condition = 1;             ///< largest condition number of the gauges of b_from_a
-  std::optional<double> output_bound;     ///< N8, where the input radius is known
+  Index worst_head = 0;  ///< the head of A with the largest ratio
+  std::optional<double>
+      gauge_condition;                 ///< largest condition number of the gauges, where b_from_a was found
+  std::optional<double> output_bound;  ///< N8, where the input radius is known
 
   double rounding_ratio() const;  ///< of the worst head
   double resolution() const;      ///< of the worst head
+  bool heads_agree() const;       ///< whether rounding explains every head
 };
+
+/// In words, what differs most and by which ratio: a head, or the constant output where rounding explains all
+/// heads.
+std::string describe_difference(const Decision& decision);
+
+/// Three significant digits, for messages: "0.735", "1.2e-07".
+std::string brief(double value);
 
 }  // namespace attnsym

@@ -12,11 +12,16 @@ namespace attnsym::testing {
 template <Scalar S>
 AttentionWeights<S> random_weights(const AttentionConfig& c, std::uint64_t seed) {
   AttentionWeights<S> w;
-  const auto matrix = [&](Index rows, Index cols) { return fixed_probe<S>(rows, cols, seed = seed * 31 + 7); };
+  const auto matrix = [&](Index rows, Index cols) {
+    return fixed_probe<S>(rows, cols, seed = seed * 31 + 7);
+  };
   const auto bias = [&](bool present, Index size) { return RowVector<S>(matrix(1, present ? size : 0)); };
   for (Index j = 0; j < c.groups; ++j) {
-    KvGroup<S> group{matrix(c.model_width, c.key_width), matrix(c.model_width, c.value_width),
-                     bias(c.key_bias, c.key_width), bias(c.value_bias, c.value_width), {}};
+    KvGroup<S> group{matrix(c.model_width, c.key_width),
+                     matrix(c.model_width, c.value_width),
+                     bias(c.key_bias, c.key_width),
+                     bias(c.value_bias, c.value_width),
+                     {}};
     for (Index i = 0; i < c.readers_per_group(); ++i) {
       group.readers.push_back({matrix(c.model_width, c.key_width), matrix(c.value_width, c.model_width),
                                bias(c.query_bias, c.key_width)});

@@ -54,7 +54,8 @@ TEST(Assignment, IsOptimalWithTiesHugeAndTinyCosts) {
   for (std::uint64_t seed = 0; seed < 40; ++seed) {
     Matrix<double> cost = fixed_probe<double>(6, 6, seed);
     expect_optimal((2 * cost).array().round());  // -2..2: many ties
-    for (Index i = 0; i < cost.size(); ++i) cost.data()[i] = std::copysign(std::pow(10.0, 12 * cost.data()[i]), cost.data()[i]);
+    for (Index i = 0; i < cost.size(); ++i)
+      cost.data()[i] = std::copysign(std::pow(10.0, 12 * cost.data()[i]), cost.data()[i]);
     expect_optimal(cost);
   }
 }

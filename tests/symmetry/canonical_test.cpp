@@ -1,4 +1,5 @@
-// N6: the canonical form is constant on orbits, idempotent, function-preserving, and says where it is not firm.
+// N6: the canonical form is constant on orbits, idempotent, function-preserving, and says where it is not
+// firm.
 #include "symmetry/canonical.hpp"
 
 #include <gtest/gtest.h>
@@ -38,8 +39,8 @@ using RealScalars = ::testing::Types<float, double, Float50>;
 TYPED_TEST_SUITE(CanonicalForm, RealScalars);
 
 const std::vector<AttentionConfig>& shapes() {
-  static const std::vector<AttentionConfig> list{config_of(4, 4, true, true), config_of(4, 4, false, false),
-                                                 config_of(6, 2, true, true), config_of(3, 1, false, true),
+  static const std::vector<AttentionConfig> list{config_of(4, 4, true, true),  config_of(4, 4, false, false),
+                                                 config_of(6, 2, true, true),  config_of(3, 1, false, true),
                                                  config_of(4, 2, true, false), config_of(1, 1, true, true)};
   return list;
 }
@@ -51,7 +52,8 @@ TYPED_TEST(CanonicalForm, IsTheSameForTheWholeOrbit) {
     const auto w = random_weights<S>(c, ++seed);
     Random random(seed);
     const auto element = symmetry_of(c).sample<S>(random);
-    EXPECT_TRUE(close(canonicalize(w, c).weights, canonicalize(act(element, w), c).weights, 10)) << "shape " << seed;
+    EXPECT_TRUE(close(canonicalize(w, c).weights, canonicalize(act(element, w), c).weights, 10))
+        << "shape " << seed;
   }
 }
 
@@ -112,8 +114,10 @@ TYPED_TEST(CanonicalForm, KeepsTheFunctionBelowFullRank) {
     EXPECT_FALSE(canonical.canonical_from_input.has_value());
     for (Index head = 0; head < 2; ++head) {
       const Index source = canonical.margins[head].group_in_input;
-      EXPECT_LT(difference(qk_circuit(c, w, source), qk_circuit(c, canonical.weights, head)), circuit_tolerance);
-      EXPECT_LT(difference(vo_circuit(c, w, source), vo_circuit(c, canonical.weights, head)), circuit_tolerance);
+      EXPECT_LT(difference(qk_circuit(c, w, source), qk_circuit(c, canonical.weights, head)),
+                circuit_tolerance);
+      EXPECT_LT(difference(vo_circuit(c, w, source), vo_circuit(c, canonical.weights, head)),
+                circuit_tolerance);
     }
     EXPECT_TRUE(is_close(constant_output(c, w), constant_output(c, canonical.weights), 10));
   }
@@ -156,26 +160,28 @@ TEST(Margins, TiesOfHeadsAreReported) {
 
 // The first-order estimate against noise that is really added.
 TEST(ExpectedChange, PredictsTheChangeThatNoiseMakes) {
-  const Matrix<double> left = fixed_probe<double>(60, 5, 1);
-  const Matrix<double> right = fixed_probe<double>(50, 5, 2);
-  const Balanced<double> before = balance<double>(left, right, 1e-12);
-  const double noise = 1e-7;
+  const Balanced<double> before =
+      balance<double>(fixed_probe<double>(60, 5, 1), fixed_probe<double>(50, 5, 2), 1e-12);
+  const double phi = 1e-8;
   Random random(4);
-  double squares = 0;
-  constexpr int draws = 40;
-  for (int draw = 0; draw < draws; ++draw) {
-    Matrix<double> circuit = left * right.transpose();
-    const double entry = noise * before.sigma.norm() / std::sqrt(60.0 * 50.0);
-    for (Index i = 0; i < circuit.size(); ++i) circuit.data()[i] += entry * random.normal();
-    // The five leading singular directions of the noisy circuit, as a pair of factors.
-    const Balanced<double> after = balance<double>(circuit, Matrix<double>::Identity(50, 50), 1e-3);
-    const double change = (after.right.leftCols(5) - before.right).squaredNorm() + (after.left.leftCols(5) - before.left).squaredNorm();
-    squares += change / (before.right.squaredNorm() + before.left.squaredNorm());
+  const auto noisy = [&](Matrix<double> m) {
+    for (Index i = 0; i < m.size(); ++i) m.data()[i] += phi * random.normal();
+    return m;
+  };
+  double change = 0;
+  double moved = 0;
+  for (int draw = 0; draw < 40; ++draw) {
+    const Circuit<double> circuit{noisy(before.left), noisy(before.right)};
+    const Balanced<double> after = balance<double>(circuit.left, circuit.right, 1e-12);
+    change += (after.right - before.right).squaredNorm() + (after.left - before.left).squaredNorm();
+    const double apart = difference_norms(circuit, {before.left, before.right}).total;
+    moved += apart * apart;
   }
-  const double measured = std::sqrt(squares / draws);
-  const double predicted = expected_change(before.sigma, 60, 50, noise, 1e-12);
-  EXPECT_GT(measured, 0.5 * predicted);
-  EXPECT_LT(measured, 2 * predicted);
+  const double measured = std::sqrt(change / 40 / (2 * before.sigma.sum()));
+  const double relative_noise = std::sqrt(moved / 40) / before.sigma.norm();
+  const double predicted = expected_change(before.sigma, 60, 50, relative_noise, 1e-12);
+  EXPECT_GT(measured, 0.7 * predicted);
+  EXPECT_LT(measured, 1.4 * predicted);
 }
 
 }  // namespace

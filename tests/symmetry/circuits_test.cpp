@@ -26,7 +26,8 @@ void expect_agrees_with_dense(const Circuit<double>& a, const Circuit<double>& b
 TEST(DifferenceNorms, AgreeWithTheDenseProducts) {
   expect_agrees_with_dense(random_circuit(21, 20, 4, 1), random_circuit(21, 20, 4, 3));
   expect_agrees_with_dense(random_circuit(21, 20, 4, 1), random_circuit(21, 20, 7, 3));
-  expect_agrees_with_dense(random_circuit(3, 2, 5, 1), random_circuit(3, 2, 6, 3));  // wider inside than outside
+  expect_agrees_with_dense(random_circuit(3, 2, 5, 1),
+                           random_circuit(3, 2, 6, 3));  // wider inside than outside
   expect_agrees_with_dense(random_circuit(2, 1, 1, 1), random_circuit(2, 1, 1, 3));
 }
 
@@ -37,7 +38,8 @@ TEST(DifferenceNorms, NormOfOneCircuit) {
   }
 }
 
-// Two nearly equal circuits: the Gram shortcut answers at the square root of the machine precision, the QR does not.
+// Two nearly equal circuits: the Gram shortcut answers at the square root of the machine precision, the QR
+// does not.
 TEST(DifferenceNorms, KeepDigitsWhereGramMatricesLoseThem) {
   const Circuit<double> a = random_circuit(50, 50, 8, 5);
   Circuit<double> b = a;

@@ -77,7 +77,9 @@ TYPED_TEST(Laws, CircuitsAreInvariant) {
     const auto w = *weights<S>(c);
     const auto moved = act(g, w);
     const Permutation image = head_image(g);
-    const auto dense = [](const Circuit<S>& circuit) { return Matrix<S>(circuit.left * circuit.right.transpose()); };
+    const auto dense = [](const Circuit<S>& circuit) {
+      return Matrix<S>(circuit.left * circuit.right.transpose());
+    };
     for (Index head = 0; head < c.heads; ++head) {
       RC_ASSERT(is_close(dense(qk_circuit(c, w, head)), dense(qk_circuit(c, moved, image(head)))));
       RC_ASSERT(is_close(dense(vo_circuit(c, w, head)), dense(vo_circuit(c, moved, image(head)))));
@@ -93,7 +95,8 @@ TEST(PermutationLaws, GroupAndAction) {
     const auto p = *permutation(n);
     trivial.note(p);
     group_laws(p, *permutation(n), *permutation(n));
-    action_laws(p, *permutation(n), *rc::gen::container<std::vector<int>>(static_cast<std::size_t>(n), whole_range(0, 9)));
+    action_laws(p, *permutation(n),
+                *rc::gen::container<std::vector<int>>(static_cast<std::size_t>(n), whole_range(0, 9)));
   }));
   expect_not_trivial(trivial);
 }
@@ -113,7 +116,8 @@ TEST(BrokenInput, IsRefusedWithBothSizes) {
   Matrix<double> nan = Matrix<double>::Identity(2, 2);
   nan(0, 1) = std::numeric_limits<double>::quiet_NaN();
   EXPECT_THROW(GeneralLinear<double>::from_matrix(nan), SingularError);
-  EXPECT_THROW(GeneralLinear<double>::from_matrix_and_inverse(Matrix<double>::Identity(2, 2), nan), SingularError);
+  EXPECT_THROW(GeneralLinear<double>::from_matrix_and_inverse(Matrix<double>::Identity(2, 2), nan),
+               SingularError);
 }
 
 TEST(BrokenInput, AShiftNeedsItsBias) {
@@ -122,7 +126,10 @@ TEST(BrokenInput, AShiftNeedsItsBias) {
   c.heads = c.groups = c.key_width = c.value_width = 1;
   c.value_bias = true;
   AttentionWeights<double> w;
-  w.groups.push_back({Matrix<double>::Ones(2, 1), Matrix<double>::Ones(2, 1), {}, RowVector<double>::Ones(1),
+  w.groups.push_back({Matrix<double>::Ones(2, 1),
+                      Matrix<double>::Ones(2, 1),
+                      {},
+                      RowVector<double>::Ones(1),
                       {{Matrix<double>::Ones(2, 1), Matrix<double>::Ones(1, 2), {}}}});
   auto key_shift = identity_element<double>(c);
   key_shift.local[0].second.first.shift(0) = 1;

@@ -12,8 +12,8 @@ namespace {
 
 using testing::random_weights;
 
-double bound_of(const AttentionConfig& c, const AttentionWeights<double>& a, const AttentionWeights<double>& b,
-                double radius) {
+double bound_of(const AttentionConfig& c, const AttentionWeights<double>& a,
+                const AttentionWeights<double>& b, double radius) {
   std::vector<HeadDistance> heads;
   for (Index head = 0; head < c.heads; ++head) {
     heads.push_back({difference_norms(qk_circuit(c, a, head), qk_circuit(c, b, head)).total,
@@ -23,8 +23,8 @@ double bound_of(const AttentionConfig& c, const AttentionWeights<double>& a, con
   return output_bound(heads, (constant_output(c, a) - constant_output(c, b)).norm(), radius);
 }
 
-double largest_gap(const AttentionConfig& c, const AttentionWeights<double>& a, const AttentionWeights<double>& b,
-                   double radius) {
+double largest_gap(const AttentionConfig& c, const AttentionWeights<double>& a,
+                   const AttentionWeights<double>& b, double radius) {
   double largest = 0;
   for (std::uint64_t seed = 0; seed < 200; ++seed) {
     Matrix<double> tokens = fixed_probe<double>(4, c.model_width, seed);
@@ -61,7 +61,8 @@ TEST(OutputBound, IsZeroForEqualModulesAndTightForTheConstant) {
 }
 
 TEST(OutputBound, SaturatesWhereSoftmaxDoes) {
-  EXPECT_NEAR(output_bound({{1e9, 0, 1}}, 0, 1), 2, 1e-12) << "two softmaxes differ by at most 2 in total variation norm";
+  EXPECT_NEAR(output_bound({{1e9, 0, 1}}, 0, 1), 2, 1e-12)
+      << "two softmaxes differ by at most 2 in total variation norm";
 }
 
 }  // namespace

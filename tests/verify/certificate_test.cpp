@@ -56,7 +56,8 @@ TEST(Equivalence, WrongElementsAreRefuted) {
   EXPECT_NE(refute_equivalence(p.b, p.a, p.g), std::nullopt);
   auto other_gauge = p.g;
   other_gauge.local[0].second.first.linear = GeneralLinear<double>::identity(6);
-  EXPECT_NE(refute_equivalence(p.a, p.b, other_gauge), std::nullopt) << "the circuits agree, but not by this gauge";
+  EXPECT_NE(refute_equivalence(p.a, p.b, other_gauge), std::nullopt)
+      << "the circuits agree, but not by this gauge";
   EXPECT_NE(refute_equivalence(p.a, p.b, identity_element<double>(config_of(6, 2))), std::nullopt);
 }
 
@@ -89,7 +90,8 @@ TEST(WitnessCheck, AcceptsSeparatingInputsOnly) {
   Matrix<double> input = std::get<Distinct>(decision.verdict).witness.input;
   EXPECT_EQ(refute_witness(p.a, edited, input, 10, 1), std::nullopt);
   EXPECT_NE(refute_witness(p.a, p.b, input, 10, 1), std::nullopt) << "these two are equivalent";
-  EXPECT_NE(refute_witness(p.a, edited, Matrix<double>(input.topRows(2)), 10, 1), std::nullopt) << "too short";
+  EXPECT_NE(refute_witness(p.a, edited, Matrix<double>(input.topRows(2)), 10, 1), std::nullopt)
+      << "too short";
   input(0, 0) = std::numeric_limits<double>::quiet_NaN();
   EXPECT_NE(refute_witness(p.a, edited, input, 10, 1), std::nullopt);
 }

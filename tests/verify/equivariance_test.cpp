@@ -18,7 +18,8 @@ AttentionConfig small() {
 
 using Weights = AttentionWeights<double>;
 
-// What a layer with a D x D matrix on the left of every query, key and value does: it commutes with all gauges.
+// What a layer with a D x D matrix on the left of every query, key and value does: it commutes with all
+// gauges.
 Weights mix_inputs(Weights w) {
   const Matrix<double> p = fixed_probe<double>(4, 4, 1);
   for (auto& group : w.groups) {

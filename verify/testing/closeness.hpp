@@ -5,8 +5,8 @@
 
 namespace attnsym::testing {
 
-/// Equality for the laws: exact over Rational, otherwise up to tolerance<S>() * slack of the larger norm, part by part.
-/// NaN is close to nothing.
+/// Equality for the laws: exact over Rational, otherwise up to tolerance<S>() * slack of the larger norm,
+/// part by part. NaN is close to nothing.
 
 inline bool close(const Permutation& a, const Permutation& b, double /*slack*/ = 1) { return a == b; }
 
@@ -44,7 +44,9 @@ bool close(const Wreath<G>& a, const Wreath<G>& b, double slack = 1) {
 template <Scalar S>
 RowVector<S> flat(const AttentionWeights<S>& weights) {
   std::vector<S> values;
-  for_each_slot(weights, [&](const auto& slot) { values.insert(values.end(), slot.data(), slot.data() + slot.size()); });
+  for_each_slot(weights, [&](const auto& slot) {
+    values.insert(values.end(), slot.data(), slot.data() + slot.size());
+  });
   return Eigen::Map<const RowVector<S>>(values.data(), static_cast<Index>(values.size()));
 }
 

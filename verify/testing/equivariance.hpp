@@ -18,15 +18,16 @@ double equivariance_error(const Layer& layer, const AttentionElement<S>& g, cons
   const RowVector<S> moved_first = flat(AttentionWeights<S>(layer(act(g, w))));
   const RowVector<S> moved_last = flat(act(g, AttentionWeights<S>(layer(w))));
   if (moved_first.size() != moved_last.size()) return std::numeric_limits<double>::infinity();
-  const double size = std::max(static_cast<double>(moved_first.norm()), static_cast<double>(moved_last.norm()));
+  const double size =
+      std::max(static_cast<double>(moved_first.norm()), static_cast<double>(moved_last.norm()));
   const double error = static_cast<double>((moved_first - moved_last).norm());
   if (!std::isfinite(error) || !std::isfinite(size)) return std::numeric_limits<double>::infinity();
   return size > 0 ? error / size : error;
 }
 
-/// Checks the layer on random weights and group elements of this config and says on standard error what breaks it: the
-/// smallest weights, the simplest group element, and the line that replays them. Elements are products of integer
-/// shears, swaps and signs, so a correct layer is far below tolerance<S>() * slack.
+/// Checks the layer on random weights and group elements of this config and says on standard error what
+/// breaks it: the smallest weights, the simplest group element, and the line that replays them. Elements are
+/// products of integer shears, swaps and signs, so a correct layer is far below tolerance<S>() * slack.
 /// @returns whether the layer passed. False also if more than a fifth of the elements drawn were trivial.
 template <RealScalar S, class Layer>
 bool is_equivariant(const Layer& layer, const AttentionConfig& config, double slack = 100) {

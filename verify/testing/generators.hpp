@@ -7,12 +7,13 @@
 #include "symmetry/attention_symmetry.hpp"
 #include "symmetry/attention_weights.hpp"
 
-/// RapidCheck generators for modules and group elements. Everything is built from small integers, so that the laws hold
-/// exactly in every scalar, and every generator shrinks toward the trivial element or the zero matrix.
+/// RapidCheck generators for modules and group elements. Everything is built from small integers, so that the
+/// laws hold exactly in every scalar, and every generator shrinks toward the trivial element or the zero
+/// matrix.
 namespace attnsym::testing {
 
-/// RapidCheck scales inRange with its size parameter, which begins at 0: left alone, early draws are all trivial. Here
-/// the whole range is always in play; shrinking toward `low` is untouched.
+/// RapidCheck scales inRange with its size parameter, which begins at 0: left alone, early draws are all
+/// trivial. Here the whole range is always in play; shrinking toward `low` is untouched.
 inline rc::Gen<int> whole_range(int low, int high) {
   return rc::gen::resize(rc::kNominalSize, rc::gen::inRange(low, high + 1));
 }
@@ -25,7 +26,8 @@ inline rc::Gen<int> small_integer(int bound) {
 /// Random transpositions; each shrinks to the trivial one.
 inline rc::Gen<Permutation> permutation(Index size) {
   const auto place = whole_range(0, static_cast<int>(size) - 1);
-  return rc::gen::map(rc::gen::container<std::vector<std::pair<int, int>>>(static_cast<std::size_t>(size), rc::gen::pair(place, place)),
+  return rc::gen::map(rc::gen::container<std::vector<std::pair<int, int>>>(static_cast<std::size_t>(size),
+                                                                           rc::gen::pair(place, place)),
                       [size](const std::vector<std::pair<int, int>>& swaps) {
                         std::vector<Index> image = Permutation::identity(size).image();
                         for (const auto& [i, j] : swaps) std::swap(image[i], image[j]);
@@ -54,29 +56,31 @@ GeneralLinear<S> apply_step(const GeneralLinear<S>& g, const ElementaryStep& ste
   return compose(GeneralLinear<S>::from_matrix_and_inverse(matrix, inverse), g);
 }
 
-/// A product of integer shears, swaps and signs with its exact inverse: exact in every scalar, and well conditioned.
-/// Every step shrinks to the identity.
+/// A product of integer shears, swaps and signs with its exact inverse: exact in every scalar, and well
+/// conditioned. Every step shrinks to the identity.
 template <Scalar S>
 rc::Gen<GeneralLinear<S>> general_linear(Index size) {
   const auto place = whole_range(0, static_cast<int>(size) - 1);
   const auto step = rc::gen::construct<ElementaryStep>(whole_range(0, 2), place, place, small_integer(2));
-  return rc::gen::map(rc::gen::container<std::vector<ElementaryStep>>(static_cast<std::size_t>(size) + 2, step),
-                      [size](const std::vector<ElementaryStep>& steps) {
-                        auto g = GeneralLinear<S>::identity(size);
-                        for (const ElementaryStep& s : steps) g = apply_step(g, s);
-                        return g;
-                      });
+  return rc::gen::map(
+      rc::gen::container<std::vector<ElementaryStep>>(static_cast<std::size_t>(size) + 2, step),
+      [size](const std::vector<ElementaryStep>& steps) {
+        auto g = GeneralLinear<S>::identity(size);
+        for (const ElementaryStep& s : steps) g = apply_step(g, s);
+        return g;
+      });
 }
 
 /// Entries k / 4 with |k| <= 8.
 template <Scalar S>
 rc::Gen<Matrix<S>> matrix(Index rows, Index cols) {
-  return rc::gen::map(rc::gen::container<std::vector<int>>(static_cast<std::size_t>(rows * cols), small_integer(8)),
-                      [rows, cols](const std::vector<int>& entries) {
-                        Matrix<S> m(rows, cols);
-                        for (Index i = 0; i < m.size(); ++i) m.data()[i] = S(entries[i]) / S(4);
-                        return m;
-                      });
+  return rc::gen::map(
+      rc::gen::container<std::vector<int>>(static_cast<std::size_t>(rows * cols), small_integer(8)),
+      [rows, cols](const std::vector<int>& entries) {
+        Matrix<S> m(rows, cols);
+        for (Index i = 0; i < m.size(); ++i) m.data()[i] = S(entries[i]) / S(4);
+        return m;
+      });
 }
 
 template <Scalar S>
@@ -84,7 +88,8 @@ rc::Gen<RowVector<S>> row(Index size) {
   return rc::gen::map(matrix<S>(1, size), [](const Matrix<S>& m) { return RowVector<S>(m.row(0)); });
 }
 
-/// A module's shape: D up to 5, up to 3 groups of up to 3 readers, widths up to 3, any biases. `readers` at least 1.
+/// A module's shape: D up to 5, up to 3 groups of up to 3 readers, widths up to 3, any biases. `readers` at
+/// least 1.
 inline rc::Gen<AttentionConfig> config() {
   return rc::gen::exec([] {
     AttentionConfig c;
@@ -109,11 +114,14 @@ rc::Gen<AttentionWeights<S>> weights(const AttentionConfig& c) {
     AttentionWeights<S> w;
     const auto bias = [](bool present, Index size) { return *row<S>(present ? size : 0); };
     for (Index j = 0; j < c.groups; ++j) {
-      KvGroup<S> group{*matrix<S>(c.model_width, c.key_width), *matrix<S>(c.model_width, c.value_width),
-                       bias(c.key_bias, c.key_width), bias(c.value_bias, c.value_width), {}};
+      KvGroup<S> group{*matrix<S>(c.model_width, c.key_width),
+                       *matrix<S>(c.model_width, c.value_width),
+                       bias(c.key_bias, c.key_width),
+                       bias(c.value_bias, c.value_width),
+                       {}};
       for (Index i = 0; i < c.readers_per_group(); ++i) {
-        group.readers.push_back({*matrix<S>(c.model_width, c.key_width), *matrix<S>(c.value_width, c.model_width),
-                                 bias(c.query_bias, c.key_width)});
+        group.readers.push_back({*matrix<S>(c.model_width, c.key_width),
+                                 *matrix<S>(c.value_width, c.model_width), bias(c.query_bias, c.key_width)});
       }
       w.groups.push_back(std::move(group));
     }
@@ -138,9 +146,9 @@ rc::Gen<AttentionElement<S>> attention_element(const AttentionConfig& c) {
   return rc::gen::exec([c] {
     AttentionElement<S> element{{}, *permutation(c.groups)};
     for (Index j = 0; j < c.groups; ++j) {
-      element.local.push_back({*permutation(c.readers_per_group()),
-                               {*affine<S>(c.key_width, c.key_bias),
-                                *affine<S>(c.value_width, c.value_bias && c.output_bias)}});
+      element.local.push_back(
+          {*permutation(c.readers_per_group()),
+           {*affine<S>(c.key_width, c.key_bias), *affine<S>(c.value_width, c.value_bias && c.output_bias)}});
     }
     return element;
   });

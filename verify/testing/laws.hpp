@@ -4,8 +4,9 @@
 
 #include "verify/testing/closeness.hpp"
 
-/// The contracts of symmetry/group.hpp as checks, for this project's groups and for a user's own: call them inside
-/// rc::check with drawn elements. A user's group needs a `close` found by argument-dependent lookup, or ==.
+/// The contracts of symmetry/group.hpp as checks, for this project's groups and for a user's own: call them
+/// inside rc::check with drawn elements. A user's group needs a `close` found by argument-dependent lookup,
+/// or ==.
 namespace attnsym::testing {
 
 template <class T>
@@ -27,7 +28,7 @@ void group_laws(const G& a, const G& b, const G& c, double slack = 1) {
 }
 
 template <class G, class X>
-  requires LeftActsOn<G, X>
+requires LeftActsOn<G, X>
 void action_laws(const G& g, const G& h, const X& x, double slack = 1) {
   RC_ASSERT(law_equal(act(compose(g, h), x), act(g, act(h, x)), slack));
   RC_ASSERT(law_equal(act(identity_like(g), x), x, slack));

@@ -1,0 +1,133 @@
+#!/usr/bin/python3
+"""Reads every #include of the project and fails on an arrow that the architecture does not have."""
+
+import re
+import tempfile
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Folder -> the folders whose headers it may include.
+ARROWS = {
+    "symmetry": {"symmetry"},
+    "verify": {"verify", "symmetry"},
+    "checkpoint": {"checkpoint", "symmetry"},
+    "nfn": {"nfn", "symmetry"},
+    "tools": {"tools", "symmetry", "verify", "checkpoint", "nfn"},
+    "tests": {"tests", "tools", "symmetry", "verify", "checkpoint", "nfn"},
+    "bench": {"bench", "tools", "symmetry", "verify", "checkpoint", "nfn"},
+}
+
+# The checker shares no code with the finder.
+CHECKER = "verify/certificate.hpp"
+FINDER = re.compile(r"(symmetry/(canonical|assignment)|verify/(decide|matching|transport))\.")
+
+# The test kit needs RapidCheck; the library does not.
+TEST_KIT = "verify/testing/"
+
+SYMMETRY_MAY_INCLUDE = re.compile(r"Eigen/|boost/multiprecision/|[a-z_]+$")  # the last: the standard library
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
+
+
+class Sources:
+    """The includes of every source file under a root."""
+
+    def __init__(self, root):
+        self.quoted, self.system = {}, {}
+        for folder in ARROWS:
+            for path in sorted((root / folder).rglob("*.[ch]pp")):
+                found = INCLUDE.findall(path.read_text())
+                name = path.relative_to(root).as_posix()
+                self.quoted[name] = [target for mark, target in found if mark == '"']
+                self.system[name] = [target for mark, target in found if mark == "<"]
+
+    def complaints(self):
+        return [*self._bad_arrows(), *self._bad_system_includes(), *self._test_kit_in_library(), *self._shared_with_checker()]
+
+    def _bad_arrows(self):
+        for name, targets in self.quoted.items():
+            allowed = ARROWS[folder(name)]
+            yield from (f"{name} includes {target}" for target in targets if folder(target) not in allowed)
+
+    def _bad_system_includes(self):
+        for name, targets in self.system.items():
+            if folder(name) == "symmetry":
+                yield from (f"{name} includes <{target}>" for target in targets if not SYMMETRY_MAY_INCLUDE.match(target))
+
+    def _test_kit_in_library(self):
+        for name, targets in self.quoted.items():
+            if folder(name) != "tests" and not name.startswith(TEST_KIT):
+                yield from (f"{name} includes {target}" for target in targets if target.startswith(TEST_KIT))
+
+    def _shared_with_checker(self):
+        for path in self._paths_from(CHECKER):
+            if FINDER.match(path[-1]):
+                yield "the checker reaches the finder: " + " -> ".join(path)
+
+    def _paths_from(self, start):
+        """A path to every file that `start` includes, directly or not, with the sources behind the headers."""
+        seen, open_paths = {start}, [[start]]
+        while open_paths:
+            path = open_paths.pop()
+            yield path
+            targets = list(self.quoted.get(path[-1], []))
+            if path[-1].endswith(".hpp"):
+                targets.append(path[-1][:-4] + ".cpp")
+            for target in targets:
+                if target in self.quoted and target not in seen:
+                    seen.add(target)
+                    open_paths.append(path + [target])
+
+
+def folder(name):
+    return name.split("/")[0]
+
+
+class Layering(unittest.TestCase):
+    def test_the_project_has_only_the_arrows_of_its_architecture(self):
+        sources = Sources(ROOT)
+        self.assertIn(CHECKER, sources.quoted)
+        self.assertEqual([], sources.complaints())
+
+
+class MadeUpIncludesAreCaught(unittest.TestCase):
+    """The twin: each of these must be complained about, and exactly once."""
+
+    def assert_caught(self, *files):
+        with tempfile.TemporaryDirectory() as root:
+            for name, text in files:
+                path = Path(root, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text)
+            self.assertEqual(1, len(Sources(Path(root)).complaints()))
+
+    def test_arrow_backwards(self):
+        self.assert_caught(("symmetry/group.hpp", '#include "verify/decide.hpp"\n'))
+
+    def test_siblings(self):
+        self.assert_caught(("verify/decide.cpp", '#pragma once\n# include "checkpoint/dtype.hpp"\n'))
+        self.assert_caught(("checkpoint/dtype.cpp", '#include "nfn/layer.hpp"\n'))
+
+    def test_include_by_relative_path(self):
+        self.assert_caught(("symmetry/group.hpp", '#include "permutation.hpp"\n'))
+
+    def test_foreign_library_in_symmetry(self):
+        self.assert_caught(("symmetry/group.hpp", "#include <vector>\n#include <nlohmann/json.hpp>\n"))
+        self.assert_caught(("symmetry/group.hpp", "#include <Eigen/Core>\n#include <unistd.h>\n"))
+
+    def test_test_kit_in_the_library(self):
+        self.assert_caught(("verify/decide.cpp", '#include "verify/testing/laws.hpp"\n'))
+
+    def test_checker_includes_finder(self):
+        self.assert_caught(("verify/certificate.hpp", '#include "verify/matching.hpp"\n'), ("verify/matching.hpp", ""))
+
+    def test_checker_reaches_finder_through_others(self):
+        self.assert_caught(
+            ("verify/certificate.cpp", '#include "verify/attend.hpp"\n'), ("verify/attend.hpp", ""),
+            ("verify/attend.cpp", '#include "symmetry/assignment.hpp"\n'), ("symmetry/assignment.hpp", ""))
+
+
+if __name__ == "__main__":
+    unittest.main()

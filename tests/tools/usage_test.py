@@ -1,0 +1,226 @@
+#!/usr/bin/python3
+"""What the command answers to every kind of call: usage_test.py ATTNSYM
+
+One row per call: the command line, the exit status, and what has to be found on standard output or, for trouble, on
+standard error. The rows of a table run in order in one directory, whose models (A, MOVED, ...) nothing may write to.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+
+from tiny_model import TinyModel
+
+ATTNSYM = ""
+
+YES, NO, TROUBLE, UNDECIDED = 0, 1, 2, 3
+
+USAGE = [
+    ("", TROUBLE, "subcommand is required"),
+    ("--help", YES, "Exit status: 0 yes or done, 1 no, 2 trouble"),
+    ("--version", YES, r"\A\d+\.\d+\.\d+\n\Z"),
+    ("check --help", YES, "Exit status"),
+    ("certify --help", YES, "Exit status"),
+    ("canonicalize --help", YES, "--output"),
+    ("act --help", YES, "--condition"),
+    ("explain --help", YES, "MODEL"),
+    ("frobnicate", TROUBLE, "."),
+    ("check --frobnicate A A", TROUBLE, "--frobnicate"),
+    ("check", TROUBLE, "A is required"),
+    ("check A", TROUBLE, "B is required"),
+    ("check A A A", TROUBLE, "."),
+    ("check A A check A A", TROUBLE, "."),
+    ("certify same.cert A", TROUBLE, "B is required"),
+    ("canonicalize A", TROUBLE, "--output is required"),
+    ("act A -o", TROUBLE, "--output"),
+    ("explain", TROUBLE, "MODEL is required"),
+    ("check --scope model A A", TROUBLE, "--scope"),
+    ("check --threads 0 A A", TROUBLE, "--threads"),
+    ("check --seed first A A", TROUBLE, "--seed"),
+    ("act A -o new --only heads,tails", TROUBLE, "--only"),
+    ("act A -o new --condition 0.5", TROUBLE, "--condition"),
+    ("act A -o new --dtype I8", TROUBLE, "--dtype"),
+]
+
+FILES = [
+    ("check A missing", TROUBLE, "missing"),
+    ("check missing A", TROUBLE, "missing"),
+    ("check A EMPTY", TROUBLE, "EMPTY/config.json"),
+    ("check A TRUNCATED", TROUBLE, "TRUNCATED/model.safetensors"),
+    ("check A NOT_JSON", TROUBLE, "NOT_JSON/config.json"),
+    ("check A UNKNOWN", TROUBLE, "clippy"),
+    ("check A A/model.safetensors", TROUBLE, "--config"),
+    ("check A A/vocab.txt --config A/config.json", TROUBLE, "A/vocab.txt"),
+    ("check A WIDE", TROUBLE, "."),
+    ("check A SHALLOW", TROUBLE, "layers"),
+    ("explain missing", TROUBLE, "missing"),
+    ("explain TRUNCATED", TROUBLE, "TRUNCATED/model.safetensors"),
+    ("act missing -o new", TROUBLE, "missing"),
+    ("canonicalize TRUNCATED -o new", TROUBLE, "TRUNCATED/model.safetensors"),
+    ("act HUGE -o new --dtype F16", TROUBLE, r"overflow|too large|range"),
+    ("certify missing A MOVED", TROUBLE, "missing"),
+    ("certify A A MOVED", TROUBLE, "A"),
+    ("certify A/vocab.txt A MOVED", TROUBLE, "A/vocab.txt"),
+    ("certify A/model.safetensors A MOVED", TROUBLE, "A/model.safetensors"),
+    ("certify same.cert A missing", TROUBLE, "missing"),
+]
+
+ANSWERS = [
+    ("check A A", YES, r"\Aidentical: "),
+    ("check A MOVED", YES, r"\Aequivalent: "),
+    ("check A OTHER", NO, r"\Adistinct: "),
+    ("check A COARSE", UNDECIDED, r"\Aundecided: "),
+    ("check A/model.safetensors MOVED/model.safetensors --config A/config.json", YES, r"\Aequivalent: "),
+    ("check A MOVED --threads 1 --seed 5 --scope attention", YES, r"seed +5"),
+    ("certify same.cert A MOVED", YES, r"\Aaccepted: "),
+    ("certify same.cert A OTHER", NO, r"\Arejected: "),
+    ("certify same.cert MOVED A", NO, r"\Arejected: "),
+    ("explain A", YES, "GL"),
+    ("act A -o acted --seed 3", YES, "seed 3"),
+    ("canonicalize A -o canonical", YES, "canonical"),
+    ("check A acted", YES, r"\Aequivalent: "),
+    ("check A canonical", YES, r"\Aequivalent: "),
+]
+
+WRITING = [
+    ("act A -o acted", YES, "acted"),
+    ("act A -o acted", TROUBLE, "--force"),
+    ("canonicalize A -o acted", TROUBLE, "--force"),
+    ("act A -o acted --force", YES, "acted"),
+    ("act A -o nowhere/new", TROUBLE, "nowhere"),
+    ("act A -o A", TROUBLE, "A"),
+    ("act A -o A --force", TROUBLE, "A"),
+    ("act A -o A/new", TROUBLE, "A"),
+    ("act A -o . --force", TROUBLE, r"\."),
+    ("act A -o new --certificate same.cert", TROUBLE, "--force"),
+    ("check A MOVED --certificate written.cert", YES, "written.cert"),
+    ("check A MOVED --certificate written.cert", TROUBLE, "--force"),
+    ("check A MOVED --certificate written.cert --force", YES, "written.cert"),
+    ("check A MOVED --certificate nowhere/new.cert", TROUBLE, "nowhere"),
+    ("check A OTHER --certificate no.cert --witness no.witness", NO, "no.witness"),
+    ("certify no.cert A OTHER", YES, r"\Aaccepted: "),
+    ("check A OTHER --witness no.witness", TROUBLE, "--force"),
+]
+
+# --force replaces old evidence, not what the evidence is about, and not a directory.
+EVIDENCE_IN_THE_WAY = [
+    ("act A -o new --certificate A/model.safetensors --force", TROUBLE, "A/model.safetensors"),
+    ("canonicalize A -o new --certificate A/config.json --force", TROUBLE, "A/config.json"),
+    ("check A MOVED --certificate A/model.safetensors --force", TROUBLE, "A/model.safetensors"),
+    ("check A OTHER --witness OTHER/config.json --force", TROUBLE, "OTHER/config.json"),
+    ("check A MOVED --certificate EMPTY --force", TROUBLE, "EMPTY"),
+]
+
+# The command line, the exit status, and the schema of the one object on standard output.
+JSON = [
+    ("check A A --json", YES, "attnsym.check/1"),
+    ("check A MOVED --json --certificate json.cert", YES, "attnsym.check/1"),
+    ("check A OTHER --json", NO, "attnsym.check/1"),
+    ("check A COARSE --json", UNDECIDED, "attnsym.check/1"),
+    ("certify same.cert A MOVED --json", YES, "attnsym.certify/1"),
+    ("certify same.cert A OTHER --json", NO, "attnsym.certify/1"),
+    ("act A -o acted-json --json", YES, "attnsym.act/1"),
+    ("canonicalize A -o canonical-json --json", YES, "attnsym.canonicalize/1"),
+    ("explain A --json", YES, "attnsym.explain/1"),
+]
+
+
+class Usage(unittest.TestCase):
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.root = Path(directory.name)
+        self.make_fixtures()
+        self.fixtures = [path.name for path in self.root.iterdir()]
+        self.before = self.snapshot()
+
+    def make_fixtures(self):
+        models = {"A": TinyModel(), "OTHER": TinyModel(seed=2), "WIDE": TinyModel(width=10), "SHALLOW": TinyModel(layers=1),
+                  "HUGE": TinyModel(largest=1e6), "UNKNOWN": TinyModel(model_type="clippy"),
+                  "TRUNCATED": TinyModel(), "NOT_JSON": TinyModel()}
+        for name, model in models.items():
+            model.write(self.root / name)
+        os.truncate(self.root / "TRUNCATED" / "model.safetensors", 3000)
+        (self.root / "NOT_JSON" / "config.json").write_text("{")
+        (self.root / "EMPTY").mkdir()
+        for line in ("act A -o MOVED", "act A -o COARSE --dtype BF16 --condition 1e5",
+                     "check A MOVED --certificate same.cert"):
+            done = self.call(line)
+            self.assertEqual(YES, done.returncode, done.stderr)
+
+    def call(self, line, **options):
+        return subprocess.run([ATTNSYM, *shlex.split(line)], cwd=self.root, text=True, timeout=60,
+                              **{"capture_output": True, **options})
+
+    def snapshot(self):
+        """Contents and times of all fixtures."""
+        paths = [path for name in self.fixtures for path in (self.root / name, *(self.root / name).rglob("*"))]
+        return {path: (path.stat().st_mtime_ns, path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest())
+                for path in paths if path.exists()}
+
+    def assert_answers(self, rows):
+        for line, status, pattern in rows:
+            with self.subTest(line=line):
+                done = self.call(line)
+                said = f"\nstdout: {done.stdout}\nstderr: {done.stderr}"
+                self.assertEqual(status, done.returncode, said)
+                self.assertRegex(done.stderr if status == TROUBLE else done.stdout, pattern, said)
+                if status == TROUBLE:
+                    self.assertEqual("", done.stdout)
+                else:
+                    self.assertEqual("", done.stderr)
+                self.assertNotIn("\033", done.stdout + done.stderr, "control characters without a terminal")
+            self.assert_fixtures_untouched(line)
+
+    def assert_fixtures_untouched(self, line):
+        after = self.snapshot()
+        if after != self.before:
+            changed = [path.name for path in self.before.keys() | after.keys() if self.before.get(path) != after.get(path)]
+            self.fail(f"attnsym {line} wrote to {', '.join(changed)}")
+
+    def test_usage(self):
+        self.assert_answers(USAGE)
+
+    def test_files(self):
+        self.assert_answers(FILES)
+        self.assertFalse((self.root / "new").exists(), "a failed command left its output")
+
+    def test_answers(self):
+        self.assert_answers(ANSWERS)
+
+    def test_writing(self):
+        self.assert_answers(WRITING)
+        self.assertEqual([], [path.name for path in self.root.rglob("*") if "partial" in path.name])
+
+    def test_evidence_replaces_neither_an_input_nor_a_directory(self):
+        self.assert_answers(EVIDENCE_IN_THE_WAY)
+
+    def test_one_json_object_and_nothing_else(self):
+        for line, status, schema in JSON:
+            with self.subTest(line=line):
+                done = self.call(line)
+                self.assertEqual(status, done.returncode, done.stderr)
+                self.assertEqual("", done.stderr)
+                self.assertEqual(schema, json.loads(done.stdout, parse_constant=self.fail)["schema"])
+
+    def test_output_that_cannot_be_written_is_trouble(self):
+        with open("/dev/full", "w") as full:
+            done = self.call("check A A", capture_output=False, stdout=full, stderr=subprocess.PIPE)
+        self.assertEqual(TROUBLE, done.returncode)
+        self.assertRegex(done.stderr, "standard output")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    ATTNSYM = os.path.abspath(sys.argv.pop(1))
+    unittest.main()
