@@ -95,6 +95,7 @@ void AtomicOutput::commit() {
 }
 
 void write_file_atomically(const fs::path& path, std::span<const std::byte> bytes, Overwrite overwrite) {
+  if (is_real_directory(path)) throw IoError(path.string() + ": is a directory, not a file to write");
   AtomicOutput output(path, overwrite);
   File::create(output.path()).write_at(0, bytes);
   output.commit();

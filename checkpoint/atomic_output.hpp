@@ -38,7 +38,7 @@ class AtomicOutput {
   Overwrite overwrite_;
 };
 
-/// @throws IoError as AtomicOutput does, and if writing fails.
+/// @throws IoError as AtomicOutput does, if path is a directory, and if writing fails.
 void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes,
                            Overwrite overwrite);
 

@@ -84,7 +84,13 @@ class CheckpointRewrite::Impl {
     is_written_[static_cast<std::size_t>(layer)] = true;
   }
 
+  void copy_rest() {
+    for (ShardRewrite& shard : shards_) shard.copy_kept();
+    rest_is_copied_ = true;
+  }
+
   void commit() {
+    if (!rest_is_copied_) copy_rest();
     for (Index layer = 0; layer < layer_count(source_); ++layer) {
       if (!is_written_[static_cast<std::size_t>(layer)])
         write_attention(layer, read_attention(source_, layer).weights);
@@ -122,6 +128,7 @@ class CheckpointRewrite::Impl {
   std::optional<Dtype> store_as_;
   AtomicOutput output_;
   std::vector<ShardRewrite> shards_;
+  bool rest_is_copied_ = false;
   std::vector<char> is_written_;  // not vector<bool>: threads write neighbouring entries
 };
 
@@ -134,6 +141,8 @@ CheckpointRewrite::~CheckpointRewrite() = default;
 void CheckpointRewrite::write_attention(Index layer, const AttentionWeights<double>& weights) {
   impl_->write_attention(layer, weights);
 }
+
+void CheckpointRewrite::copy_rest() { impl_->copy_rest(); }
 
 void CheckpointRewrite::commit() { impl_->commit(); }
 

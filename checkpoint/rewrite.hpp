@@ -16,7 +16,7 @@ namespace attnsym {
 /// complete.
 class CheckpointRewrite {
  public:
-  /// Copies all that will not change.
+  /// Copies all files but the weights.
   /// @param source outlives this object. @param store_as the dtype of the attention tensors; their own if
   /// absent.
   /// @throws IoError if out exists and overwrite is No, if out and source contain each other, if out is a
@@ -29,7 +29,11 @@ class CheckpointRewrite {
   /// @throws as attention_tensors, and IoError if writing fails.
   void write_attention(Index layer, const AttentionWeights<double>& weights);
 
-  /// Completes the copy: layers not written keep the source's weights. @throws IoError.
+  /// Copies all tensors that will not change; once, and beside write_attention if need be. @throws IoError.
+  void copy_rest();
+
+  /// Completes the copy: the rest if it was not copied yet, and layers not written keep the source's weights.
+  /// @throws IoError.
   void commit();
 
  private:

@@ -36,22 +36,11 @@ bool change_dtypes(std::vector<TensorInfo>& tensors, const std::set<std::string>
   return changed;
 }
 
-struct Range {
-  std::size_t source, target, length;
-
-  // Tensors that stay neighbours are copied in one go.
-  bool absorb(const Range& next) {
-    if (source + length != next.source || target + length != next.target) return false;
-    length += next.length;
-    return true;
-  }
-};
-
 }  // namespace
 
 ShardRewrite::ShardRewrite(const SafetensorsFile& source, const std::filesystem::path& target,
                            const std::set<std::string>& replaced, std::optional<Dtype> store_as)
-    : target_(File::create(target)) {
+    : source_(File::open(source.path())), target_(File::create(target)) {
   std::vector<TensorInfo> tensors = source.tensors();
   if (store_as && change_dtypes(tensors, replaced, *store_as)) {
     lay_out(tensors);
@@ -60,15 +49,21 @@ ShardRewrite::ShardRewrite(const SafetensorsFile& source, const std::filesystem:
     data_offset_ = head.size();
   } else {
     data_offset_ = source.header().data_offset;
-    target_.copy_from(File::open(source.path()), 0, 0, data_offset_);
+    target_.copy_from(source_, 0, 0, data_offset_);
   }
   data_size_ = tensors.empty() ? 0 : tensors.back().end;
-  copy_kept(source, tensors, replaced);
+  plan(source, tensors, replaced);
 }
 
-void ShardRewrite::copy_kept(const SafetensorsFile& source, const std::vector<TensorInfo>& tensors,
-                             const std::set<std::string>& replaced) {
-  std::vector<Range> ranges;
+// Tensors that stay neighbours are copied in one go.
+bool ShardRewrite::Range::absorb(const Range& next) {
+  if (source + length != next.source || target + length != next.target) return false;
+  length += next.length;
+  return true;
+}
+
+void ShardRewrite::plan(const SafetensorsFile& source, const std::vector<TensorInfo>& tensors,
+                        const std::set<std::string>& replaced) {
   for (const TensorInfo& tensor : tensors) {
     if (replaced.contains(tensor.name)) {
       place_of_[tensor.name] = tensor.begin;
@@ -76,10 +71,12 @@ void ShardRewrite::copy_kept(const SafetensorsFile& source, const std::vector<Te
     }
     const std::size_t source_begin = source.find(tensor.name)->begin;
     const Range range{source.header().data_offset + source_begin, data_offset_ + tensor.begin, tensor.size()};
-    if (ranges.empty() || !ranges.back().absorb(range)) ranges.push_back(range);
+    if (kept_.empty() || !kept_.back().absorb(range)) kept_.push_back(range);
   }
-  const File file = File::open(source.path());
-  for (const Range& range : ranges) target_.copy_from(file, range.source, range.target, range.length);
+}
+
+void ShardRewrite::copy_kept() {
+  for (const Range& range : kept_) target_.copy_from(source_, range.source, range.target, range.length);
 }
 
 void ShardRewrite::write(const NamedTensor& tensor) {

@@ -6,6 +6,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "checkpoint/file.hpp"
 #include "checkpoint/safetensors.hpp"
@@ -16,7 +17,7 @@ namespace attnsym {
 /// A copy of one weight file in which some tensors will be replaced.
 class ShardRewrite {
  public:
-  /// Writes the header and all other tensors. Where no dtype changes, the header is the source's bit for bit.
+  /// Writes the header. Where no dtype changes, the header is the source's bit for bit.
   /// Where one does, tensors keep their order unless that would leave one unaligned, which some readers
   /// refuse: then they are ordered by dtype size, as writers of the format do.
   /// @param replaced names of the tensors that write() will bring; names of other files' tensors do no harm.
@@ -30,16 +31,28 @@ class ShardRewrite {
   /// Puts a replaced tensor's data in place; from several threads if need be.
   void write(const NamedTensor& tensor);
 
+  /// Copies all other tensors; may run beside write().
+  void copy_kept();
+
   /// Bytes of all tensors.
   std::size_t data_size() const { return data_size_; }
 
  private:
-  void copy_kept(const SafetensorsFile& source, const std::vector<TensorInfo>& tensors,
-                 const std::set<std::string>& replaced);
+  /// Bytes that move from one file offset to another.
+  struct Range {
+    std::size_t source, target, length;
 
+    bool absorb(const Range& next);
+  };
+
+  void plan(const SafetensorsFile& source, const std::vector<TensorInfo>& tensors,
+            const std::set<std::string>& replaced);
+
+  File source_;
   File target_;
   std::size_t data_offset_ = 0;
   std::size_t data_size_ = 0;
+  std::vector<Range> kept_;
   std::map<std::string, std::size_t, std::less<>> place_of_;  ///< replaced tensor to offset in the data
 };
 

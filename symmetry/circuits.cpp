@@ -15,14 +15,24 @@ Matrix<S> joint_triangle(const Matrix<S>& a, const Matrix<S>& b) {
   return ThinQr<S>(joint).triangle();
 }
 
-// Norms of the rows of a.left a.right^T - b.left b.right^T = [a.left, -b.left] T^T Z^T.
+// The rows of a circuit in an orthonormal basis Z of its row space: left right^T = core Z^T.
 template <RealScalar S>
-RowVector<S> row_norms(const Matrix<S>& a_left, const Matrix<S>& a_right, const Matrix<S>& b_left,
-                       const Matrix<S>& b_right) {
+struct Cores {
+  Matrix<S> a;
+  Matrix<S> b;
+};
+
+// [N4] With [a.right b.right] = Z [Ta Tb]: a = (a.left Ta^T) Z^T, and b likewise, in one basis.
+template <RealScalar S>
+Cores<S> common_cores(const Matrix<S>& a_left, const Matrix<S>& a_right, const Matrix<S>& b_left,
+                      const Matrix<S>& b_right) {
   const Matrix<S> t = joint_triangle(a_right, b_right);
-  const Matrix<S> core =
-      a_left * t.leftCols(a_right.cols()).transpose() - b_left * t.rightCols(b_right.cols()).transpose();
-  return core.rowwise().norm().transpose();
+  return {a_left * t.leftCols(a_right.cols()).transpose(), b_left * t.rightCols(b_right.cols()).transpose()};
+}
+
+template <RealScalar S>
+RowVector<S> row_norms(const Cores<S>& cores) {
+  return (cores.a - cores.b).rowwise().norm().transpose();
 }
 
 }  // namespace
@@ -71,8 +81,9 @@ template <RealScalar S>
 DifferenceNorms<S> difference_norms(const Circuit<S>& a, const Circuit<S>& b) {
   require_same_size("compared circuits (rows)", a.left.rows(), b.left.rows());
   require_same_size("compared circuits (columns)", a.right.rows(), b.right.rows());
-  DifferenceNorms<S> norms{S(0), row_norms(a.left, a.right, b.left, b.right),
-                           row_norms(a.right, a.left, b.right, b.left)};
+  const Cores<S> by_row = common_cores(a.left, a.right, b.left, b.right);
+  const Cores<S> by_column = common_cores(a.right, a.left, b.right, b.left);
+  DifferenceNorms<S> norms{by_row.a.norm(), by_row.b.norm(), S(0), row_norms(by_row), row_norms(by_column)};
   norms.total = norms.rows.norm();
   return norms;
 }

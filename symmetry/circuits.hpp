@@ -27,13 +27,15 @@ Circuit<S> vo_circuit(const AttentionConfig& config, const AttentionWeights<S>& 
 template <Scalar S>
 RowVector<S> constant_output(const AttentionConfig& config, const AttentionWeights<S>& weights);
 
-/// Frobenius norm of a circuit, from QR of its factors.
+/// Frobenius norm of a circuit, from QR of its right factor.
 template <RealScalar S>
 S norm(const Circuit<S>& circuit);
 
 /// How far two circuits of the same outer shape are apart.
 template <RealScalar S>
 struct DifferenceNorms {
+  S norm_a;              ///< Frobenius norm of a
+  S norm_b;              ///< Frobenius norm of b
   S total;               ///< Frobenius norm of a - b
   RowVector<S> rows;     ///< norm of every row of a - b
   RowVector<S> columns;  ///< norm of every column of a - b

@@ -55,7 +55,7 @@ GeneralLinear<S> compose(const GeneralLinear<S>& g, const GeneralLinear<S>& h) {
 }
 
 double condition(const GeneralLinear<double>& g) {
-  const RowVector<double> sigma = thin_svd(g.matrix()).sigma;
+  const RowVector<double> sigma = singular_values(g.matrix());
   return sigma(0) / sigma(sigma.size() - 1);
 }
 

@@ -30,4 +30,8 @@ Svd<Float50> thin_svd(const Matrix<Float50>& m) {
   return result_of<Eigen::JacobiSVD<Matrix<Float50>>, Float50>(Eigen::JacobiSVD<Matrix<Float50>>(m, thin));
 }
 
+RowVector<double> singular_values(const Matrix<double>& m) {
+  return Eigen::BDCSVD<Matrix<double>>(m).singularValues().transpose();
+}
+
 }  // namespace attnsym

@@ -17,4 +17,7 @@ struct Svd {
 template <RealScalar S>
 Svd<S> thin_svd(const Matrix<S>& m);
 
+/// The singular values alone, descending.
+RowVector<double> singular_values(const Matrix<double>& m);
+
 }  // namespace attnsym

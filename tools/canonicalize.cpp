@@ -36,21 +36,22 @@ double relative_gap(const RowVector<double>& sigma) {
   return gap;
 }
 
-// The largest relative noise among the circuits that a group shares.
-double group_noise(const StoredAttention& module, Index group,
+// Rounding noise of a group's stacked circuit relative to its norm, which the singular values give.
+double group_noise(const StoredAttention& module, Index group, const RowVector<double>& sigma,
                    StoredCircuit (*circuit)(const StoredAttention&, Index)) {
   const Index readers = module.config.readers_per_group();
-  double noise = 0;
+  double squares = 0;
   for (Index i = 0; i < readers; ++i)
-    noise = std::max(noise, relative_noise(circuit(module, group * readers + i)));
-  return noise;
+    squares += std::pow(rounding_noise(circuit(module, group * readers + i)), 2);
+  return sigma.norm() > 0 ? std::sqrt(squares) / sigma.norm() : 0;
 }
 
 GroupReport report(const StoredAttention& module, const CanonicalMargins<double>& margins, double unit) {
   const Index d = module.config.model_width;
   const Index readers = module.config.readers_per_group();
-  const double qk_noise = group_noise(module, margins.group_in_input, stored_qk_circuit);
-  const double vo_noise = group_noise(module, margins.group_in_input, stored_vo_circuit);
+  const double qk_noise = group_noise(module, margins.group_in_input, margins.qk_sigma, stored_qk_circuit) /
+                          std::abs(module.config.scale);
+  const double vo_noise = group_noise(module, margins.group_in_input, margins.vo_sigma, stored_vo_circuit);
   GroupReport result{margins, relative_gap(margins.qk_sigma), relative_gap(margins.vo_sigma)};
   result.expected_change = std::max(expected_change(margins.qk_sigma, readers * (d + 1), d, qk_noise, unit),
                                     expected_change(margins.vo_sigma, readers * d, d, vo_noise, unit));

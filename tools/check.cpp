@@ -251,10 +251,20 @@ ExitStatus status_of(const std::string& verdict) {
   return ExitStatus::yes;
 }
 
+void require_places(const CheckOptions& options) {
+  std::vector<Path> read_only{options.a, options.b};
+  if (options.config) read_only.push_back(*options.config);
+  require_evidence_place(options.certificate, options.force, read_only);
+  require_evidence_place(options.witness, options.force, read_only);
+  if (options.certificate && options.witness &&
+      options.certificate->lexically_normal() == options.witness->lexically_normal()) {
+    throw IoError(options.witness->string() + ": cannot be both the certificate and the witness");
+  }
+}
+
 ExitStatus run_check(const CheckOptions& options) {
   const auto start = std::chrono::steady_clock::now();
-  require_writable(options.certificate, options.force);
-  require_writable(options.witness, options.force);
+  require_places(options);
   const Model a = open_model(options.a, options.config);
   const Model b = open_model(options.b, options.config);
   CheckResult result = decide_layers(options, a, b);

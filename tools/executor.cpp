@@ -7,9 +7,24 @@
 #include <thread>
 #include <vector>
 
+#ifdef EIGEN_USE_BLAS
+extern "C" void openblas_set_num_threads(int count);
+#endif
+
 namespace attnsym {
+namespace {
+
+// Tasks are the only parallelism: a BLAS with threads of its own would fight them for the processors.
+void use_one_blas_thread() {
+#ifdef EIGEN_USE_BLAS
+  openblas_set_num_threads(1);
+#endif
+}
+
+}  // namespace
 
 void run_tasks(std::size_t count, std::size_t workers, const std::function<void(std::size_t)>& task) {
+  use_one_blas_thread();
   std::atomic<std::size_t> next{0};
   std::exception_ptr failure;
   std::mutex failure_mutex;

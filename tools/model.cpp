@@ -1,5 +1,7 @@
 #include "tools/model.hpp"
 
+#include <algorithm>
+
 #include "checkpoint/atomic_output.hpp"
 #include "checkpoint/sha256.hpp"
 #include "symmetry/errors.hpp"
@@ -47,9 +49,21 @@ void write_evidence(const std::filesystem::path& path, const std::vector<std::by
   write_file_atomically(path, bytes, force ? Overwrite::Yes : Overwrite::No);
 }
 
-void require_writable(const std::optional<std::filesystem::path>& path, bool force) {
-  if (path && !force && std::filesystem::exists(std::filesystem::symlink_status(*path))) {
-    throw IoError(path->string() + " exists; use --force to replace it");
+void require_evidence_place(const std::optional<std::filesystem::path>& path, bool force,
+                            const std::vector<std::filesystem::path>& models) {
+  namespace fs = std::filesystem;
+  if (!path) return;
+  if (fs::is_directory(*path)) throw IoError(path->string() + ": is a directory, not a file to write");
+  const fs::path place = fs::weakly_canonical(fs::absolute(*path));
+  for (const fs::path& model : models) {
+    const fs::path inside = fs::weakly_canonical(fs::absolute(model)) / "";
+    const fs::path root = inside.parent_path();
+    if (std::mismatch(root.begin(), root.end(), place.begin(), place.end()).first == root.end()) {
+      throw IoError(path->string() + ": lies in " + model.string() + ", which is never written to");
+    }
+  }
+  if (!force && fs::exists(fs::symlink_status(*path))) {
+    throw IoError(path->string() + ": exists; use --force to replace it");
   }
 }
 

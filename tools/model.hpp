@@ -37,7 +37,10 @@ void add_threads_option(CLI::App& app, std::size_t& threads);
 /// Writes a file of evidence. @throws IoError if it exists and may not be replaced.
 void write_evidence(const std::filesystem::path& path, const std::vector<std::byte>& bytes, bool force);
 
-/// @throws IoError if `path` exists and may not be replaced: before hours of work, not after.
-void require_writable(const std::optional<std::filesystem::path>& path, bool force);
+/// Refuses a place for a file of evidence before hours of work, not after: one that exists and may not be
+/// replaced, and whatever `force` says a directory, or a place inside a model that is only read.
+/// @throws IoError
+void require_evidence_place(const std::optional<std::filesystem::path>& path, bool force,
+                            const std::vector<std::filesystem::path>& models);
 
 }  // namespace attnsym

@@ -50,14 +50,19 @@ void add_rewrite_options(CLI::App& command, RewriteOptions& options) {
 void rewrite_model(const RewriteOptions& options, const Model& model, const std::string& label,
                    std::uint64_t seed,
                    const std::function<RewrittenLayer(std::size_t, const StoredAttention&)>& change) {
-  require_writable(options.certificate, options.force);
+  std::vector<std::filesystem::path> off_limits{options.in, options.out};
+  if (options.config) off_limits.push_back(*options.config);
+  require_evidence_place(options.certificate, options.force, off_limits);
   const std::optional<Dtype> store_as = options.dtype ? parse_dtype(*options.dtype) : std::nullopt;
   CheckpointRewrite rewrite(model.checkpoint, options.out, options.force ? Overwrite::Yes : Overwrite::No,
                             store_as);
   Elements elements(model.layers());
   {
     Progress progress(label, model.layers());
-    run_tasks(model.layers(), options.threads, [&](std::size_t layer) {
+    // Copying what stays is one more task, beside the layers.
+    run_tasks(model.layers() + 1, options.threads, [&](std::size_t task) {
+      if (task == 0) return rewrite.copy_rest();
+      const std::size_t layer = task - 1;
       const auto index = static_cast<Index>(layer);
       RewrittenLayer changed = change(layer, read_attention(model.checkpoint, index));
       rewrite.write_attention(index, changed.weights);

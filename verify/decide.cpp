@@ -28,8 +28,8 @@ bool same_shape(const AttentionConfig& a, const AttentionConfig& b) {
 // One decision in the making: the two modules with all biases present, and what has been found so far.
 class Case {
  public:
-  Case(const StoredAttention& a, const StoredAttention& b, const DecideOptions& options)
-      : a_(with_all_biases(a)), b_(with_all_biases(b)), options_(options) {}
+  Case(StoredAttention a, StoredAttention b, const DecideOptions& options)
+      : a_(with_all_biases(std::move(a))), b_(with_all_biases(std::move(b))), options_(options) {}
 
   Decision decide() && {
     if (!same_shape(a_.config, b_.config)) return differ_in_shape();
@@ -134,7 +134,7 @@ Decision decide_equivalence(const StoredAttention& a, const StoredAttention& b,
   require_readable(a, "a");
   require_readable(b, "b");
   require_same_size("the model widths", a.config.model_width, b.config.model_width);
-  return Case(a, b, options).decide();
+  return Case(std::move(a), std::move(b), options).decide();
 }
 
 }  // namespace attnsym

@@ -10,15 +10,22 @@ namespace {
 constexpr Index probe_count = 8;
 constexpr std::uint64_t matching_salt = 0x6d61746368;
 
-// x_t^T left right^T y_t for fixed pseudo-random x_t, y_t.
-RowVector<double> probe(const Circuit<double>& circuit, std::uint64_t salt) {
-  const Matrix<double> x = fixed_probe<double>(circuit.left.rows(), probe_count, salt);
-  const Matrix<double> y = fixed_probe<double>(circuit.right.rows(), probe_count, salt + 1);
-  return ((x.transpose() * circuit.left).cwiseProduct(y.transpose() * circuit.right))
-      .rowwise()
-      .sum()
-      .transpose();
-}
+// x_t^T left right^T y_t for pseudo-random x_t, y_t, the columns of `left` and `right`.
+struct Probe {
+  Matrix<double> left;
+  Matrix<double> right;
+
+  Probe(Index rows, Index cols, std::uint64_t salt)
+      : left(fixed_probe<double>(rows, probe_count, salt)),
+        right(fixed_probe<double>(cols, probe_count, salt + 1)) {}
+
+  RowVector<double> operator()(const Circuit<double>& c) const {
+    return ((left.transpose() * c.left).cwiseProduct(right.transpose() * c.right))
+        .rowwise()
+        .sum()
+        .transpose();
+  }
+};
 
 struct Fingerprint {
   RowVector<double> qk;
@@ -27,10 +34,12 @@ struct Fingerprint {
 
 std::vector<Fingerprint> fingerprints(const AttentionConfig& config,
                                       const AttentionWeights<double>& weights) {
+  const Index d = config.model_width;
+  const Probe qk(d + 1, d, matching_salt);
+  const Probe vo(d, d, matching_salt + 2);
   std::vector<Fingerprint> result;
   for (Index head = 0; head < config.heads; ++head) {
-    result.push_back({probe(qk_circuit(config, weights, head), matching_salt),
-                      probe(vo_circuit(config, weights, head), matching_salt + 2)});
+    result.push_back({qk(qk_circuit(config, weights, head)), vo(vo_circuit(config, weights, head))});
   }
   return result;
 }

@@ -127,7 +127,7 @@ CircuitComparison compare(const StoredCircuit& a, const StoredCircuit& b) {
   const RowVector<double> columns = column_variances(a) + column_variances(b);
   CircuitComparison result;
   result.difference = apart.total;
-  result.norm = std::max(norm(a.value), norm(b.value));
+  result.norm = std::max(apart.norm_a, apart.norm_b);
   result.ratio = ratio(apart.total, rows.sum());
   result.largest_row_ratio = largest_ratio_of(apart.rows, rows, result.largest_row);
   result.largest_column_ratio = largest_ratio_of(apart.columns, columns, result.largest_column);
@@ -152,15 +152,21 @@ double effective_unit(const Matrix<double>& value, const Matrix<double>& varianc
 
 double relative_noise(const StoredCircuit& circuit) {
   const double size = norm(circuit.value);
-  return size > 0 ? std::sqrt(row_variances(circuit).sum()) / size : 0;
+  return size > 0 ? rounding_noise(circuit) / size : 0;
 }
 
+double rounding_noise(const StoredCircuit& circuit) { return std::sqrt(row_variances(circuit).sum()); }
+
 double storage_unit(const StoredAttention& module) {
+  std::vector<double> noise;
+  for_each_slot(module.variance, [&](const auto& slot) { noise.push_back(slot.sum()); });
   double unit = 0;
-  for (Index head = 0; head < module.config.heads; ++head) {
-    unit =
-        std::max({unit, unit_of(stored_qk_circuit(module, head)), unit_of(stored_vo_circuit(module, head))});
-  }
+  std::size_t next = 0;
+  for_each_slot(module.weights, [&](const auto& slot) {
+    const double size = slot.squaredNorm();
+    const double sum = noise[next++];
+    if (size > 0) unit = std::max(unit, std::sqrt(3 * sum / size));
+  });
   return unit;
 }
 

@@ -51,13 +51,16 @@ double arithmetic_allowance(Index inner_width, double unit);
 /// The unit roundoff u for which the variances are those of rounding the values, u^2 w^2 / 3, on average.
 double effective_unit(const Matrix<double>& value, const Matrix<double>& variance);
 
-/// sqrt(variance) / norm of one circuit alone; 0 for the zero circuit.
+/// sqrt(variance) of one circuit: the Frobenius norm of what rounding may have added.
+double rounding_noise(const StoredCircuit& circuit);
+
+/// rounding_noise / norm; 0 for the zero circuit.
 double relative_noise(const StoredCircuit& circuit);
 
 /// Agreement that could hide a larger relative difference than this proves too little [N7].
 constexpr double coarsest_resolution = 0.05;
 
-/// The largest effective unit of the module's matrices: how coarsely it is stored.
+/// The largest effective unit of the module's tensors: how coarsely it is stored.
 double storage_unit(const StoredAttention& module);
 
 /// The constant c = bo + sum_i bv O_i of two modules: |difference| / sqrt(variance), and its limit.
