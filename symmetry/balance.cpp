@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "symmetry/random.hpp"
 #include "symmetry/svd.hpp"
@@ -42,14 +43,27 @@ struct Fixing {
   S margin{1};
 };
 
+// The widths of the clusters, which follow each other.
+template <RealScalar S>
+std::vector<Index> cluster_sizes(const RowVector<S>& sigma, Index rank, S coincidence) {
+  std::vector<Index> sizes;
+  for (Index begin = 0; begin < rank; begin += sizes.back()) {
+    sizes.push_back(cluster_end(sigma, begin, rank, coincidence) - begin);
+  }
+  return sizes;
+}
+
 template <RealScalar S>
 Fixing<S> fix_columns(const RowVector<S>& sigma, const Matrix<S>& columns, S coincidence) {
   using std::abs;
-  const Index rank = columns.cols();
-  const Matrix<S> probe = fixed_probe<S>(columns.rows(), rank, sign_probe_salt);
-  Fixing<S> result{Matrix<S>::Zero(rank, rank)};
-  for (Index begin = 0; begin < rank;) {
-    const Index size = cluster_end(sigma, begin, rank, coincidence) - begin;
+  Fixing<S> result{Matrix<S>::Zero(columns.cols(), columns.cols())};
+  const std::vector<Index> sizes = cluster_sizes(sigma, columns.cols(), coincidence);
+  if (sizes.empty()) return result;
+  // Column k of the probe does not depend on how many there are.
+  const Matrix<S> probe =
+      fixed_probe<S>(columns.rows(), *std::max_element(sizes.begin(), sizes.end()), sign_probe_salt);
+  Index begin = 0;
+  for (const Index size : sizes) {
     const Matrix<S> cluster = columns.middleCols(begin, size);
     RowVector<S> diagonal;
     result.rotation.block(begin, begin, size, size) =
