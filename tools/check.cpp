@@ -122,7 +122,6 @@ void write_certificate(const CheckOptions& options, const Model& a, const Model&
   CertificateFile file;
   file.verdict = result.verdict;
   file.seed = options.decide.seed;
-  file.witness_factor = options.decide.witness_factor;
   file.a_files = a.digests();
   file.b_files = b.digests();
   if (result.verdict == "distinct") {

@@ -209,7 +209,6 @@ std::vector<std::byte> serialize(const CertificateFile& certificate) {
                     {"verdict", certificate.verdict},
                     {"seed", std::to_string(certificate.seed)},
                     {"layers", std::to_string(certificate.b_from_a.size())},
-                    {"witness_factor", nlohmann::json(certificate.witness_factor).dump()},
                     {"a_files", nlohmann::json(certificate.a_files).dump()},
                     {"b_files", nlohmann::json(certificate.b_files).dump()},
                     {"digest", digest_placeholder()}};
@@ -229,7 +228,6 @@ std::optional<CertificateFile> read_certificate(const std::filesystem::path& pat
   CertificateFile certificate;
   certificate.verdict = reader.fact("verdict");
   certificate.seed = reader.number<std::uint64_t>("seed");
-  certificate.witness_factor = reader.number<double>("witness_factor");
   certificate.a_files = reader.facts("a_files");
   certificate.b_files = reader.facts("b_files");
   const auto layers = reader.number<std::size_t>("layers");

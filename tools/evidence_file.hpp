@@ -17,9 +17,8 @@ namespace attnsym {
 /// __metadata__ and, per layer, head_image, the gauges with their inverses, and the shifts; or a witness
 /// input.
 struct CertificateFile {
-  std::string verdict;     ///< identical, equivalent or distinct
-  std::uint64_t seed = 0;  ///< of the noise draws behind a witness, or of the drawn element
-  double witness_factor = 10;
+  std::string verdict;                         ///< identical, equivalent or distinct
+  std::uint64_t seed = 0;                      ///< of the search or of the drawn element; told, not used
   std::map<std::string, std::string> a_files;  ///< SHA-256 by file name
   std::map<std::string, std::string> b_files;
   std::vector<AttentionElement<double>> b_from_a;  ///< per layer; empty for distinct

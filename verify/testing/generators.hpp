@@ -6,6 +6,7 @@
 
 #include "symmetry/attention_symmetry.hpp"
 #include "symmetry/attention_weights.hpp"
+#include "verify/testing/show.hpp"
 
 /// RapidCheck generators for modules and group elements. Everything is built from small integers, so that the
 /// laws hold exactly in every scalar, and every generator shrinks toward the trivial element or the zero
