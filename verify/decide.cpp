@@ -94,9 +94,11 @@ class Case {
   }
 
   WitnessHints hints() const {
-    if (decision_.heads.empty()) return {norm(qk_circuit(a_.config, a_.weights, 0)), {}};
+    if (decision_.heads.empty()) return {norm(qk_circuit(a_.config, a_.weights, 0)), {}, 1};
     const HeadComparison& worst = decision_.heads[decision_.worst_head];
-    return {worst.qk.norm, {worst.qk.largest_row, worst.qk.largest_column, worst.vo.largest_row}};
+    return hints_from(
+        qk_circuit(a_.config, a_.weights, worst.head), qk_circuit(b_.config, b_.weights, worst.image),
+        vo_circuit(a_.config, a_.weights, worst.head), vo_circuit(b_.config, b_.weights, worst.image));
   }
 
   std::string unexplained_difference() const {

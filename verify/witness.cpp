@@ -11,7 +11,7 @@ namespace {
 
 constexpr Index sequence_length = 4;
 constexpr int noise_draws = 8;
-constexpr int random_inputs = 6;
+constexpr int directed_inputs = 4;
 
 Matrix<double> normal_tokens(Random& random, Index width, double size) {
   Matrix<double> tokens(sequence_length, width);
@@ -19,31 +19,48 @@ Matrix<double> normal_tokens(Random& random, Index width, double size) {
   return tokens;
 }
 
-// Tokens with most of their weight on one coordinate: there a single edited row or column is not averaged
-// away.
-Matrix<double> peaked_tokens(Random& random, Index width, double size, Index coordinate) {
-  Matrix<double> tokens = normal_tokens(random, width, size / std::sqrt(static_cast<double>(width)));
-  const double peak = size * std::sqrt(static_cast<double>(width));
-  for (Index n = 0; n < tokens.rows(); ++n) tokens(n, coordinate) = peak * random.normal();
-  return tokens;
+// Random combinations of a few directions.
+Matrix<double> directed_tokens(Random& random, const Matrix<double>& directions, double size) {
+  Matrix<double> mix(sequence_length, directions.rows());
+  for (Index i = 0; i < mix.size(); ++i) mix.data()[i] = size * random.normal();
+  return mix * directions;
 }
 
-// Logits x^T M y of normal tokens of entry size t have standard deviation t^2 |M|: sizes for logits of about
-// 1, 3, 0.3.
-std::vector<double> token_sizes(double logit_norm) {
-  if (!(logit_norm > 0)) return {1.0};
-  return {std::sqrt(1 / logit_norm), std::sqrt(3 / logit_norm), std::sqrt(0.3 / logit_norm)};
+// Logits are quadratic in the tokens: sizes that bring them to about 1, 3, 0.3 and 10.
+std::vector<double> token_sizes(double logit) {
+  if (!(logit > 0)) return {1.0};
+  return {std::sqrt(1 / logit), std::sqrt(3 / logit), std::sqrt(0.3 / logit), std::sqrt(10 / logit)};
 }
 
 std::vector<Matrix<double>> candidates(Index width, const WitnessHints& hints, Random& random) {
-  std::vector<Matrix<double>> inputs;
-  for (const double size : token_sizes(hints.logit_norm)) {
-    for (int i = 0; i < random_inputs; ++i) inputs.push_back(normal_tokens(random, width, size));
-    for (const Index coordinate : hints.coordinates) {
-      if (coordinate < width) inputs.push_back(peaked_tokens(random, width, size, coordinate));
-    }
+  // Zero tokens put out the constant alone.
+  std::vector<Matrix<double>> inputs{Matrix<double>::Zero(sequence_length, width)};
+  for (const double size : token_sizes(hints.logit_norm))
+    inputs.push_back(normal_tokens(random, width, size));
+  if (hints.directions.rows() == 0) return inputs;
+  for (const double size : token_sizes(hints.direction_logit)) {
+    for (int i = 0; i < directed_inputs; ++i)
+      inputs.push_back(directed_tokens(random, hints.directions, size));
   }
   return inputs;
+}
+
+// The leading singular vectors of a - b by power iteration on the factors; zero if the circuits are equal.
+struct LeadingPair {
+  Matrix<double> left;   // rows x 1
+  Matrix<double> right;  // cols x 1
+};
+
+LeadingPair leading_pair(const Circuit<double>& a, const Circuit<double>& b) {
+  constexpr int iterations = 20;
+  LeadingPair pair{Matrix<double>(), fixed_probe<double>(a.right.rows(), 1, 0x6c656164)};
+  for (int i = 0; i < iterations; ++i) {
+    pair.left = a.left * (a.right.transpose() * pair.right) - b.left * (b.right.transpose() * pair.right);
+    pair.left.normalize();
+    pair.right = a.right * (a.left.transpose() * pair.left) - b.right * (b.left.transpose() * pair.left);
+    pair.right.normalize();
+  }
+  return pair;
 }
 
 // The rounding noise of a pair. It has the same room for float32 arithmetic as the limit of the rounding
@@ -98,6 +115,19 @@ Witness measure_witness(const StoredAttention& a, const StoredAttention& b, cons
   Witness witness = without_noise(a, b, input);
   witness.noise = Noise(a, b).at(witness, noise_draws, seed);
   return witness;
+}
+
+WitnessHints hints_from(const Circuit<double>& qk_a, const Circuit<double>& qk_b, const Circuit<double>& vo_a,
+                        const Circuit<double>& vo_b) {
+  const Index d = qk_a.right.rows();
+  const LeadingPair qk = leading_pair(qk_a, qk_b);
+  const LeadingPair vo = leading_pair(vo_a, vo_b);
+  WitnessHints hints{norm(qk_a), Matrix<double>(3, d), 0};
+  hints.directions << qk.left.topRows(d).transpose(), qk.right.transpose(), vo.left.transpose();
+  hints.directions.rowwise().normalize();
+  const Matrix<double> queries = hints.directions * qk_a.left.topRows(d);
+  hints.direction_logit = (queries * (hints.directions * qk_a.right).transpose()).cwiseAbs().maxCoeff();
+  return hints;
 }
 
 Witness search_witness(const StoredAttention& a, const StoredAttention& b, const WitnessHints& hints,

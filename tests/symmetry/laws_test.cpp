@@ -20,7 +20,7 @@ TYPED_TEST(Laws, GeneralLinearIsAGroup) {
   using S = TypeParam;
   TrivialCount trivial;
   EXPECT_TRUE(rc::check("GL(n)", [&] {
-    const Index n = *whole_range(2, 4);
+    const Index n = *whole_range(3, 5);
     const auto a = *general_linear<S>(n);
     trivial.note(a);
     group_laws(a, *general_linear<S>(n), *general_linear<S>(n));
@@ -91,7 +91,7 @@ TYPED_TEST(Laws, CircuitsAreInvariant) {
 TEST(PermutationLaws, GroupAndAction) {
   TrivialCount trivial;
   EXPECT_TRUE(rc::check("permutations", [&] {
-    const Index n = *whole_range(2, 6);
+    const Index n = *whole_range(3, 6);
     const auto p = *permutation(n);
     trivial.note(p);
     group_laws(p, *permutation(n), *permutation(n));
