@@ -15,6 +15,7 @@ Matrix<S> ThinQr<S>::triangle() const {
 template <RealScalar S>
 Matrix<S> ThinQr<S>::times(const Matrix<S>& core) const {
   Matrix<S> padded = Matrix<S>::Zero(qr_.rows(), core.cols());
+  if (core.cols() == 0) return padded;  // Eigen would do arithmetic on its null pointer
   padded.topRows(size_) = core;
   padded.applyOnTheLeft(qr_.householderQ());
   return padded;
