@@ -122,13 +122,15 @@ class Reader {
     Index rows = 1;
     for (std::size_t axis = 0; axis + 1 < info.shape.size(); ++axis) rows *= info.shape[axis];
     RowMajor result(rows, cols);
-    std::memcpy(result.data(), file_.bytes(info).data(), file_.bytes(info).size());
+    if (file_.bytes(info).size() > 0)
+      std::memcpy(result.data(), file_.bytes(info).data(), file_.bytes(info).size());
     return result;
   }
 
   std::vector<Index> indices(const TensorInfo& info) const {
     std::vector<Index> result(file_.bytes(info).size() / sizeof(Index));
-    std::memcpy(result.data(), file_.bytes(info).data(), file_.bytes(info).size());
+    if (file_.bytes(info).size() > 0)
+      std::memcpy(result.data(), file_.bytes(info).data(), file_.bytes(info).size());
     return result;
   }
 

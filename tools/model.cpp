@@ -15,7 +15,9 @@ std::map<std::string, std::string> Model::digests() const {
     result[checkpoint.index_path()->filename()] = sha256_file(*checkpoint.index_path());
   for (const SafetensorsFile& file : checkpoint.files()) {
     // A single file may have any name; the digest is of what it holds.
-    const std::string name = checkpoint.index_path() ? file.path().filename().string() : "model.safetensors";
+    const std::string name = checkpoint.index_path()
+                                 ? file.path().lexically_relative(checkpoint.path()).string()
+                                 : "model.safetensors";
     result[name] = sha256_file(file.path());
   }
   return result;

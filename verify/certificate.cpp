@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "symmetry/symmetry_group.hpp"
 #include "verify/attend.hpp"
@@ -39,6 +40,8 @@ Matrix<double> variance_rows(const StoredCircuit& c, Index begin, Index count) {
 }
 
 bool within(const RowVector<double>& difference, const RowVector<double>& variance, double limit) {
+  // An overflow proves nothing.
+  if (!std::isfinite(difference.sum()) || !std::isfinite(variance.sum())) return false;
   return (difference.array() <= limit * limit * variance.array()).all() &&
          difference.sum() <= limit * limit * variance.sum();
 }
@@ -113,6 +116,20 @@ std::string failure(const char* what, Index head, Index image) {
          " of A is not that of head " + std::to_string(image) + " of B within rounding";
 }
 
+// A stated inverse is only near the true one in general; for an exact gauge their product is the identity bit
+// for bit.
+bool is_exact(const Affine<double>& gauge) {
+  const Matrix<double> identity = Matrix<double>::Identity(gauge.linear.size(), gauge.linear.size());
+  return gauge.linear.matrix() * gauge.linear.inverse_matrix() == identity &&
+         gauge.linear.inverse_matrix() * gauge.linear.matrix() == identity && gauge.shift.isZero(0);
+}
+
+bool is_exact(const AttentionElement<double>& element) {
+  return std::all_of(element.local.begin(), element.local.end(), [](const GroupMove<double>& move) {
+    return is_exact(qk_gauge(move)) && is_exact(vo_gauge(move));
+  });
+}
+
 std::optional<std::string> refute_membership(const StoredAttention& a, const StoredAttention& b,
                                              const AttentionElement<double>& b_from_a) {
   require_fits(a.weights, a.config);
@@ -129,7 +146,10 @@ std::optional<std::string> refute_identity(const StoredAttention& a, const Store
   const StoredAttention from = with_all_biases(a);
   const StoredAttention to = with_all_biases(b);
   if (const auto reason = refute_membership(from, to, b_from_a)) return reason;
-  if (act(b_from_a, from.weights) == to.weights) return std::nullopt;
+  if (!is_exact(b_from_a)) return "the transport is not made of exact gauges";
+  const bool both_ways =
+      act(b_from_a, from.weights) == to.weights && act(inverse(b_from_a), to.weights) == from.weights;
+  if (both_ways) return std::nullopt;
   return "the transport does not carry the weights of A exactly onto those of B";
 }
 
@@ -155,15 +175,20 @@ std::optional<std::string> refute_equivalence(const StoredAttention& a, const St
 double evidence_resolution(const StoredAttention& a, const StoredAttention& b,
                            const AttentionElement<double>& b_from_a) {
   const Permutation image = head_image(b_from_a);
+  const StoredAttention from = with_all_biases(a);
+  const StoredAttention to = with_all_biases(b);
   double worst = 0;
+  double scale = output_at_zero(from).norm();
   for (Index head = 0; head < image.size(); ++head) {
-    const double qk = std::hypot(relative_noise(stored_qk_circuit(a, head)),
-                                 relative_noise(stored_qk_circuit(b, image(head))));
-    const double vo = std::hypot(relative_noise(stored_vo_circuit(a, head)),
-                                 relative_noise(stored_vo_circuit(b, image(head))));
-    worst = std::max({worst, qk, vo});
+    const CircuitComparison qk = compare(stored_qk_circuit(from, head), stored_qk_circuit(to, image(head)));
+    const CircuitComparison vo = compare(stored_vo_circuit(from, head), stored_vo_circuit(to, image(head)));
+    if (!std::isfinite(qk.hidden_difference() + vo.hidden_difference()))
+      return std::numeric_limits<double>::infinity();
+    worst = std::max({worst, qk.hidden_difference(), vo.hidden_difference()});
+    scale = std::max(scale, vo.norm);
   }
-  return worst;
+  const ConstantComparison constant = compare_constants(from, to);
+  return std::max(worst, scale > 0 ? constant.hidden_difference() / scale : 0);
 }
 
 std::optional<std::string> refute_witness(const StoredAttention& a, const StoredAttention& b,

@@ -72,7 +72,7 @@ class Case {
       return Identical{*exact};
     }
     if (!agrees_within_rounding()) return separated_or(unexplained_difference());
-    if (!(decision_.resolution() <= options_.worst_resolution)) return Undecided{coarse_resolution()};
+    if (!(hidden_difference() <= options_.worst_resolution)) return Undecided{coarse_resolution()};
     const auto fitted = fitted_transport(a_.weights, b_.weights, matching);
     if (!fitted)
       return Undecided{"the circuits agree, but no gauge connects the weights: " +
@@ -109,8 +109,20 @@ class Case {
     return degenerate.empty() ? reason : reason + ": " + degenerate;
   }
 
+  // What agreement could hide: of a circuit relative to its norm, of the constant relative to itself or the
+  // OV circuits.
+  double hidden_difference() const {
+    double worst = 0;
+    double scale = constant_output(a_.config, a_.weights).norm();
+    for (const HeadComparison& head : decision_.heads) {
+      worst = std::max({worst, head.qk.hidden_difference(), head.vo.hidden_difference()});
+      scale = std::max(scale, head.vo.norm);
+    }
+    return std::max(worst, scale > 0 ? decision_.constant.hidden_difference() / scale : 0);
+  }
+
   std::string coarse_resolution() const {
-    return "the circuits agree, but the resolution is " + brief(100 * decision_.resolution()) +
+    return "the circuits agree, but the resolution is " + brief(100 * hidden_difference()) +
            " %: the stored precision could hide a relative difference up to that size (limit " +
            brief(100 * options_.worst_resolution) + " %)";
   }

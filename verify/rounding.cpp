@@ -42,7 +42,7 @@ double largest_ratio_of(const RowVector<double>& differences, const RowVector<do
   double largest = 0;
   for (Index i = 0; i < differences.size(); ++i) {
     const double r = ratio(differences(i), variances(i));
-    if (r <= largest) continue;
+    if (r <= largest || std::isnan(largest)) continue;  // NaN stays
     largest = r;
     place = i;
   }
@@ -175,7 +175,7 @@ ConstantComparison compare_constants(const StoredAttention& a, const StoredAtten
   const double variance = constant_variance(a).sum() + constant_variance(b).sum();
   const Index terms = std::max(a.config.heads * a.config.value_width, b.config.heads * b.config.value_width);
   return {apart.norm(), ratio(apart.norm(), variance),
-          ratio_limit(terms, std::max(output_unit(a), output_unit(b)))};
+          ratio_limit(terms, std::max(output_unit(a), output_unit(b))), std::sqrt(variance)};
 }
 
 AttentionWeights<double> perturbed(const StoredAttention& module, double allowance, Random& random) {

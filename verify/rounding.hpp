@@ -31,6 +31,9 @@ struct CircuitComparison {
 
   double largest_ratio() const;
 
+  /// The largest relative difference that would still pass as rounding: what agreement could hide.
+  double hidden_difference() const { return resolution * limit / 2; }
+
   /// Whether the total, every row and every column are within the limit. False on NaN.
   bool explained_by_rounding() const { return largest_ratio() <= limit; }
 };
@@ -68,6 +71,10 @@ struct ConstantComparison {
   double difference = 0;
   double ratio = 0;
   double limit = 0;
+  double noise = 0;  ///< sqrt(variance)
+
+  /// The largest difference that would still pass as rounding.
+  double hidden_difference() const { return noise * limit / 2; }
 
   bool explained_by_rounding() const { return ratio <= limit; }
 };
