@@ -124,7 +124,10 @@ WitnessHints hints_from(const Circuit<double>& qk_a, const Circuit<double>& qk_b
   const LeadingPair vo = leading_pair(vo_a, vo_b);
   WitnessHints hints{norm(qk_a), Matrix<double>(3, d), 0};
   hints.directions << qk.left.topRows(d).transpose(), qk.right.transpose(), vo.left.transpose();
-  hints.directions.rowwise().normalize();
+  for (Index i = 0; i < hints.directions.rows(); ++i) {
+    const double size = hints.directions.row(i).norm();  // zero where the circuits agree
+    if (size > 0) hints.directions.row(i) /= size;
+  }
   const Matrix<double> queries = hints.directions * qk_a.left.topRows(d);
   hints.direction_logit = (queries * (hints.directions * qk_a.right).transpose()).cwiseAbs().maxCoeff();
   return hints;
