@@ -110,13 +110,6 @@ double strength(const Witness& witness) {
 
 }  // namespace
 
-Witness measure_witness(const StoredAttention& a, const StoredAttention& b, const Matrix<double>& input,
-                        std::uint64_t seed) {
-  Witness witness = without_noise(a, b, input);
-  witness.noise = Noise(a, b).at(witness, noise_draws, seed);
-  return witness;
-}
-
 WitnessHints hints_from(const Circuit<double>& qk_a, const Circuit<double>& qk_b, const Circuit<double>& vo_a,
                         const Circuit<double>& vo_b) {
   const Index d = qk_a.right.rows();

@@ -6,13 +6,6 @@
 
 namespace attnsym {
 
-/// The gap of two modules on one input and the rounding noise there: the largest output change over several
-/// draws that move every stored weight of both modules within its rounding and the arithmetic allowance [N7],
-/// plus what double arithmetic itself may leave.
-/// @param input  n x D, n >= 3: shorter sequences cannot separate every pair [N3]
-Witness measure_witness(const StoredAttention& a, const StoredAttention& b, const Matrix<double>& input,
-                        std::uint64_t seed);
-
 /// Where to look for a separating input.
 struct WitnessHints {
   double logit_norm = 1;       ///< |M| of the suspect head, to bring its logits to a useful size
