@@ -188,10 +188,10 @@ StoredAttention read_attention(const Checkpoint& checkpoint, Index layer) {
     require_finite(tensor, slice.offset, slice.numbers, "stored");
   });
 
-  module.variance = module.weights;
-  for_each_slice(module.config, module.variance, [&](const ModuleSlice<double>& slice) {
+  module.radius = module.weights;
+  for_each_slice(module.config, module.radius, [&](const ModuleSlice<double>& slice) {
     const Rounding rounding = rounding_of(tensors.at(slice.projection, slice.part)->info->dtype);
-    for (double& number : slice.numbers) number = rounding.variance(number);
+    for (double& number : slice.numbers) number = rounding.radius(number);
   });
   return module;
 }

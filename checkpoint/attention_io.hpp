@@ -17,7 +17,7 @@ Index layer_count(const Checkpoint& checkpoint);
 /// disagrees with config.json.
 AttentionConfig attention_config(const Checkpoint& checkpoint, Index layer);
 
-/// The module's weights in the conventions of N1, with the variances that their dtypes have left [N7].
+/// The module's weights in the conventions of N1, with the errors that their dtypes may have left [N7].
 /// @throws as attention_config, and FormatError with file, tensor and position if an entry is not finite.
 StoredAttention read_attention(const Checkpoint& checkpoint, Index layer);
 

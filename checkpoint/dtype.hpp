@@ -38,17 +38,14 @@ struct Rounding {
   double relative = 0;  ///< unit roundoff
   double absolute = 0;  ///< half the spacing of the subnormal numbers
 
-  /// [N7] The variance of an error spread evenly over that interval; 0 for 0, which nothing rounds.
-  double variance(double w) const {
-    const double largest = std::max(relative * std::abs(w), absolute);
-    return w == 0 ? 0 : largest * largest / 3;
-  }
+  /// [N7] The largest error that rounding to w can have left; 0 for 0, which nothing rounds.
+  double radius(double w) const { return w == 0 ? 0 : std::max(relative * std::abs(w), absolute); }
 };
 
 /// @throws FormatError unless is_readable_float(dtype).
 Rounding rounding_of(Dtype dtype);
 
-/// [N7] The variance that storing w in this dtype has left. @throws as rounding_of.
-inline double rounding_variance(Dtype dtype, double w) { return rounding_of(dtype).variance(w); }
+/// [N7] The largest error that storing w in this dtype has left. @throws as rounding_of.
+inline double rounding_radius(Dtype dtype, double w) { return rounding_of(dtype).radius(w); }
 
 }  // namespace attnsym

@@ -5,12 +5,12 @@
 
 namespace attnsym {
 
-/// A module as somebody stored it: the numbers, and for every number the variance that rounding it to its
-/// storage format has left (N7). The variances have the shapes of the weights; zero means exact.
+/// A module as somebody stored it: the numbers, and for every number the largest error that rounding it to
+/// its storage format may have left (N7). The radii have the shapes of the weights; zero means exact.
 struct StoredAttention {
   AttentionConfig config;
   AttentionWeights<double> weights;
-  AttentionWeights<double> variance;
+  AttentionWeights<double> radius;
 };
 
 }  // namespace attnsym

@@ -50,10 +50,14 @@ LayerFinding check_layer(const CertificateFile& certificate, const Model& a, con
   const auto index = static_cast<Index>(layer);
   const StoredAttention from = read_attention(a.checkpoint, index);
   const StoredAttention to = read_attention(b.checkpoint, index);
-  const AttentionElement<double>& element = certificate.b_from_a[layer];
-  if (certificate.verdict == "identical") return {refute_identity(from, to, element)};
-  LayerFinding finding{refute_equivalence(from, to, element)};
-  if (!finding.refutation) finding.resolution = evidence_resolution(from, to, element);
+  const EqualityEvidence& evidence = certificate.layers[layer];
+  if (certificate.verdict == "identical") {
+    const auto* element = std::get_if<AttentionElement<double>>(&evidence);
+    if (element == nullptr) return {"no exact change of basis is given"};
+    return {refute_identity(from, to, *element)};
+  }
+  LayerFinding finding{refute_equivalence(from, to, evidence)};
+  if (!finding.refutation) finding.resolution = evidence_resolution(from, to, evidence);
   return finding;
 }
 
@@ -77,9 +81,9 @@ Answer accepted(const CertificateFile& certificate) {
   return {"accepted", "the two models are " + certificate.verdict + " at attention scope", ExitStatus::yes};
 }
 
-Answer check_transports(const CertifyOptions& options, const CertificateFile& certificate, const Model& a,
-                        const Model& b) {
-  if (a.layers() != certificate.b_from_a.size() || b.layers() != a.layers()) {
+Answer check_layers(const CertifyOptions& options, const CertificateFile& certificate, const Model& a,
+                    const Model& b) {
+  if (a.layers() != certificate.layers.size() || b.layers() != a.layers()) {
     return rejected("the number of layers differs");
   }
   std::vector<LayerFinding> findings(a.layers());
@@ -111,7 +115,7 @@ Answer answer(const CertifyOptions& options) {
   if (const auto reason = refute_files("A", certificate->a_files, a.digests())) return rejected(*reason);
   if (const auto reason = refute_files("B", certificate->b_files, b.digests())) return rejected(*reason);
   if (certificate->verdict == "identical" || certificate->verdict == "equivalent") {
-    return check_transports(options, *certificate, a, b);
+    return check_layers(options, *certificate, a, b);
   }
   if (certificate->verdict != "distinct")
     return rejected("'" + certificate->verdict + "' cannot be certified");

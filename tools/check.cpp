@@ -1,10 +1,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "symmetry/errors.hpp"
 #include "symmetry/symmetry_group.hpp"
+#include "tools/check_report.hpp"
 #include "tools/commands.hpp"
 #include "tools/evidence_file.hpp"
 #include "tools/executor.hpp"
@@ -15,7 +15,6 @@
 namespace attnsym {
 namespace {
 
-using nlohmann::json;
 using Path = std::filesystem::path;
 
 struct CheckOptions {
@@ -29,21 +28,6 @@ struct CheckOptions {
   std::size_t threads = default_workers();
   bool force = false;
   bool as_json = false;
-};
-
-// All layers' decisions and what follows from them.
-struct CheckResult {
-  std::vector<Decision> layers;
-  std::size_t worst_layer = 0;
-  std::string verdict;
-  std::string reason;
-  std::string group;
-  std::size_t bytes_read = 0;
-  double seconds = 0;
-  std::optional<std::string> certificate;
-  std::optional<std::string> witness_file;
-
-  const Decision& worst() const { return layers[worst_layer]; }
 };
 
 template <class Kind>
@@ -76,7 +60,9 @@ void conclude(CheckResult& result) {
     result.verdict = "distinct";
     result.reason = place + ": " + describe_difference(result.worst()) + "; an input of " +
                     std::to_string(witness.input.rows()) + " tokens gives outputs " + brief(witness.gap) +
-                    " apart, where rounding explains " + brief(witness.noise);
+                    " apart, where rounding explains " + brief(witness.noise) +
+                    "; all weights that round to these are at least " + brief(witness.apart_at_least) +
+                    " apart";
   } else if (any_is<Undecided>(result.layers)) {
     result.verdict = "undecided";
     result.reason = place + ": " + std::get<Undecided>(result.worst().verdict).reason;
@@ -95,6 +81,8 @@ CheckResult decide_layers(const CheckOptions& options, const Model& a, const Mod
                      options.b.string() + " has " + std::to_string(b.layers()));
   }
   CheckResult result;
+  result.scope = options.scope;
+  result.seed = options.decide.seed;
   result.layers.resize(a.layers());
   result.group = symmetry_of(attention_config(a.checkpoint, 0)).describe();
   result.bytes_read = a.attention_bytes() + b.attention_bytes();
@@ -113,9 +101,9 @@ CheckResult decide_layers(const CheckOptions& options, const Model& a, const Mod
   return result;
 }
 
-AttentionElement<double> element_of(const Verdict& verdict) {
+EqualityEvidence evidence_of(const Verdict& verdict) {
   if (const auto* identical = std::get_if<Identical>(&verdict)) return identical->b_from_a;
-  return std::get<Equivalent>(verdict).b_from_a;
+  return std::get<Equivalent>(verdict).evidence;
 }
 
 void write_certificate(const CheckOptions& options, const Model& a, const Model& b, CheckResult& result) {
@@ -128,7 +116,7 @@ void write_certificate(const CheckOptions& options, const Model& a, const Model&
     file.witness_layer = result.worst_layer;
     file.witness_input = std::get<Distinct>(result.worst().verdict).witness.input;
   } else {
-    for (const Decision& layer : result.layers) file.b_from_a.push_back(element_of(layer.verdict));
+    for (const Decision& layer : result.layers) file.layers.push_back(evidence_of(layer.verdict));
   }
   write_evidence(*options.certificate, serialize(file), options.force);
   result.certificate = options.certificate->string();
@@ -151,97 +139,6 @@ void write_files(const CheckOptions& options, const Model& a, const Model& b, Ch
       std::fprintf(stderr, "attnsym: no witness is written for %s modules\n", result.verdict.c_str());
     }
   }
-}
-
-json optional_number(const std::optional<double>& value) { return value ? json(*value) : json(); }
-json optional_text(const std::optional<std::string>& value) { return value ? json(*value) : json(); }
-
-json head_json(const HeadComparison& head) {
-  return {{"head", head.head},
-          {"image", head.image},
-          {"qk_ratio", head.qk.ratio},
-          {"vo_ratio", head.vo.ratio},
-          {"largest_row_ratio", std::max(head.qk.largest_row_ratio, head.vo.largest_row_ratio)},
-          {"largest_column_ratio", std::max(head.qk.largest_column_ratio, head.vo.largest_column_ratio)},
-          {"resolution", head.resolution()}};
-}
-
-json layer_json(std::size_t layer, const Decision& decision) {
-  json heads = json::array();
-  json image = json::array();
-  for (const HeadComparison& head : decision.heads) {
-    heads.push_back(head_json(head));
-    image.push_back(head.image);
-  }
-  return {{"layer", layer},
-          {"module", "attention"},
-          {"verdict", name_of(decision.verdict)},
-          {"head_image", image},
-          {"rounding_ratio", decision.rounding_ratio()},
-          {"constant_ratio", decision.constant.ratio},
-          {"resolution", decision.resolution()},
-          {"gauge_condition", optional_number(decision.gauge_condition)},
-          {"output_bound", optional_number(decision.output_bound)},
-          {"heads", heads}};
-}
-
-json witness_json(const CheckResult& result) {
-  const auto* distinct = std::get_if<Distinct>(&result.worst().verdict);
-  if (distinct == nullptr) return nullptr;
-  return {{"file", optional_text(result.witness_file)},
-          {"layer", result.worst_layer},
-          {"gap", distinct->witness.gap},
-          {"noise", distinct->witness.noise}};
-}
-
-void print_json(const CheckOptions& options, const CheckResult& result) {
-  json layers = json::array();
-  for (std::size_t i = 0; i < result.layers.size(); ++i) layers.push_back(layer_json(i, result.layers[i]));
-  const Decision& worst = result.worst();
-  const double worst_ratio = worst.heads.empty() ? 0 : worst.heads[worst.worst_head].largest_ratio();
-  const json object{
-      {"schema", "attnsym.check/1"},
-      {"verdict", result.verdict},
-      {"reason", result.reason},
-      {"group", result.group},
-      {"scope", options.scope},
-      {"seed", options.decide.seed},
-      {"layers", layers},
-      {"worst", {{"layer", result.worst_layer}, {"head", worst.worst_head}, {"rounding_ratio", worst_ratio}}},
-      {"witness", witness_json(result)},
-      {"certificate", optional_text(result.certificate)},
-      {"bytes_read", result.bytes_read},
-      {"seconds", result.seconds}};
-  std::printf("%s\n", object.dump(2).c_str());
-}
-
-std::string image_text(const Decision& decision) {
-  std::string text;
-  for (const HeadComparison& head : decision.heads)
-    text += (text.empty() ? "" : " ") + std::to_string(head.image);
-  return text.empty() ? "-" : text;
-}
-
-std::string brief_or_unknown(const std::optional<double>& value) { return value ? brief(*value) : "unknown"; }
-
-void print_text(const CheckOptions& options, const CheckResult& result) {
-  std::printf("%s: %s\n\n", result.verdict.c_str(), result.reason.c_str());
-  std::printf("scope  attention only; embeddings, norms and MLPs are not compared\n");
-  std::printf("group  %s\n", result.group.c_str());
-  std::printf("seed   %llu\n\n", static_cast<unsigned long long>(options.decide.seed));
-  std::size_t width = 10;
-  for (const Decision& layer : result.layers) width = std::max(width, image_text(layer).size());
-  std::printf("layer  verdict     %-*s  ratio     resolution  condition  output bound\n",
-              static_cast<int>(width), "heads of B");
-  for (std::size_t i = 0; i < result.layers.size(); ++i) {
-    const Decision& layer = result.layers[i];
-    std::printf("%-5zu  %-10s  %-*s  %-8s  %-10s  %-9s  %s\n", i, name_of(layer.verdict),
-                static_cast<int>(width), image_text(layer).c_str(), brief(layer.rounding_ratio()).c_str(),
-                brief(layer.resolution()).c_str(), brief_or_unknown(layer.gauge_condition).c_str(),
-                brief_or_unknown(layer.output_bound).c_str());
-  }
-  if (result.certificate) std::printf("\ncertificate  %s\n", result.certificate->c_str());
-  if (result.witness_file) std::printf("\nwitness  %s\n", result.witness_file->c_str());
 }
 
 ExitStatus status_of(const std::string& verdict) {
@@ -269,7 +166,7 @@ ExitStatus run_check(const CheckOptions& options) {
   CheckResult result = decide_layers(options, a, b);
   write_files(options, a, b, result);
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  options.as_json ? print_json(options, result) : print_text(options, result);
+  options.as_json ? print_json(result) : print_text(result);
   return status_of(result.verdict);
 }
 

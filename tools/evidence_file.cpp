@@ -16,8 +16,8 @@ namespace {
 using Metadata = std::map<std::string, std::string>;
 using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-constexpr const char* certificate_schema = "attnsym.certificate/1";
-constexpr const char* witness_schema = "attnsym.witness/1";
+constexpr const char* certificate_schema = "attnsym.certificate/2";
+constexpr const char* witness_schema = "attnsym.witness/2";
 
 std::string digest_placeholder() { return std::string(64, '0'); }
 
@@ -61,15 +61,37 @@ void add_gauges(std::vector<NamedTensor>& tensors, const std::string& prefix,
   tensors.push_back(matrix_tensor(prefix + ".shift", stacked(element, shift), {g, n}));
 }
 
-void add_element(std::vector<NamedTensor>& tensors, std::size_t layer,
-                 const AttentionElement<double>& element) {
-  const std::string prefix = "layers." + std::to_string(layer);
+std::string layer_prefix(std::size_t layer) { return "layers." + std::to_string(layer); }
+
+void add_evidence(std::vector<NamedTensor>& tensors, const std::string& prefix,
+                  const AttentionElement<double>& element) {
   const std::vector<Index> image = head_image(element).image();
   const Index g = element.top.size();
   const Index h = static_cast<Index>(image.size());
   tensors.push_back({prefix + ".head_image", Dtype::I64, {g, h / g}, bytes_of(image.data(), image.size())});
   add_gauges(tensors, prefix + ".qk", element, &qk_gauge<double>);
   add_gauges(tensors, prefix + ".vo", element, &vo_gauge<double>);
+}
+
+// For every head of one module the number of its class.
+std::vector<Index> class_numbers(const HeadClasses& classes, std::vector<Index> HeadClass::*side) {
+  std::size_t heads = 0;
+  for (const HeadClass& one : classes) heads += (one.*side).size();
+  std::vector<Index> numbers(heads, 0);
+  for (std::size_t k = 0; k < classes.size(); ++k) {
+    for (const Index head : classes[k].*side)
+      numbers.at(static_cast<std::size_t>(head)) = static_cast<Index>(k);
+  }
+  return numbers;
+}
+
+void add_evidence(std::vector<NamedTensor>& tensors, const std::string& prefix, const HeadClasses& classes) {
+  for (const auto& [name, side] :
+       {std::pair(".classes_a", &HeadClass::a), std::pair(".classes_b", &HeadClass::b)}) {
+    const std::vector<Index> numbers = class_numbers(classes, side);
+    const auto heads = static_cast<std::int64_t>(numbers.size());
+    tensors.push_back({prefix + name, Dtype::I64, {heads}, bytes_of(numbers.data(), numbers.size())});
+  }
 }
 
 // Reading a certificate; every complaint names the file.
@@ -183,6 +205,32 @@ AttentionElement<double> read_element(const Reader& reader, const std::string& p
   return {std::move(local), Permutation::from_image(std::move(groups))};
 }
 
+HeadClasses read_classes(const Reader& reader, const std::string& prefix) {
+  const TensorInfo& tensor_a = reader.tensor(prefix + ".classes_a", Dtype::I64, 1);
+  const TensorInfo& tensor_b = reader.tensor(prefix + ".classes_b", Dtype::I64, 1);
+  const std::vector<Index> a = reader.indices(tensor_a);
+  const std::vector<Index> b = reader.indices(tensor_b);
+  HeadClasses classes;
+  const auto add = [&](const std::vector<Index>& numbers, std::vector<Index> HeadClass::*side) {
+    for (std::size_t head = 0; head < numbers.size(); ++head) {
+      if (numbers[head] < 0 || numbers[head] >= static_cast<Index>(a.size() + b.size()))
+        reader.refuse("the classes under '" + prefix + "' have a number out of range");
+      const auto place = static_cast<std::size_t>(numbers[head]);
+      if (classes.size() <= place) classes.resize(place + 1);
+      (classes[place].*side).push_back(static_cast<Index>(head));
+    }
+  };
+  add(a, &HeadClass::a);
+  add(b, &HeadClass::b);
+  std::erase_if(classes, [](const HeadClass& one) { return one.a.empty() && one.b.empty(); });
+  return classes;
+}
+
+EqualityEvidence read_evidence(const Reader& reader, const std::string& prefix) {
+  if (reader.find(prefix + ".classes_a") != nullptr) return read_classes(reader, prefix);
+  return read_element(reader, prefix);
+}
+
 // The digest of the whole file with the digest's own digits zeroed.
 std::string digest_of(std::vector<std::byte> bytes, const std::string& digest) {
   const auto* text = reinterpret_cast<const std::byte*>(digest.data());
@@ -202,15 +250,16 @@ bool is_intact(const Reader& reader) {
 
 std::vector<std::byte> serialize(const CertificateFile& certificate) {
   std::vector<NamedTensor> tensors;
-  for (std::size_t layer = 0; layer < certificate.b_from_a.size(); ++layer) {
-    add_element(tensors, layer, certificate.b_from_a[layer]);
+  for (std::size_t layer = 0; layer < certificate.layers.size(); ++layer) {
+    std::visit([&](const auto& evidence) { add_evidence(tensors, layer_prefix(layer), evidence); },
+               certificate.layers[layer]);
   }
   Metadata metadata{{"schema", certificate_schema},
                     {"version", version},
                     {"scope", "attention"},
                     {"verdict", certificate.verdict},
                     {"seed", std::to_string(certificate.seed)},
-                    {"layers", std::to_string(certificate.b_from_a.size())},
+                    {"layers", std::to_string(certificate.layers.size())},
                     {"a_files", nlohmann::json(certificate.a_files).dump()},
                     {"b_files", nlohmann::json(certificate.b_files).dump()},
                     {"digest", digest_placeholder()}};
@@ -234,7 +283,7 @@ std::optional<CertificateFile> read_certificate(const std::filesystem::path& pat
   certificate.b_files = reader.facts("b_files");
   const auto layers = reader.number<std::size_t>("layers");
   for (std::size_t layer = 0; layer < layers; ++layer) {
-    certificate.b_from_a.push_back(read_element(reader, "layers." + std::to_string(layer)));
+    certificate.layers.push_back(read_evidence(reader, layer_prefix(layer)));
   }
   if (reader.find("witness.input") != nullptr) {
     certificate.witness_layer = reader.number<std::size_t>("witness_layer");
@@ -251,6 +300,8 @@ std::vector<std::byte> serialize(const Witness& witness, std::size_t layer) {
        {"version", version},
        {"layer", std::to_string(layer)},
        {"gap", nlohmann::json(witness.gap).dump()},
+       {"gap_at_least", nlohmann::json(witness.gap_at_least).dump()},
+       {"apart_at_least", nlohmann::json(witness.apart_at_least).dump()},
        {"noise", nlohmann::json(witness.noise).dump()}});
 }
 

@@ -14,14 +14,14 @@ namespace attnsym {
 
 /// A certificate: everything `attnsym certify` needs besides the two models. Stored as one safetensors file
 /// with the facts in
-/// __metadata__ and, per layer, head_image, the gauges with their inverses, and the shifts; or a witness
-/// input.
+/// __metadata__ and, per layer, head_image, the gauges with their inverses, and the shifts, or the class of
+/// every head of A and of B; or a witness input.
 struct CertificateFile {
   std::string verdict;                         ///< identical, equivalent or distinct
   std::uint64_t seed = 0;                      ///< of the search or of the drawn element; told, not used
   std::map<std::string, std::string> a_files;  ///< SHA-256 by file name
   std::map<std::string, std::string> b_files;
-  std::vector<AttentionElement<double>> b_from_a;  ///< per layer; empty for distinct
+  std::vector<EqualityEvidence> layers;  ///< per layer; empty for distinct
   std::size_t witness_layer = 0;
   Matrix<double> witness_input;  ///< n x D; empty unless distinct
 };

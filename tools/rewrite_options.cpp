@@ -15,7 +15,7 @@ void write_certificate(const RewriteOptions& options, const Model& model, std::u
   certificate.seed = seed;
   certificate.a_files = model.digests();
   certificate.b_files = open_model(options.out, options.config).digests();
-  for (const auto& element : elements) certificate.b_from_a.push_back(*element);
+  for (const auto& element : elements) certificate.layers.emplace_back(*element);
   write_evidence(*options.certificate, serialize(certificate), options.force);
 }
 

@@ -11,9 +11,11 @@
 namespace attnsym {
 namespace {
 
+using Refutation = std::optional<std::string>;
+
 constexpr Index block_rows = 256;  // of a D x D product held at a time
 
-// Sums over the entries of a difference of circuits and of its variance, in total, by row and by column.
+// Sums over the entries of a difference of circuits and of its variance, by row and by column.
 struct Squares {
   RowVector<double> rows;
   RowVector<double> columns;
@@ -33,10 +35,12 @@ Matrix<double> product_rows(const Matrix<double>& left, const Matrix<double>& ri
   return left.middleRows(begin, count) * right.transpose();
 }
 
-// N7 entry by entry: V_pq = sum_k var(L_pk) R_qk^2 + L_pk^2 var(R_qk).
+// N7 entry by entry: V_pq = sum_k var(L_pk) R_qk^2 + L_pk^2 var(R_qk), an error of radius r has variance r^2
+// / 3.
 Matrix<double> variance_rows(const StoredCircuit& c, Index begin, Index count) {
-  return product_rows(c.variance.left, c.value.right.cwiseAbs2(), begin, count) +
-         product_rows(c.value.left.cwiseAbs2(), c.variance.right, begin, count);
+  return (product_rows(c.radius.left.cwiseAbs2(), c.value.right.cwiseAbs2(), begin, count) +
+          product_rows(c.value.left.cwiseAbs2(), c.radius.right.cwiseAbs2(), begin, count)) /
+         3;
 }
 
 bool within(const RowVector<double>& difference, const RowVector<double>& variance, double limit) {
@@ -46,12 +50,8 @@ bool within(const RowVector<double>& difference, const RowVector<double>& varian
          difference.sum() <= limit * limit * variance.sum();
 }
 
-double unit_of(const StoredCircuit& c) {
-  return std::max(effective_unit(c.value.left, c.variance.left),
-                  effective_unit(c.value.right, c.variance.right));
-}
-
-// Whether claim.left claim.right^T is b within the rounding of a and b.
+// Whether a circuit that should be both a and b is b within the rounding of a and b. All three at b's
+// exponent.
 bool agrees(const Circuit<double>& claim, const StoredCircuit& a, const StoredCircuit& b) {
   Squares difference = zero_squares(b);
   Squares variance = zero_squares(b);
@@ -62,14 +62,30 @@ bool agrees(const Circuit<double>& claim, const StoredCircuit& a, const StoredCi
     add_block(difference, apart.cwiseAbs2(), begin);
     add_block(variance, variance_rows(a, begin, count) + variance_rows(b, begin, count), begin);
   }
-  const double limit = ratio_limit(b.value.left.cols(), std::max(unit_of(a), unit_of(b)));
+  const Index inner = std::max(a.value.left.cols(), b.value.left.cols());
+  const double limit = ratio_limit(inner, std::max(effective_unit(a), effective_unit(b)));
   return within(difference.rows, variance.rows, limit) && within(difference.columns, variance.columns, limit);
 }
 
+bool same_circuit(const StoredCircuit& a, const StoredCircuit& b) {
+  const int exponent = std::max(a.exponent, b.exponent);
+  const StoredCircuit x = at_exponent(a, exponent);
+  return agrees(x.value, x, at_exponent(b, exponent));
+}
+
 // The circuit of A against that of B, and twice with one factor transported.
-bool circuit_holds(const StoredCircuit& a, const Circuit<double>& moved, const StoredCircuit& b) {
-  return agrees(a.value, a, b) && agrees({moved.left, b.value.right}, a, b) &&
-         agrees({b.value.left, moved.right}, a, b);
+bool circuit_holds(const StoredCircuit& a, const StoredCircuit& b, const Circuit<double>& moved_factors,
+                   const Circuit<double>& b_factors) {
+  if (!same_circuit(a, b)) return false;
+  const auto mixed_agrees = [&](const Matrix<double>& left, const Matrix<double>& right) {
+    const Circuit<double> none{Matrix<double>::Zero(left.rows(), left.cols()),
+                               Matrix<double>::Zero(right.rows(), right.cols())};
+    const StoredCircuit mixed = normalized({left, right}, none);
+    const int exponent = std::max({a.exponent, b.exponent, mixed.exponent});
+    return agrees(value_at_exponent(mixed, exponent), at_exponent(a, exponent), at_exponent(b, exponent));
+  };
+  return mixed_agrees(moved_factors.left, b_factors.right) &&
+         mixed_agrees(b_factors.left, moved_factors.right);
 }
 
 // What the module puts out for the token zero alone, and the variance of that, from the definitions N1 and
@@ -80,35 +96,28 @@ RowVector<double> output_at_zero(const StoredAttention& module) {
 }
 
 double variance_at_zero(const StoredAttention& module) {
-  double sum = module.variance.output_bias.sum();
+  double sum = module.radius.output_bias.squaredNorm();
   for (std::size_t j = 0; j < module.weights.groups.size(); ++j) {
     const KvGroup<double>& group = module.weights.groups[j];
-    const KvGroup<double>& noise = module.variance.groups[j];
+    const KvGroup<double>& radius = module.radius.groups[j];
     for (Index k = 0; k < module.config.value_width; ++k) {
       RowVector<double> together = RowVector<double>::Zero(module.config.model_width);
       for (std::size_t i = 0; i < group.readers.size(); ++i) {
         together += group.readers[i].output.row(k);
-        sum += group.value_bias(k) * group.value_bias(k) * noise.readers[i].output.row(k).sum();
+        sum += std::pow(group.value_bias(k), 2) * radius.readers[i].output.row(k).squaredNorm();
       }
-      sum += noise.value_bias(k) * together.squaredNorm();
+      sum += std::pow(radius.value_bias(k), 2) * together.squaredNorm();
     }
   }
-  return sum;
+  return sum / 3;
 }
 
 bool constants_agree(const StoredAttention& a, const StoredAttention& b) {
-  const Index terms = a.config.heads * a.config.value_width;
+  const Index terms = std::max(a.config.heads * a.config.value_width, b.config.heads * b.config.value_width);
   const double limit = ratio_limit(terms, std::max(storage_unit(a), storage_unit(b)));
   const double apart = (output_at_zero(a) - output_at_zero(b)).squaredNorm();
-  return apart <= limit * limit * (variance_at_zero(a) + variance_at_zero(b));
-}
-
-// By how much the output may move when every stored weight moves within its rounding, in one draw.
-Matrix<double> drawn_noise(const StoredAttention& module, const Matrix<double>& input, Random& random) {
-  const Index width = std::max(module.config.key_width, module.config.value_width);
-  const double allowance = arithmetic_allowance(width, storage_unit(module));
-  return attend(module.config, perturbed(module, allowance, random), input) -
-         attend(module.config, module.weights, input);
+  const double variance = variance_at_zero(a) + variance_at_zero(b);
+  return std::isfinite(apart) && std::isfinite(variance) && apart <= limit * limit * variance;
 }
 
 std::string failure(const char* what, Index head, Index image) {
@@ -130,13 +139,97 @@ bool is_exact(const AttentionElement<double>& element) {
   });
 }
 
-std::optional<std::string> refute_membership(const StoredAttention& a, const StoredAttention& b,
-                                             const AttentionElement<double>& b_from_a) {
-  require_fits(a.weights, a.config);
-  require_fits(b.weights, b.config);
+Refutation refute_membership(const StoredAttention& a, const StoredAttention& b,
+                             const AttentionElement<double>& b_from_a) {
   if (!(a.config == b.config)) return "the modules have different shapes";
   if (!symmetry_of(a.config).contains(b_from_a)) return "the transport is not in the group of these modules";
   return std::nullopt;
+}
+
+Refutation refute(const StoredAttention& a, const StoredAttention& b,
+                  const AttentionElement<double>& b_from_a) {
+  if (const auto reason = refute_membership(a, b, b_from_a)) return reason;
+  const AttentionWeights<double> moved = act(b_from_a, a.weights);
+  const Permutation image = head_image(b_from_a);
+  for (Index head = 0; head < image.size(); ++head) {
+    const Index to = image(head);
+    const bool qk = circuit_holds(stored_qk_circuit(a, head), stored_qk_circuit(b, to),
+                                  qk_circuit(b.config, moved, to), qk_circuit(b.config, b.weights, to));
+    if (!qk) return failure("QK", head, to);
+    const bool vo = circuit_holds(stored_vo_circuit(a, head), stored_vo_circuit(b, to),
+                                  vo_circuit(b.config, moved, to), vo_circuit(b.config, b.weights, to));
+    if (!vo) return failure("OV", head, to);
+  }
+  return std::nullopt;
+}
+
+// Every head of the module occurs in exactly one class.
+bool covers(const HeadClasses& classes, std::vector<Index> HeadClass::*side, Index heads) {
+  std::vector<int> seen(static_cast<std::size_t>(heads), 0);
+  for (const HeadClass& one : classes) {
+    for (const Index head : one.*side) {
+      if (head < 0 || head >= heads || seen[head]++ > 0) return false;
+    }
+  }
+  return std::all_of(seen.begin(), seen.end(), [](int count) { return count == 1; });
+}
+
+// One class: the QK circuits are all that of the first head, and the OV circuits have equal sums.
+Refutation refute(const StoredAttention& a, const StoredAttention& b, const HeadClass& heads) {
+  std::vector<StoredCircuit> qk;
+  for (const Index head : heads.a) qk.push_back(stored_qk_circuit(a, head));
+  for (const Index head : heads.b) qk.push_back(stored_qk_circuit(b, head));
+  for (const StoredCircuit& circuit : qk) {
+    if (!same_circuit(circuit, qk.front()))
+      return "the QK circuits of " + describe(heads) + " are not the same within rounding";
+  }
+  if (same_circuit(stored_vo_sum(a, heads.a), stored_vo_sum(b, heads.b))) return std::nullopt;
+  return "the OV circuits of " + describe(heads) + " do not have equal sums within rounding";
+}
+
+Refutation refute(const StoredAttention& a, const StoredAttention& b, const HeadClasses& classes) {
+  if (!covers(classes, &HeadClass::a, a.config.heads) || !covers(classes, &HeadClass::b, b.config.heads))
+    return "the classes do not contain every head exactly once";
+  for (const HeadClass& heads : classes) {
+    if (a.config.causal != b.config.causal && !heads.a.empty() && !heads.b.empty())
+      return "heads with different masks have no circuit in common";
+    if (const auto reason = refute(a, b, heads)) return reason;
+  }
+  return std::nullopt;
+}
+
+// Largest hidden difference of matched circuits, and the size that a constant has to be compared with.
+struct Hidden {
+  double difference = 0;
+  double scale = 0;
+
+  void add(double hidden, double size) {
+    difference =
+        std::isfinite(hidden) ? std::max(difference, hidden) : std::numeric_limits<double>::infinity();
+    scale = std::max(scale, size);
+  }
+};
+
+Hidden hidden_by(const StoredAttention& a, const StoredAttention& b,
+                 const AttentionElement<double>& b_from_a) {
+  Hidden hidden;
+  const Permutation image = head_image(b_from_a);
+  for (Index head = 0; head < image.size(); ++head) {
+    const CircuitComparison qk = compare(stored_qk_circuit(a, head), stored_qk_circuit(b, image(head)));
+    const CircuitComparison vo = compare(stored_vo_circuit(a, head), stored_vo_circuit(b, image(head)));
+    hidden.add(qk.hidden_difference(), 0);
+    hidden.add(vo.hidden_difference(), vo.norm);
+  }
+  return hidden;
+}
+
+Hidden hidden_by(const StoredAttention& a, const StoredAttention& b, const HeadClasses& classes) {
+  Hidden hidden;
+  for (const HeadClass& heads : classes) {
+    const ClassComparison compared = compare_class(a, b, heads);
+    hidden.add(compared.hidden_difference(), compared.vo_scale);
+  }
+  return hidden;
 }
 
 }  // namespace
@@ -154,41 +247,24 @@ std::optional<std::string> refute_identity(const StoredAttention& a, const Store
 }
 
 std::optional<std::string> refute_equivalence(const StoredAttention& a, const StoredAttention& b,
-                                              const AttentionElement<double>& b_from_a) {
+                                              const EqualityEvidence& evidence) {
   const StoredAttention from = with_all_biases(a);
   const StoredAttention to = with_all_biases(b);
-  if (const auto reason = refute_membership(from, to, b_from_a)) return reason;
-  const AttentionWeights<double> moved = act(b_from_a, from.weights);
-  const Permutation image = head_image(b_from_a);
-  for (Index head = 0; head < image.size(); ++head) {
-    const bool qk = circuit_holds(stored_qk_circuit(from, head), qk_circuit(to.config, moved, image(head)),
-                                  stored_qk_circuit(to, image(head)));
-    if (!qk) return failure("QK", head, image(head));
-    const bool vo = circuit_holds(stored_vo_circuit(from, head), vo_circuit(to.config, moved, image(head)),
-                                  stored_vo_circuit(to, image(head)));
-    if (!vo) return failure("OV", head, image(head));
-  }
+  if (from.config.model_width != to.config.model_width) return "the modules have different widths";
+  if (const auto reason = std::visit([&](const auto& e) { return refute(from, to, e); }, evidence))
+    return reason;
   if (!constants_agree(from, to)) return "the constant outputs differ by more than rounding";
   return std::nullopt;
 }
 
 double evidence_resolution(const StoredAttention& a, const StoredAttention& b,
-                           const AttentionElement<double>& b_from_a) {
-  const Permutation image = head_image(b_from_a);
+                           const EqualityEvidence& evidence) {
   const StoredAttention from = with_all_biases(a);
   const StoredAttention to = with_all_biases(b);
-  double worst = 0;
-  double scale = output_at_zero(from).norm();
-  for (Index head = 0; head < image.size(); ++head) {
-    const CircuitComparison qk = compare(stored_qk_circuit(from, head), stored_qk_circuit(to, image(head)));
-    const CircuitComparison vo = compare(stored_vo_circuit(from, head), stored_vo_circuit(to, image(head)));
-    if (!std::isfinite(qk.hidden_difference() + vo.hidden_difference()))
-      return std::numeric_limits<double>::infinity();
-    worst = std::max({worst, qk.hidden_difference(), vo.hidden_difference()});
-    scale = std::max(scale, vo.norm);
-  }
-  const ConstantComparison constant = compare_constants(from, to);
-  return std::max(worst, scale > 0 ? constant.hidden_difference() / scale : 0);
+  const Hidden hidden = std::visit([&](const auto& e) { return hidden_by(from, to, e); }, evidence);
+  const double scale = std::max(hidden.scale, output_at_zero(from).norm());
+  const double constant = compare_constants(from, to).hidden_difference();
+  return std::max(hidden.difference, scale > 0 ? constant / scale : 0);
 }
 
 std::optional<std::string> refute_witness(const StoredAttention& a, const StoredAttention& b,
@@ -197,19 +273,13 @@ std::optional<std::string> refute_witness(const StoredAttention& a, const Stored
   constexpr std::uint64_t seed = 0x636865636b6572;  // the checker's own: no certificate can choose its noise
   if (input.rows() < 3) return "a witness needs at least three tokens";
   if (!input.allFinite()) return "the witness is not finite";
-  const Matrix<double> output_a = attend(a.config, a.weights, input);
-  const Matrix<double> output_b = attend(b.config, b.weights, input);
-  const double arithmetic = 1e-13 * (output_a.norm() + output_b.norm());
-  Random random(seed);
-  double noise = 0;
-  for (int draw = 0; draw < draws; ++draw) {
-    noise = std::max(noise, (drawn_noise(a, input, random) - drawn_noise(b, input, random)).norm());
-  }
-  const double gap = (output_a - output_b).norm();
-  if (std::isfinite(gap) && gap >= witness_factor_to_accept * (noise + arithmetic) && gap > 0)
-    return std::nullopt;
+  const Witness witness = measure(a, b, input, draws, seed);
+  if (separates(witness, witness_factor_to_accept)) return std::nullopt;
+  if (witness.strength() >= witness_factor_to_accept)
+    return "the witness does not separate the modules: rounding of the stored weights could make all of the "
+           "gap";
   return "the witness does not separate the modules: their outputs are " +
-         std::to_string(gap / (noise + arithmetic)) + " times the rounding noise apart";
+         std::to_string(witness.strength()) + " times the rounding noise apart";
 }
 
 }  // namespace attnsym

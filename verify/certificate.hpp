@@ -3,8 +3,7 @@
 #include <optional>
 #include <string>
 
-#include "symmetry/attention_symmetry.hpp"
-#include "symmetry/stored_attention.hpp"
+#include "verify/verdict.hpp"
 
 namespace attnsym {
 
@@ -16,23 +15,25 @@ namespace attnsym {
 std::optional<std::string> refute_identity(const StoredAttention& a, const StoredAttention& b,
                                            const AttentionElement<double>& b_from_a);
 
-/// Every circuit of B is that of A at the head b_from_a sends it to, within rounding (total, rows and
-/// columns); so is every circuit with one factor carried over by b_from_a and the other taken from B; and the
-/// constants agree. By N3 that is sufficient for equal functions.
+/// With a change of basis: every circuit of B is that of A at the head b_from_a sends it to, within rounding
+/// (total, rows and columns); so is every circuit with one factor carried over by b_from_a and the other
+/// taken from B; and the constants agree. With classes of heads: every head of both modules is in one class,
+/// every QK circuit is that of the first in its class, the OV circuits of each class have equal sums, and the
+/// constants agree. By N3 either is sufficient for equal functions.
 std::optional<std::string> refute_equivalence(const StoredAttention& a, const StoredAttention& b,
-                                              const AttentionElement<double>& b_from_a);
+                                              const EqualityEvidence& evidence);
 
-/// The largest resolution over all circuits of the two modules, matched by b_from_a [N7]: what such evidence
-/// could hide.
+/// The largest relative difference that such evidence could hide [N7]; infinite where it is not finite.
 double evidence_resolution(const StoredAttention& a, const StoredAttention& b,
-                           const AttentionElement<double>& b_from_a);
+                           const EqualityEvidence& evidence);
 
 /// A checker draws rounding noise of its own, so a genuine witness may fall a little below the finder's
 /// factor of 10.
 constexpr double witness_factor_to_accept = 7;
 
-/// The input has at least three tokens, and the outputs on it are further apart than witness_factor_to_accept
-/// times what rounding and the arithmetic allowance of the stored weights explain there [N7].
+/// The input has at least three tokens; the outputs on it are further apart than witness_factor_to_accept
+/// times the drawn noise, which has room for float32 arithmetic [N7]; and no two modules that round to these
+/// agree on it [N9].
 std::optional<std::string> refute_witness(const StoredAttention& a, const StoredAttention& b,
                                           const Matrix<double>& input);
 

@@ -2,19 +2,22 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "symmetry/errors.hpp"
 #include "verify/bound.hpp"
-#include "verify/degeneracy.hpp"
+#include "verify/exact_transport.hpp"
+#include "verify/fingerprint.hpp"
+#include "verify/fitted_transport.hpp"
 #include "verify/matching.hpp"
-#include "verify/transport.hpp"
-#include "verify/witness.hpp"
+#include "verify/witness_search.hpp"
 
 namespace attnsym {
 namespace {
 
 void require_readable(const StoredAttention& module, const char* name) {
   require_fits(module.weights, module.config);
+  require_fits(module.radius, module.config);
   bool finite = true;
   for_each_slot(module.weights, [&](const auto& slot) { finite = finite && slot.allFinite(); });
   if (!finite) throw FormatError(std::string("module ") + name + " has a weight that is not finite");
@@ -32,81 +35,76 @@ class Case {
       : a_(with_all_biases(std::move(a))), b_(with_all_biases(std::move(b))), options_(options) {}
 
   Decision decide() && {
-    if (!same_shape(a_.config, b_.config)) return differ_in_shape();
-    const Matching matching = match_heads(a_.config, a_.weights, b_.weights);
-    compare_heads(matching);
-    decision_.verdict = verdict(matching);
+    decision_.constant = compare_constants(a_, b_);
+    decision_.verdict = verdict();
+    note_output_bound();
     return std::move(decision_);
   }
 
  private:
-  Decision differ_in_shape() {
-    decision_.verdict = separated_or(
-        "the modules differ in heads, widths, mask or scale, and no input separates them; "
-        "equality across shapes needs the reduced form");
-    return std::move(decision_);
+  Verdict verdict() {
+    if (same_shape(a_.config, b_.config)) {
+      const Matching matching = match_heads(a_, b_);
+      compare_heads(matching);
+      if (const auto exact = exact_transport(a_.weights, b_.weights, matching)) {
+        note_condition(*exact);
+        return Identical{*exact};
+      }
+      if (decision_.heads_agree() && decision_.constant.explained_by_rounding())
+        return equal_if_resolved([&] { return evidence_of(matching); });
+    }
+    const HeadClasses classes = classify_heads(a_, b_);
+    for (const HeadClass& heads : classes) decision_.classes.push_back(compare_class(a_, b_, heads));
+    if (decision_.classes_agree() && decision_.constant.explained_by_rounding())
+      return equal_if_resolved([&] { return classes; });
+    find_worst_head();
+    return separated_or(unexplained_difference());
   }
 
   void compare_heads(const Matching& matching) {
-    std::vector<HeadDistance> distances;
-    double largest = -1;
     for (Index head = 0; head < a_.config.heads; ++head) {
       const Index image = matching.image_of(head);
-      const HeadComparison& compared = decision_.heads.emplace_back(
-          HeadComparison{head, image, compare(stored_qk_circuit(a_, head), stored_qk_circuit(b_, image)),
-                         compare(stored_vo_circuit(a_, head), stored_vo_circuit(b_, image))});
-      distances.push_back({compared.qk.difference, compared.vo.difference, compared.vo.norm});
-      if (compared.largest_ratio() <= largest) continue;
-      largest = compared.largest_ratio();
-      decision_.worst_head = head;
+      decision_.heads.push_back({head, image,
+                                 compare(stored_qk_circuit(a_, head), stored_qk_circuit(b_, image)),
+                                 compare(stored_vo_circuit(a_, head), stored_vo_circuit(b_, image))});
     }
-    decision_.constant = compare_constants(a_, b_);
-    if (options_.input_radius) {
-      decision_.output_bound = output_bound(distances, decision_.constant.difference, *options_.input_radius);
+    find_worst_head();
+  }
+
+  // A head whose class agrees is none to blame.
+  void find_worst_head() {
+    double largest = -1;
+    for (const HeadComparison& head : decision_.heads) {
+      const double ratio = is_blameless(head.head) ? 0 : head.largest_ratio();
+      if (ratio <= largest) continue;
+      largest = ratio;
+      decision_.worst_head = head.head;
     }
   }
 
-  Verdict verdict(const Matching& matching) {
-    if (const auto exact = exact_transport(a_.weights, b_.weights, matching)) {
-      note_condition(*exact);
-      return Identical{*exact};
+  bool is_blameless(Index head) const {
+    return std::any_of(decision_.classes.begin(), decision_.classes.end(), [&](const ClassComparison& one) {
+      return one.explained_by_rounding() &&
+             std::find(one.heads.a.begin(), one.heads.a.end(), head) != one.heads.a.end();
+    });
+  }
+
+  template <class Evidence>
+  Verdict equal_if_resolved(Evidence evidence) {
+    if (hidden_difference() <= options_.worst_resolution) return Equivalent{evidence()};
+    return Undecided{"the circuits agree, but the resolution is " + brief(100 * hidden_difference()) +
+                     " %: the stored precision could hide a relative difference up to that size (limit " +
+                     brief(100 * options_.worst_resolution) + " %)"};
+  }
+
+  EqualityEvidence evidence_of(const Matching& matching) {
+    if (const auto fitted = fitted_transport(a_, b_, matching)) {
+      note_condition(*fitted);
+      return *fitted;
     }
-    if (!agrees_within_rounding()) return separated_or(unexplained_difference());
-    if (!(hidden_difference() <= options_.worst_resolution)) return Undecided{coarse_resolution()};
-    const auto fitted = fitted_transport(a_.weights, b_.weights, matching);
-    if (!fitted)
-      return Undecided{"the circuits agree, but no gauge connects the weights: " +
-                       describe_degeneracy(a_, b_)};
-    note_condition(*fitted);
-    return Equivalent{*fitted};
-  }
-
-  bool agrees_within_rounding() const {
-    return decision_.constant.explained_by_rounding() && decision_.heads_agree();
-  }
-
-  Verdict separated_or(std::string reason) const {
-    Witness witness = search_witness(a_, b_, hints(), options_.witness_factor, options_.seed);
-    if (std::isfinite(witness.gap) && witness.gap >= options_.witness_factor * witness.noise) {
-      return Distinct{std::move(witness)};
-    }
-    return Undecided{std::move(reason)};
-  }
-
-  WitnessHints hints() const {
-    if (decision_.heads.empty()) return {norm(qk_circuit(a_.config, a_.weights, 0)), {}, 1};
-    const HeadComparison& worst = decision_.heads[decision_.worst_head];
-    return hints_from(
-        qk_circuit(a_.config, a_.weights, worst.head), qk_circuit(b_.config, b_.weights, worst.image),
-        vo_circuit(a_.config, a_.weights, worst.head), vo_circuit(b_.config, b_.weights, worst.image));
-  }
-
-  std::string unexplained_difference() const {
-    std::string reason = describe_difference(decision_) +
-                         ", but no input was found that separates the modules by " +
-                         brief(options_.witness_factor) + " times their rounding noise";
-    const std::string degenerate = describe_degeneracy(a_, b_);
-    return degenerate.empty() ? reason : reason + ": " + degenerate;
+    HeadClasses classes;
+    for (const HeadComparison& head : decision_.heads) classes.push_back({{head.head}, {head.image}});
+    return classes;
   }
 
   // What agreement could hide: of a circuit relative to its norm, of the constant relative to itself or the
@@ -115,16 +113,65 @@ class Case {
     double worst = 0;
     double scale = constant_output(a_.config, a_.weights).norm();
     for (const HeadComparison& head : decision_.heads) {
-      worst = std::max({worst, head.qk.hidden_difference(), head.vo.hidden_difference()});
+      if (decision_.classes.empty())
+        worst = std::max({worst, head.qk.hidden_difference(), head.vo.hidden_difference()});
       scale = std::max(scale, head.vo.norm);
+    }
+    for (const ClassComparison& one : decision_.classes) {
+      worst = std::max(worst, one.hidden_difference());
+      scale = std::max(scale, one.vo_scale);
     }
     return std::max(worst, scale > 0 ? decision_.constant.hidden_difference() / scale : 0);
   }
 
-  std::string coarse_resolution() const {
-    return "the circuits agree, but the resolution is " + brief(100 * hidden_difference()) +
-           " %: the stored precision could hide a relative difference up to that size (limit " +
-           brief(100 * options_.worst_resolution) + " %)";
+  Verdict separated_or(std::string reason) const {
+    Witness witness = search_witness(a_, b_, suspects(), options_.witness_factor, options_.seed);
+    if (separates(witness, options_.witness_factor)) return Distinct{std::move(witness)};
+    return Undecided{std::move(reason)};
+  }
+
+  Suspects suspects() const {
+    if (!decision_.heads.empty()) {
+      const HeadComparison& worst = decision_.heads[decision_.worst_head];
+      return {stored_qk_circuit(a_, worst.head), stored_qk_circuit(b_, worst.image),
+              stored_vo_circuit(a_, worst.head), stored_vo_circuit(b_, worst.image)};
+    }
+    return suspects_of(worst_pair());
+  }
+
+  // Among the classes that differ, the side of A and the side of B whose QK circuits are nearest.
+  HeadClass worst_pair() const {
+    const std::vector<Fingerprint> prints_a = qk_fingerprints(a_);
+    const std::vector<Fingerprint> prints_b = qk_fingerprints(b_);
+    HeadClass best;
+    double nearest = std::numeric_limits<double>::infinity();
+    for (const ClassComparison& x : decision_.classes) {
+      if (x.explained_by_rounding()) continue;
+      if (best.a.empty()) best.a = x.heads.a;
+      if (best.b.empty()) best.b = x.heads.b;
+      for (const ClassComparison& y : decision_.classes) {
+        if (y.explained_by_rounding() || x.heads.a.empty() || y.heads.b.empty()) continue;
+        const double distance = relative_distance(prints_a[x.heads.a.front()], prints_b[y.heads.b.front()]);
+        if (distance >= nearest) continue;
+        nearest = distance;
+        best = {x.heads.a, y.heads.b};
+      }
+    }
+    return best;
+  }
+
+  Suspects suspects_of(const HeadClass& heads) const {
+    const Index d = a_.config.model_width;
+    const auto qk = [&](const StoredAttention& module, const std::vector<Index>& side) {
+      return side.empty() ? zero_circuit(d + 1, d) : stored_qk_circuit(module, side.front());
+    };
+    return {qk(a_, heads.a), qk(b_, heads.b), stored_vo_sum(a_, heads.a), stored_vo_sum(b_, heads.b)};
+  }
+
+  std::string unexplained_difference() const {
+    return describe_difference(decision_) +
+           ", but no input was found that separates all modules which round to these, by " +
+           brief(options_.witness_factor) + " times their rounding noise";
   }
 
   void note_condition(const AttentionElement<double>& element) {
@@ -135,6 +182,24 @@ class Case {
     }
   }
 
+  // [N8] One to one where there are heads; else every head against the first of its class.
+  void note_output_bound() {
+    if (!options_.input_radius || a_.config.causal != b_.config.causal) return;
+    std::vector<HeadDistance> distances;
+    if (decision_.classes_agree()) {
+      for (const ClassComparison& one : decision_.classes) {
+        distances.push_back({one.qk_difference_at_most, one.vo.difference_at_most, one.vo_norms_at_most});
+      }
+    } else if (!decision_.heads.empty()) {
+      for (const HeadComparison& head : decision_.heads)
+        distances.push_back({head.qk.difference_at_most, head.vo.difference_at_most, head.vo.norm_at_most});
+    } else {
+      return;
+    }
+    decision_.output_bound =
+        output_bound(distances, decision_.constant.difference_at_most, *options_.input_radius);
+  }
+
   StoredAttention a_;
   StoredAttention b_;
   DecideOptions options_;
@@ -143,8 +208,7 @@ class Case {
 
 }  // namespace
 
-Decision decide_equivalence(const StoredAttention& a, const StoredAttention& b,
-                            const DecideOptions& options) {
+Decision decide_equivalence(StoredAttention a, StoredAttention b, const DecideOptions& options) {
   require_readable(a, "a");
   require_readable(b, "b");
   require_same_size("the model widths", a.config.model_width, b.config.model_width);

@@ -1,66 +1,23 @@
 #include "verify/matching.hpp"
 
 #include "symmetry/assignment.hpp"
-#include "symmetry/circuits.hpp"
-#include "symmetry/random.hpp"
+#include "verify/fingerprint.hpp"
 
 namespace attnsym {
 namespace {
 
-constexpr Index probe_count = 8;
-constexpr std::uint64_t matching_salt = 0x6d61746368;
-
-// x_t^T left right^T y_t for pseudo-random x_t, y_t, the columns of `left` and `right`.
-struct Probe {
-  Matrix<double> left;
-  Matrix<double> right;
-
-  Probe(Index rows, Index cols, std::uint64_t salt)
-      : left(fixed_probe<double>(rows, probe_count, salt)),
-        right(fixed_probe<double>(cols, probe_count, salt + 1)) {}
-
-  RowVector<double> operator()(const Circuit<double>& c) const {
-    return ((left.transpose() * c.left).cwiseProduct(right.transpose() * c.right))
-        .rowwise()
-        .sum()
-        .transpose();
+// cost(i, k): how far head i of A is from head k of B.
+Matrix<double> head_costs(const StoredAttention& a, const StoredAttention& b) {
+  const std::vector<Fingerprint> qk_a = qk_fingerprints(a);
+  const std::vector<Fingerprint> qk_b = qk_fingerprints(b);
+  const std::vector<Fingerprint> vo_a = vo_fingerprints(a);
+  const std::vector<Fingerprint> vo_b = vo_fingerprints(b);
+  Matrix<double> cost(a.config.heads, b.config.heads);
+  for (Index i = 0; i < cost.rows(); ++i) {
+    for (Index k = 0; k < cost.cols(); ++k)
+      cost(i, k) = relative_distance(qk_a[i], qk_b[k]) + relative_distance(vo_a[i], vo_b[k]);
   }
-};
-
-struct Fingerprint {
-  RowVector<double> qk;
-  RowVector<double> vo;
-};
-
-std::vector<Fingerprint> fingerprints(const AttentionConfig& config,
-                                      const AttentionWeights<double>& weights) {
-  const Index d = config.model_width;
-  const Probe qk(d + 1, d, matching_salt);
-  const Probe vo(d, d, matching_salt + 2);
-  std::vector<Fingerprint> result;
-  for (Index head = 0; head < config.heads; ++head) {
-    result.push_back({qk(qk_circuit(config, weights, head)), vo(vo_circuit(config, weights, head))});
-  }
-  return result;
-}
-
-// 0 for equal, about 1 for unrelated probes of any size.
-double relative_distance(const RowVector<double>& a, const RowVector<double>& b) {
-  const double size = a.squaredNorm() + b.squaredNorm();
-  return size > 0 ? (a - b).squaredNorm() / size : 0;
-}
-
-Assignment match_readers(const std::vector<Fingerprint>& a, const std::vector<Fingerprint>& b, Index group_a,
-                         Index group_b, Index readers) {
-  Matrix<double> cost(readers, readers);
-  for (Index i = 0; i < readers; ++i) {
-    for (Index k = 0; k < readers; ++k) {
-      const Fingerprint& from = a[group_a * readers + i];
-      const Fingerprint& to = b[group_b * readers + k];
-      cost(i, k) = relative_distance(from.qk, to.qk) + relative_distance(from.vo, to.vo);
-    }
-  }
-  return solve_assignment(cost);
+  return cost;
 }
 
 }  // namespace
@@ -70,20 +27,20 @@ Index Matching::image_of(Index head) const {
   return groups(head / r) * r + readers[head / r](head % r);
 }
 
-Matching match_heads(const AttentionConfig& config, const AttentionWeights<double>& a,
-                     const AttentionWeights<double>& b) {
-  const std::vector<Fingerprint> from = fingerprints(config, a);
-  const std::vector<Fingerprint> to = fingerprints(config, b);
-  const Index readers = config.readers_per_group();
-  Matrix<double> cost(config.groups, config.groups);
-  for (Index j = 0; j < config.groups; ++j) {
-    for (Index k = 0; k < config.groups; ++k) cost(j, k) = match_readers(from, to, j, k, readers).cost;
+Matching match_heads(const StoredAttention& a, const StoredAttention& b) {
+  const Matrix<double> cost = head_costs(a, b);
+  const Index groups = a.config.groups;
+  const Index readers = a.config.readers_per_group();
+  const auto inside = [&](Index j, Index k) {
+    return solve_assignment(cost.block(j * readers, k * readers, readers, readers));
+  };
+  Matrix<double> group_cost(groups, groups);
+  for (Index j = 0; j < groups; ++j) {
+    for (Index k = 0; k < groups; ++k) group_cost(j, k) = inside(j, k).cost;
   }
-  Matching matching{Permutation::from_image(solve_assignment(cost).column_of_row), {}};
-  for (Index j = 0; j < config.groups; ++j) {
-    const Assignment inside = match_readers(from, to, j, matching.groups(j), readers);
-    matching.readers.push_back(Permutation::from_image(inside.column_of_row));
-  }
+  Matching matching{Permutation::from_image(solve_assignment(group_cost).column_of_row), {}};
+  for (Index j = 0; j < groups; ++j)
+    matching.readers.push_back(Permutation::from_image(inside(j, matching.groups(j)).column_of_row));
   return matching;
 }
 

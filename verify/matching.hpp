@@ -2,13 +2,13 @@
 
 #include <vector>
 
-#include "symmetry/attention_weights.hpp"
 #include "symmetry/permutation.hpp"
+#include "symmetry/stored_attention.hpp"
 
 namespace attnsym {
 
-/// Which group of B each group of A became, and which reader each of its readers: a proposal from random
-/// probes of the circuits x^T M y, which the caller has to verify [N4].
+/// Which group of B each group of A became, and which reader each of its readers: a proposal from
+/// fingerprints of the circuits, which the caller has to verify [N4].
 struct Matching {
   Permutation groups;
   std::vector<Permutation> readers;  ///< per group of A
@@ -18,7 +18,6 @@ struct Matching {
 };
 
 /// @pre both modules have the same config
-Matching match_heads(const AttentionConfig& config, const AttentionWeights<double>& a,
-                     const AttentionWeights<double>& b);
+Matching match_heads(const StoredAttention& a, const StoredAttention& b);
 
 }  // namespace attnsym

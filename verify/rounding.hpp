@@ -1,32 +1,24 @@
 #pragma once
 
-#include "symmetry/circuits.hpp"
-#include "symmetry/random.hpp"
-#include "symmetry/stored_attention.hpp"
+#include "verify/stored_circuit.hpp"
 
 namespace attnsym {
-
-/// A circuit of stored weights: the factors, and the variance of every entry of the factors [N7].
-struct StoredCircuit {
-  Circuit<double> value;
-  Circuit<double> variance;
-};
-
-StoredCircuit stored_qk_circuit(const StoredAttention& module, Index head);
-StoredCircuit stored_vo_circuit(const StoredAttention& module, Index head);
 
 /// How the difference of two stored circuits compares with what rounding them explains [N7]. A ratio is
 /// |difference| / sqrt(variance): about 0.75 when nothing but rounding happened, large for a real difference;
 /// 0 for no difference, infinite for a difference between exactly stored numbers.
 struct CircuitComparison {
-  double difference = 0;  ///< Frobenius norm of a - b
-  double norm = 0;        ///< the larger Frobenius norm
+  double difference = 0;          ///< Frobenius norm of a - b
+  double difference_at_most = 0;  ///< an upper bound of it that the error of computing it cannot exceed [N4]
+  double norm = 0;                ///< the larger Frobenius norm
+  double norm_at_most = 0;        ///< likewise
   double ratio = 0;
   double largest_row_ratio = 0;
   double largest_column_ratio = 0;
   Index largest_row = 0;
   Index largest_column = 0;
-  double resolution = 0;  ///< sqrt(variance) / norm: the smallest relative difference that could be seen
+  double noise = 0;       ///< sqrt(variance): what rounding may have added
+  double resolution = 0;  ///< noise / norm: the smallest relative difference that could be seen
   double limit = 0;       ///< the ratio up to which rounding is the explanation, see ratio_limit
 
   double largest_ratio() const;
@@ -41,6 +33,12 @@ struct CircuitComparison {
 /// @throws ShapeError if the outer shapes differ
 CircuitComparison compare(const StoredCircuit& a, const StoredCircuit& b);
 
+/// Whether a circuit that is a difference already, left right^T, is within `limit` times the rounding of two
+/// circuits in total, every row and every column. Its norms come from Gram matrices: a few digits are enough
+/// here, and nothing cancels. False where the range of double is left.
+bool explained_by_rounding(const Circuit<double>& difference, const StoredCircuit& a, const StoredCircuit& b,
+                           double limit);
+
 /// [N7] How far apart, in units of storage rounding, two files of one function may be: 2
 /// arithmetic_allowance(n, u), n the inner width and u the unit roundoff of the coarser file.
 double ratio_limit(Index inner_width, double unit);
@@ -51,8 +49,9 @@ double ratio_limit(Index inner_width, double unit);
 /// not distinct.
 double arithmetic_allowance(Index inner_width, double unit);
 
-/// The unit roundoff u for which the variances are those of rounding the values, u^2 w^2 / 3, on average.
-double effective_unit(const Matrix<double>& value, const Matrix<double>& variance);
+/// The unit roundoff u for which the radii are those of rounding the values, u |w|, on average; the coarser
+/// of the two factors. 0 for the zero circuit.
+double effective_unit(const StoredCircuit& circuit);
 
 /// sqrt(variance) of one circuit: the Frobenius norm of what rounding may have added.
 double rounding_noise(const StoredCircuit& circuit);
@@ -69,6 +68,7 @@ double storage_unit(const StoredAttention& module);
 /// The constant c = bo + sum_i bv O_i of two modules: |difference| / sqrt(variance), and its limit.
 struct ConstantComparison {
   double difference = 0;
+  double difference_at_most = 0;  ///< an upper bound that the error of computing it cannot exceed
   double ratio = 0;
   double limit = 0;
   double noise = 0;  ///< sqrt(variance)
@@ -79,13 +79,5 @@ struct ConstantComparison {
   bool explained_by_rounding() const { return ratio <= limit; }
 };
 ConstantComparison compare_constants(const StoredAttention& a, const StoredAttention& b);
-
-/// The module with every entry moved by an independent uniform error of its variance times allowance^2:
-/// another file that could have been stored for the same function.
-AttentionWeights<double> perturbed(const StoredAttention& module, double allowance, Random& random);
-
-/// Missing biases filled in as exact zeros, which changes no function, so that modules with and without them
-/// compare.
-StoredAttention with_all_biases(StoredAttention module);
 
 }  // namespace attnsym

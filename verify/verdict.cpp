@@ -4,6 +4,29 @@
 #include <cstdio>
 
 namespace attnsym {
+namespace {
+
+template <class Items, class Figure>
+double largest(const Items& items, Figure figure) {
+  double result = 0;
+  for (const auto& item : items) result = std::max(result, figure(item));
+  return result;
+}
+
+template <class Items>
+bool all_explained(const Items& items) {
+  return std::all_of(items.begin(), items.end(),
+                     [](const auto& item) { return item.explained_by_rounding(); });
+}
+
+std::string list_heads(const std::vector<Index>& heads, const char* module) {
+  if (heads.empty()) return std::string("no head of ") + module;
+  std::string text = heads.size() == 1 ? "head" : "heads";
+  for (const Index head : heads) text += " " + std::to_string(head);
+  return text + " of " + module;
+}
+
+}  // namespace
 
 const char* name_of(const Verdict& verdict) {
   constexpr const char* names[] = {"identical", "equivalent", "distinct", "undecided"};
@@ -15,29 +38,38 @@ double HeadComparison::largest_ratio() const { return std::max(qk.largest_ratio(
 double HeadComparison::resolution() const { return std::max(qk.resolution, vo.resolution); }
 
 double Decision::rounding_ratio() const {
-  double worst = 0;
-  for (const HeadComparison& head : heads) worst = std::max(worst, head.rounding_ratio());
-  return worst;
+  if (!heads.empty() && !classes_agree())
+    return largest(heads, [](const HeadComparison& head) { return head.rounding_ratio(); });
+  return largest(classes, [](const ClassComparison& one) { return std::max(one.qk.ratio, one.vo.ratio); });
 }
 
 double Decision::resolution() const {
-  double worst = 0;
-  for (const HeadComparison& head : heads) worst = std::max(worst, head.resolution());
-  return worst;
+  if (!heads.empty() && !classes_agree())
+    return largest(heads, [](const HeadComparison& head) { return head.resolution(); });
+  return largest(classes, [](const ClassComparison& one) { return one.hidden_difference(); });
 }
 
-bool Decision::heads_agree() const {
-  return std::all_of(heads.begin(), heads.end(),
-                     [](const HeadComparison& head) { return head.explained_by_rounding(); });
+bool Decision::heads_agree() const { return !heads.empty() && all_explained(heads); }
+bool Decision::classes_agree() const { return !classes.empty() && all_explained(classes); }
+
+std::string describe(const HeadClass& heads) {
+  return list_heads(heads.a, "A") + " and " + list_heads(heads.b, "B");
 }
 
 std::string describe_difference(const Decision& decision) {
-  if (decision.heads.empty()) return "the shapes differ";
-  if (decision.heads_agree())
+  if (decision.heads_agree() || decision.classes_agree())
     return "the constant output differs (rounding ratio " + brief(decision.constant.ratio) + ")";
-  const HeadComparison& worst = decision.heads[decision.worst_head];
-  return "head " + std::to_string(worst.head) + " of A differs (largest rounding ratio " +
-         brief(worst.largest_ratio()) + ")";
+  if (!decision.heads.empty()) {
+    const HeadComparison& worst = decision.heads[decision.worst_head];
+    return "head " + std::to_string(worst.head) + " of A differs (largest rounding ratio " +
+           brief(worst.largest_ratio()) + ")";
+  }
+  const auto worst = std::max_element(decision.classes.begin(), decision.classes.end(),
+                                      [](const ClassComparison& x, const ClassComparison& y) {
+                                        return x.largest_ratio() < y.largest_ratio();
+                                      });
+  return describe(worst->heads) + " do not compute the same (largest rounding ratio " +
+         brief(worst->largest_ratio()) + ")";
 }
 
 std::string brief(double value) {

@@ -6,27 +6,24 @@
 #include <vector>
 
 #include "symmetry/attention_symmetry.hpp"
+#include "verify/head_classes.hpp"
 #include "verify/rounding.hpp"
+#include "verify/witness.hpp"
 
 namespace attnsym {
-
-/// An input on which two modules part.
-struct Witness {
-  Matrix<double> input;     ///< n x D, n >= 3
-  Matrix<double> output_a;  ///< n x D
-  Matrix<double> output_b;  ///< n x D
-  double gap = 0;           ///< |output_a - output_b|, Frobenius
-  double noise = 0;         ///< the largest gap that rounding the weights produced in several draws
-};
 
 /// B is A moved by an exact gauge: permutations, signs and powers of two, every stored number equal.
 struct Identical {
   AttentionElement<double> b_from_a;
 };
 
-/// B computes what A computes, up to the rounding of the two files; b_from_a is the change of basis.
+/// Why two modules compute the same function: the change of basis that carries A to B, or, where there is
+/// none, the heads with one QK circuit each, whose OV circuits have the same sums in A and in B [N3].
+using EqualityEvidence = std::variant<AttentionElement<double>, HeadClasses>;
+
+/// B computes what A computes, up to the rounding of the two files.
 struct Equivalent {
-  AttentionElement<double> b_from_a;
+  EqualityEvidence evidence;
 };
 
 /// The witness separates A and B by more than rounding can.
@@ -57,24 +54,29 @@ struct HeadComparison {
   bool explained_by_rounding() const { return qk.explained_by_rounding() && vo.explained_by_rounding(); }
 };
 
-/// A verdict on two modules and the figures behind it. `heads` is empty where the shapes differ.
+/// A verdict on two modules and the figures behind it.
 struct Decision {
   Verdict verdict = Undecided{};
-  std::vector<HeadComparison> heads;
+  std::vector<HeadComparison> heads;     ///< one to one; empty where the shapes differ
+  std::vector<ClassComparison> classes;  ///< the reduced forms; empty where all heads agree one to one
   ConstantComparison constant;
-  Index worst_head = 0;  ///< the head of A with the largest ratio
+  Index worst_head = 0;  ///< the head of A with the largest ratio, among those that agree with no other way
   std::optional<double>
       gauge_condition;                 ///< largest condition number of the gauges, where b_from_a was found
-  std::optional<double> output_bound;  ///< N8, where the input radius is known
+  std::optional<double> output_bound;  ///< N8, a proved upper bound, where the input radius is known
 
-  double rounding_ratio() const;  ///< of the worst head
-  double resolution() const;      ///< of the worst head
-  bool heads_agree() const;       ///< whether rounding explains every head
+  double rounding_ratio() const;  ///< of the worst head, or of the worst class where there are no heads
+  double resolution() const;      ///< likewise
+  bool heads_agree() const;       ///< whether rounding explains every head, one to one
+  bool classes_agree() const;     ///< whether there are classes and rounding explains every one
 };
 
-/// In words, what differs most and by which ratio: a head, or the constant output where rounding explains all
-/// heads.
+/// In words, what differs most and by which ratio: a head, a class of heads, or the constant output where
+/// rounding explains all heads.
 std::string describe_difference(const Decision& decision);
+
+/// "heads 0 2 of A and head 1 of B"
+std::string describe(const HeadClass& heads);
 
 /// Three significant digits, for messages: "0.735", "1.2e-07".
 std::string brief(double value);

@@ -129,15 +129,15 @@ TEST(ReadAttention, VarianceIsThatOfTheDtype) {
   for (const Dtype dtype : {Dtype::F64, Dtype::F32, Dtype::F16, Dtype::BF16}) {
     const TemporaryDirectory directory;
     const StoredAttention module = read_attention(write_and_open(directory, {.dtype = dtype}), 0);
-    const auto expect_variance = [&](const auto& weights, const auto& variance) {
-      ASSERT_EQ(weights.size(), variance.size());
+    const auto expect_radius = [&](const auto& weights, const auto& radius) {
+      ASSERT_EQ(weights.size(), radius.size());
       for (Index i = 0; i < weights.size(); ++i) {
-        EXPECT_EQ(variance.data()[i], rounding_variance(dtype, weights.data()[i]));
+        EXPECT_EQ(radius.data()[i], rounding_radius(dtype, weights.data()[i]));
       }
     };
-    expect_variance(module.weights.groups[2].key, module.variance.groups[2].key);
-    expect_variance(module.weights.groups[1].readers[0].output, module.variance.groups[1].readers[0].output);
-    expect_variance(module.weights.output_bias, module.variance.output_bias);
+    expect_radius(module.weights.groups[2].key, module.radius.groups[2].key);
+    expect_radius(module.weights.groups[1].readers[0].output, module.radius.groups[1].readers[0].output);
+    expect_radius(module.weights.output_bias, module.radius.output_bias);
   }
 }
 

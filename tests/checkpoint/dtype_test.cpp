@@ -190,20 +190,20 @@ TEST(Decode, NeedsNoAlignment) {
   EXPECT_EQ(out, w);
 }
 
-TEST(RoundingVariance, IsOneThirdOfTheSquaredLargestError) {
-  EXPECT_EQ(rounding_variance(Dtype::F32, 1.0), 0x1p-48 / 3);
-  EXPECT_EQ(rounding_variance(Dtype::F16, -2.0), 0x1p-20 / 3);
-  EXPECT_EQ(rounding_variance(Dtype::BF16, 1.0), 0x1p-16 / 3);
-  EXPECT_EQ(rounding_variance(Dtype::F64, 1.0), 0x1p-106 / 3);
+TEST(RoundingRadius, IsTheUnitRoundoffTimesTheNumber) {
+  EXPECT_EQ(rounding_radius(Dtype::F32, 1.0), 0x1p-24);
+  EXPECT_EQ(rounding_radius(Dtype::F16, -2.0), 0x1p-10);
+  EXPECT_EQ(rounding_radius(Dtype::BF16, 1.0), 0x1p-8);
+  EXPECT_EQ(rounding_radius(Dtype::F64, 1.0), 0x1p-53);
 }
 
-TEST(RoundingVariance, HasAFloorAtTheSubnormalsButZeroIsExact) {
-  EXPECT_EQ(rounding_variance(Dtype::F16, 0x1p-24), 0x1p-50 / 3);
-  EXPECT_EQ(rounding_variance(Dtype::F32, 0x1p-149), 0x1p-300 / 3);
-  EXPECT_EQ(rounding_variance(Dtype::BF16, 0x1p-133), 0x1p-268 / 3);
+TEST(RoundingRadius, HasAFloorAtTheSubnormalsButZeroIsExact) {
+  EXPECT_EQ(rounding_radius(Dtype::F16, 0x1p-24), 0x1p-25);
+  EXPECT_EQ(rounding_radius(Dtype::F32, 0x1p-149), 0x1p-150);
+  EXPECT_EQ(rounding_radius(Dtype::BF16, 0x1p-133), 0x1p-134);
   for (const Dtype dtype : {Dtype::F64, Dtype::F32, Dtype::F16, Dtype::BF16}) {
-    EXPECT_EQ(rounding_variance(dtype, 0.0), 0.0);
-    EXPECT_EQ(rounding_variance(dtype, -0.0), 0.0);
+    EXPECT_EQ(rounding_radius(dtype, 0.0), 0.0);
+    EXPECT_EQ(rounding_radius(dtype, -0.0), 0.0);
   }
 }
 

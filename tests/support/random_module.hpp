@@ -49,7 +49,7 @@ inline StoredAttention stored(const AttentionConfig& config, AttentionWeights<do
     for (Index i = 0; i < slot.size(); ++i) slot.data()[i] = rounded(slot.data()[i], unit);
   });
   StoredAttention module{config, weights, weights};
-  for_each_slot(module.variance, [&](auto& slot) { slot = (unit * slot).cwiseAbs2() / 3; });
+  for_each_slot(module.radius, [&](auto& slot) { slot = unit * slot.cwiseAbs(); });
   return module;
 }
 

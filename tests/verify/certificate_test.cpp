@@ -42,7 +42,7 @@ TEST(Equivalence, TheDrawnAndTheFoundElementAreAccepted) {
       EXPECT_EQ(refute_equivalence(p.a, p.b, p.g), std::nullopt);
       const Decision decision = decide_equivalence(p.a, p.b);
       ASSERT_TRUE(std::holds_alternative<Equivalent>(decision.verdict));
-      EXPECT_EQ(refute_equivalence(p.a, p.b, std::get<Equivalent>(decision.verdict).b_from_a), std::nullopt);
+      EXPECT_EQ(refute_equivalence(p.a, p.b, std::get<Equivalent>(decision.verdict).evidence), std::nullopt);
     }
   }
 }

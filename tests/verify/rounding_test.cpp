@@ -70,7 +70,7 @@ TEST(RoundingRatio, AnEditedEntryShowsInItsRow) {
 TEST(RoundingRatio, ExactEqualityIsZeroAndExactDifferenceInfinite) {
   const StoredAttention a = stored(wide_config(), random_weights<double>(wide_config(), 1), 0x1p-52);
   StoredAttention exact = a;
-  for_each_slot(exact.variance, [](auto& slot) { slot.setZero(); });
+  for_each_slot(exact.radius, [](auto& slot) { slot.setZero(); });
   StoredAttention other = exact;
   EXPECT_EQ(compare_constants(exact, other).ratio, 0);
   EXPECT_TRUE(compare_constants(exact, other).explained_by_rounding());
@@ -97,7 +97,7 @@ TEST(RoundingRatio, NanIsNeverExplained) {
   EXPECT_FALSE(compared.explained_by_rounding());
 }
 
-// The variance that N7 predicts, against entries that are really perturbed.
+// The variance that N7 predicts, against entries that are really moved within their radius.
 TEST(Variance, PredictsTheSpreadOfPerturbedCircuits) {
   const AttentionConfig c = wide_config();
   const StoredAttention module = stored(c, random_weights<double>(c, 2), bf16);
@@ -105,13 +105,14 @@ TEST(Variance, PredictsTheSpreadOfPerturbedCircuits) {
   double squares = 0;
   constexpr int draws = 30;
   for (int draw = 0; draw < draws; ++draw) {
-    const AttentionWeights<double> moved = perturbed(module, 1, random);
+    AttentionWeights<double> moved = module.weights;
+    for_each_slot(moved, [&](auto& slot) {
+      for (Index i = 0; i < slot.size(); ++i) slot.data()[i] *= 1 + bf16 * random.uniform();
+    });
     const double apart = difference_norms(qk_circuit(c, module.weights, 0), qk_circuit(c, moved, 0)).total;
     squares += apart * apart;
   }
-  const StoredCircuit circuit = stored_qk_circuit(module, 0);
-  const double predicted = relative_noise(circuit) * norm(circuit.value);
-  EXPECT_NEAR(std::sqrt(squares / draws) / predicted, 1, 0.1);
+  EXPECT_NEAR(std::sqrt(squares / draws) / rounding_noise(stored_qk_circuit(module, 0)), 1, 0.1);
 }
 
 TEST(Variance, UnitIsRecoveredFromIt) {

@@ -32,9 +32,9 @@ attnsym::StoredAttention random_module(const attnsym::AttentionConfig& config, a
 
 void note_rounding(attnsym::StoredAttention& module) {
   const attnsym::Rounding rounding = attnsym::rounding_of(attnsym::Dtype::F32);
-  module.variance = module.weights;
-  attnsym::for_each_slot(module.variance, [&](auto& slot) {
-    for (attnsym::Index i = 0; i < slot.size(); ++i) slot(i) = rounding.variance(slot(i));
+  module.radius = module.weights;
+  attnsym::for_each_slot(module.radius, [&](auto& slot) {
+    for (attnsym::Index i = 0; i < slot.size(); ++i) slot(i) = rounding.radius(slot(i));
   });
 }
 

@@ -14,12 +14,4 @@ std::optional<AttentionElement<double>> exact_transport(const AttentionWeights<d
                                                         const AttentionWeights<double>& b,
                                                         const Matching& matching);
 
-/// The gauges that carry the keys and values of A closest to those of B, and the shifts that make the biases
-/// agree. Absent where a fitted gauge is singular to working precision, as for keys or values of deficient
-/// rank.
-/// @pre both modules have the same config and all biases
-std::optional<AttentionElement<double>> fitted_transport(const AttentionWeights<double>& a,
-                                                         const AttentionWeights<double>& b,
-                                                         const Matching& matching);
-
 }  // namespace attnsym

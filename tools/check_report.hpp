@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "verify/verdict.hpp"
+
+namespace attnsym {
+
+/// All layers' decisions and what follows from them.
+struct CheckResult {
+  std::vector<Decision> layers;
+  std::size_t worst_layer = 0;
+  std::string verdict;
+  std::string reason;
+  std::string group;
+  std::string scope;
+  std::uint64_t seed = 0;
+  std::size_t bytes_read = 0;
+  double seconds = 0;
+  std::optional<std::string> certificate;
+  std::optional<std::string> witness_file;
+
+  const Decision& worst() const { return layers[worst_layer]; }
+};
+
+/// One JSON object, schema attnsym.check/1, on standard output.
+void print_json(const CheckResult& result);
+
+/// For people, on standard output.
+void print_text(const CheckResult& result);
+
+}  // namespace attnsym

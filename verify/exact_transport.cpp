@@ -1,0 +1,84 @@
+#include "verify/exact_transport.hpp"
+
+#include <cmath>
+
+#include "verify/gauge_sides.hpp"
+
+namespace attnsym {
+namespace {
+
+// b / a if that is plus or minus a power of two, else 0.
+double exact_factor(double a, double b) {
+  int exponent_a = 0;
+  int exponent_b = 0;
+  const double mantissa_a = std::frexp(a, &exponent_a);
+  const double mantissa_b = std::frexp(b, &exponent_b);
+  if (a == 0 || std::abs(mantissa_a) != std::abs(mantissa_b)) return 0;
+  return std::ldexp(mantissa_a == mantissa_b ? 1.0 : -1.0, exponent_b - exponent_a);
+}
+
+Index first_nonzero(const Matrix<double>& m, Index column) {
+  for (Index p = 0; p < m.rows(); ++p) {
+    if (m(p, column) != 0) return p;
+  }
+  return m.rows();
+}
+
+// The factor f with b.written column = f * a.written column and b.reading column = a.reading column / f, or
+// 0.
+double column_factor(const GaugeSides& a, Index ka, const GaugeSides& b, Index kb) {
+  double factor = 1;
+  if (const Index p = first_nonzero(a.written, ka); p < a.written.rows()) {
+    factor = exact_factor(a.written(p, ka), b.written(p, kb));
+  } else if (const Index q = first_nonzero(a.reading, ka); q < a.reading.rows()) {
+    factor = exact_factor(b.reading(q, kb), a.reading(q, ka));
+  }
+  if (factor == 0) return 0;
+  const bool same =
+      b.written.col(kb) == a.written.col(ka) * factor && b.reading.col(kb) == a.reading.col(ka) / factor;
+  return same ? factor : 0;
+}
+
+std::optional<Affine<double>> exact_gauge(const GaugeSides& a, const GaugeSides& b) {
+  const Index n = a.written.cols();
+  Matrix<double> matrix = Matrix<double>::Zero(n, n);
+  Matrix<double> inverse = Matrix<double>::Zero(n, n);
+  std::vector<bool> used(n, false);
+  for (Index kb = 0; kb < n; ++kb) {
+    bool found = false;
+    for (Index step = 0; step < n && !found; ++step) {
+      const Index ka =
+          (kb + step) % n;  // the same place first: most gauges of real pairs leave columns in place
+      const double factor = used[ka] ? 0 : column_factor(a, ka, b, kb);
+      if (factor == 0) continue;
+      matrix(kb, ka) = factor;
+      inverse(ka, kb) = 1 / factor;
+      used[ka] = found = true;
+    }
+    if (!found) return std::nullopt;
+  }
+  return Affine<double>{GeneralLinear<double>::from_matrix_and_inverse(matrix, inverse),
+                        RowVector<double>::Zero(n)};
+}
+
+}  // namespace
+
+std::optional<AttentionElement<double>> exact_transport(const AttentionWeights<double>& a,
+                                                        const AttentionWeights<double>& b,
+                                                        const Matching& matching) {
+  if (a.output_bias != b.output_bias) return std::nullopt;
+  AttentionElement<double> element{{}, matching.groups};
+  for (Index j = 0; j < matching.groups.size(); ++j) {
+    const KvGroup<double>& to = b.groups[matching.groups(j)];
+    const Permutation& order = matching.readers[j];
+    const Permutation stay = identity_like(order);
+    const auto qk = exact_gauge(qk_sides(a.groups[j], order), qk_sides(to, stay));
+    if (!qk) return std::nullopt;
+    const auto vo = exact_gauge(vo_sides(a.groups[j], order), vo_sides(to, stay));
+    if (!vo) return std::nullopt;
+    element.local.push_back({order, {*qk, *vo}});
+  }
+  return element;
+}
+
+}  // namespace attnsym

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <vector>
+
+#include "verify/stored_circuit.hpp"
+
+namespace attnsym {
+
+/// x_t^T C y_t for a few fixed pseudo-random x_t, y_t: a cheap hint at which circuits may be equal. It
+/// proposes, and decides nothing [N4].
+struct Fingerprint {
+  RowVector<double> probes;  ///< in units of 2^exponent
+  int exponent = 0;
+  double noise = 0;  ///< rounding noise of the circuit and the error of computing the probes, same units
+};
+
+std::vector<Fingerprint> qk_fingerprints(const StoredAttention& module);
+std::vector<Fingerprint> vo_fingerprints(const StoredAttention& module);
+
+/// 0 for equal, about 1 for unrelated probes of any size.
+double relative_distance(const Fingerprint& a, const Fingerprint& b);
+
+/// False only where the two circuits are sure to differ by more than `limit` times their rounding noise.
+bool may_agree(const Fingerprint& a, const Fingerprint& b, double limit);
+
+}  // namespace attnsym

@@ -1,0 +1,103 @@
+#include "verify/head_classes.hpp"
+
+#include <algorithm>
+
+#include "verify/fingerprint.hpp"
+
+namespace attnsym {
+namespace {
+
+// A head of either module.
+struct Head {
+  const StoredAttention* module;
+  Index index;
+
+  StoredCircuit qk() const { return stored_qk_circuit(*module, index); }
+  StoredCircuit vo() const { return stored_vo_circuit(*module, index); }
+};
+
+Head first_of(const StoredAttention& a, const StoredAttention& b, const HeadClass& heads) {
+  return heads.a.empty() ? Head{&b, heads.b.front()} : Head{&a, heads.a.front()};
+}
+
+// Finds each head its class. A class is known by the fingerprint and the circuit of its first head.
+class Classifier {
+ public:
+  Classifier(const StoredAttention& a, const StoredAttention& b) : a_(a), b_(b) {
+    const Index width = std::max(a.config.key_width, b.config.key_width);
+    limit_ = ratio_limit(width, std::max(storage_unit(a), storage_unit(b)));
+  }
+
+  void add_all(const StoredAttention& module, std::vector<Index> HeadClass::*side, std::size_t begin) {
+    const std::vector<Fingerprint> prints = qk_fingerprints(module);
+    for (Index head = 0; head < module.config.heads; ++head)
+      (class_of({&module, head}, prints[head], begin).*side).push_back(head);
+  }
+
+  std::size_t count() const { return classes_.size(); }
+  HeadClasses result() && { return std::move(classes_); }
+
+ private:
+  // The class whose first circuit is nearest among those from `begin` on that agree, or a new one.
+  HeadClass& class_of(const Head& head, const Fingerprint& print, std::size_t begin) {
+    const StoredCircuit circuit = head.qk();
+    std::size_t best = classes_.size();
+    double best_ratio = 0;
+    for (std::size_t k = begin; k < classes_.size(); ++k) {
+      if (!may_agree(prints_[k], print, limit_)) continue;
+      const CircuitComparison compared = compare(first_of(a_, b_, classes_[k]).qk(), circuit);
+      if (!compared.explained_by_rounding()) continue;
+      if (best < classes_.size() && compared.largest_ratio() >= best_ratio) continue;
+      best = k;
+      best_ratio = compared.largest_ratio();
+    }
+    if (best < classes_.size()) return classes_[best];
+    prints_.push_back(print);
+    return classes_.emplace_back();
+  }
+
+  const StoredAttention& a_;
+  const StoredAttention& b_;
+  double limit_;
+  HeadClasses classes_;
+  std::vector<Fingerprint> prints_;
+};
+
+}  // namespace
+
+HeadClasses classify_heads(const StoredAttention& a, const StoredAttention& b) {
+  Classifier classifier(a, b);
+  classifier.add_all(a, &HeadClass::a, 0);
+  classifier.add_all(b, &HeadClass::b, a.config.causal == b.config.causal ? 0 : classifier.count());
+  return std::move(classifier).result();
+}
+
+double ClassComparison::largest_ratio() const { return std::max(qk.largest_ratio(), vo.largest_ratio()); }
+
+double ClassComparison::hidden_difference() const {
+  // The sums may be zero where their members are not.
+  return std::max(qk.hidden_difference(), vo_scale > 0 ? vo.noise * vo.limit / 2 / vo_scale : 0);
+}
+
+ClassComparison compare_class(const StoredAttention& a, const StoredAttention& b, const HeadClass& heads) {
+  ClassComparison result{heads, {}, compare(stored_vo_sum(a, heads.a), stored_vo_sum(b, heads.b))};
+  const Head first = first_of(a, b, heads);
+  const StoredCircuit first_qk = first.qk();
+  bool blank = true;
+  const auto add = [&](const Head& head) {
+    const CircuitComparison alone =
+        compare(head.vo(), zero_circuit(a.config.model_width, a.config.model_width));
+    result.vo_scale = std::max(result.vo_scale, alone.norm);
+    result.vo_norms_at_most += alone.norm_at_most;
+    if (head.module == first.module && head.index == first.index) return;
+    const CircuitComparison compared = compare(first_qk, head.qk());
+    if (blank || !(compared.largest_ratio() <= result.qk.largest_ratio())) result.qk = compared;
+    blank = false;
+    result.qk_difference_at_most = std::max(result.qk_difference_at_most, compared.difference_at_most);
+  };
+  for (const Index head : heads.a) add({&a, head});
+  for (const Index head : heads.b) add({&b, head});
+  return result;
+}
+
+}  // namespace attnsym

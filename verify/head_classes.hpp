@@ -1,0 +1,45 @@
+#pragma once
+
+#include <vector>
+
+#include "verify/rounding.hpp"
+
+namespace attnsym {
+
+/// Heads of two modules that share one QK circuit. Only the sum of their OV circuits counts [N3].
+struct HeadClass {
+  std::vector<Index> a;
+  std::vector<Index> b;
+
+  bool operator==(const HeadClass&) const = default;
+};
+
+/// The reduced form of two modules beside each other: every head of both is in one class.
+using HeadClasses = std::vector<HeadClass>;
+
+/// Puts together the heads whose QK circuits agree within rounding with that of the first in their class.
+/// Modules with different masks have no circuit in common: their heads are kept apart, and equality is left
+/// only if everything cancels [N3].
+/// @pre equal widths; all biases present
+HeadClasses classify_heads(const StoredAttention& a, const StoredAttention& b);
+
+/// A class under scrutiny. The two functions agree iff every class is explained by rounding, and the
+/// constants.
+struct ClassComparison {
+  HeadClass heads;
+  CircuitComparison qk;  ///< the worst agreement of a member with the first one; blank for a single head
+  CircuitComparison vo;  ///< the sums of the OV circuits of both sides
+  double vo_scale = 0;   ///< the largest norm of one OV circuit in the class
+  double vo_norms_at_most = 0;       ///< an upper bound of the sum of their norms
+  double qk_difference_at_most = 0;  ///< an upper bound of the distance of any member to the first one
+
+  bool explained_by_rounding() const { return qk.explained_by_rounding() && vo.explained_by_rounding(); }
+  double largest_ratio() const;
+
+  /// What agreement could hide, relative to the QK circuit and to the largest OV circuit.
+  double hidden_difference() const;
+};
+
+ClassComparison compare_class(const StoredAttention& a, const StoredAttention& b, const HeadClass& heads);
+
+}  // namespace attnsym

@@ -1,0 +1,167 @@
+#include "verify/stored_circuit.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace attnsym {
+namespace {
+
+constexpr int zero_exponent = -100000;
+
+// The smallest e with all |entries| < 2^e, or zero_exponent.
+int exponent_of(const Matrix<double>& m) {
+  const double largest = m.size() > 0 ? m.cwiseAbs().maxCoeff() : 0;
+  if (!(largest > 0)) return zero_exponent;
+  int exponent = 0;
+  std::frexp(largest, &exponent);
+  return exponent;
+}
+
+// m * 2^shift in two steps, since 2^shift alone may be out of range where the result is not.
+void scale(Matrix<double>& m, int shift) {
+  if (shift == 0) return;
+  const int half = std::clamp(shift, -2000, 2000) / 2;
+  m *= std::ldexp(1.0, half);
+  m *= std::ldexp(1.0, std::clamp(shift, -2000, 2000) - half);
+}
+
+// Brings a factor and its radii to entries below 1 and tells by which power of two they were larger.
+int normalize(Matrix<double>& value, Matrix<double>& radius) {
+  const int exponent = exponent_of(value);
+  if (exponent == zero_exponent) return zero_exponent;
+  scale(value, -exponent);
+  scale(radius, -exponent);
+  return exponent;
+}
+
+// Heads of one module whose values are the same numbers, and the sum of their outputs.
+struct SharedValues {
+  Matrix<double> value;
+  Matrix<double> value_radius;
+  Matrix<double> outputs;        // transposed, D x dv
+  Matrix<double> output_radius;  // independent errors: their squares add up
+
+  bool has_values_of(const KvGroup<double>& group) const { return value == group.value; }
+};
+
+void add_head(std::vector<SharedValues>& parts, const StoredAttention& module, Index head) {
+  const Index readers = module.config.readers_per_group();
+  const KvGroup<double>& group = module.weights.groups[head / readers];
+  const KvGroup<double>& radius = module.radius.groups[head / readers];
+  const Matrix<double> output = group.readers[head % readers].output.transpose();
+  const Matrix<double> output_radius = radius.readers[head % readers].output.transpose();
+  const auto same = std::find_if(parts.begin(), parts.end(),
+                                 [&](const SharedValues& part) { return part.has_values_of(group); });
+  if (same == parts.end()) {
+    parts.push_back({group.value, radius.value, output, output_radius});
+  } else {
+    same->outputs += output;
+    same->output_radius =
+        same->output_radius.binaryExpr(output_radius, [](double r, double s) { return std::hypot(r, s); });
+  }
+}
+
+StoredCircuit beside_each_other(const std::vector<StoredCircuit>& circuits, Index width) {
+  if (circuits.empty()) return zero_circuit(width, width);
+  int exponent = zero_exponent;
+  Index columns = 0;
+  for (const StoredCircuit& circuit : circuits) {
+    exponent = std::max(exponent, circuit.exponent);
+    columns += circuit.value.left.cols();
+  }
+  const Circuit<double> blank{Matrix<double>(width, columns), Matrix<double>(width, columns)};
+  StoredCircuit sum{blank, blank, exponent};
+  Index begin = 0;
+  for (const StoredCircuit& unscaled : circuits) {
+    const StoredCircuit circuit = at_exponent(unscaled, exponent);
+    const Index count = circuit.value.left.cols();
+    sum.value.left.middleCols(begin, count) = circuit.value.left;
+    sum.value.right.middleCols(begin, count) = circuit.value.right;
+    sum.radius.left.middleCols(begin, count) = circuit.radius.left;
+    sum.radius.right.middleCols(begin, count) = circuit.radius.right;
+    begin += count;
+  }
+  return sum;
+}
+
+template <class V>
+void fill_with_zeros(V& bias, Index size) {
+  if (bias.size() == 0) bias = V::Zero(size);
+}
+
+void fill_biases(AttentionWeights<double>& weights, const AttentionConfig& config) {
+  for (KvGroup<double>& group : weights.groups) {
+    fill_with_zeros(group.key_bias, config.key_width);
+    fill_with_zeros(group.value_bias, config.value_width);
+    for (QueryHead<double>& reader : group.readers) fill_with_zeros(reader.query_bias, config.key_width);
+  }
+  fill_with_zeros(weights.output_bias, config.model_width);
+}
+
+}  // namespace
+
+StoredCircuit normalized(Circuit<double> value, Circuit<double> radius) {
+  StoredCircuit result{std::move(value), std::move(radius)};
+  const int left = normalize(result.value.left, result.radius.left);
+  const int right = normalize(result.value.right, result.radius.right);
+  result.exponent = std::max(left + right, zero_exponent);
+  return result;
+}
+
+StoredCircuit stored_qk_circuit(const StoredAttention& module, Index head) {
+  AttentionConfig unscaled = module.config;
+  unscaled.scale = 1;
+  StoredCircuit circuit =
+      normalized(qk_circuit(unscaled, module.weights, head), qk_circuit(unscaled, module.radius, head));
+  int exponent = 0;
+  const double mantissa = std::frexp(module.config.scale, &exponent);
+  circuit.value.left *= mantissa;
+  circuit.radius.left *= std::abs(mantissa);
+  circuit.exponent += exponent;
+  return circuit;
+}
+
+StoredCircuit stored_vo_circuit(const StoredAttention& module, Index head) {
+  return normalized(vo_circuit(module.config, module.weights, head),
+                    vo_circuit(module.config, module.radius, head));
+}
+
+StoredCircuit stored_vo_sum(const StoredAttention& module, const std::vector<Index>& heads) {
+  std::vector<SharedValues> parts;
+  for (const Index head : heads) add_head(parts, module, head);
+  std::vector<StoredCircuit> circuits;
+  for (const SharedValues& part : parts) {
+    circuits.push_back(normalized({part.value, part.outputs}, {part.value_radius, part.output_radius}));
+  }
+  return beside_each_other(circuits, module.config.model_width);
+}
+
+StoredCircuit zero_circuit(Index rows, Index columns) {
+  const Circuit<double> zero{Matrix<double>::Zero(rows, 1), Matrix<double>::Zero(columns, 1)};
+  return {zero, zero, zero_exponent};
+}
+
+StoredCircuit at_exponent(StoredCircuit circuit, int exponent) {
+  scale(circuit.value.left, circuit.exponent - exponent);
+  scale(circuit.radius.left, circuit.exponent - exponent);
+  circuit.exponent = exponent;
+  return circuit;
+}
+
+Circuit<double> value_at_exponent(const StoredCircuit& circuit, int exponent) {
+  Circuit<double> value = circuit.value;
+  scale(value.left, circuit.exponent - exponent);
+  return value;
+}
+
+double scaled_norm(const StoredCircuit& circuit) { return norm(circuit.value); }
+
+StoredAttention with_all_biases(StoredAttention module) {
+  fill_biases(module.weights, module.config);
+  fill_biases(module.radius, module.config);
+  module.config.query_bias = module.config.key_bias = module.config.value_bias = module.config.output_bias =
+      true;
+  return module;
+}
+
+}  // namespace attnsym

@@ -1,0 +1,13 @@
+#pragma once
+
+#include <vector>
+
+#include "symmetry/random.hpp"
+#include "verify/witness_search.hpp"
+
+namespace attnsym {
+
+/// The inputs that a witness search tries first, in order; n x width each, n >= 3.
+std::vector<Matrix<double>> candidate_inputs(Index width, const Suspects& suspects, Random& random);
+
+}  // namespace attnsym

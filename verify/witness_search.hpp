@@ -1,0 +1,24 @@
+#pragma once
+
+#include "verify/stored_circuit.hpp"
+#include "verify/witness.hpp"
+
+namespace attnsym {
+
+/// The circuits in which two modules differ most: where to look for a separating input.
+struct Suspects {
+  StoredCircuit qk_a;
+  StoredCircuit qk_b;
+  StoredCircuit vo_a;
+  StoredCircuit vo_b;
+};
+
+/// Searches for an input that separates the modules by `factor` [N3: sequences of three tokens suffice]: the
+/// zero tokens, which put out the constant; random tokens; the entries and the leading singular directions in
+/// which the suspect circuits differ most, because rounding noise is spread over all of them; then ascent
+/// from the best of these. A separating input is shortened to three tokens where it still separates.
+/// Otherwise the best one found is returned; its figures tell.
+Witness search_witness(const StoredAttention& a, const StoredAttention& b, const Suspects& suspects,
+                       double factor, std::uint64_t seed);
+
+}  // namespace attnsym
