@@ -69,32 +69,38 @@ LeadingPair leading_pair(const Difference& d) {
   return pair;
 }
 
-// The entry of the difference that is largest beside the noise of its row and column: (row, column).
-std::pair<Index, Index> leading_entry(const Difference& d, const Matrix<double>& row_scale,
-                                      const Matrix<double>& column_scale) {
-  constexpr int iterations = 4;  // alternating between the best row of a column and the best column of a row
-  const Matrix<double> left = row_scale.cwiseInverse().asDiagonal() * d.left;
-  const Matrix<double> right = column_scale.cwiseInverse().asDiagonal() * d.right;
-  // The row that differs most overall, then ascent on single entries.
-  Index row = 0;
-  (left * (right.transpose() * right)).cwiseProduct(left).rowwise().sum().maxCoeff(&row);
-  Index column = 0;
-  for (int i = 0; i < iterations; ++i) {
-    (right * left.row(row).transpose()).cwiseAbs().maxCoeff(&column);
-    (left * right.row(column).transpose()).cwiseAbs().maxCoeff(&row);
-  }
-  return {row, column};
-}
+// A place in a circuit: query coordinate (or, beyond the last, the query bias) and key coordinate.
+struct Entry {
+  Index row;
+  Index column;
+};
 
-// Row norms of the factors, never zero: a row of small weights has little noise.
+// Row norms of two factors together, never zero: a row of small weights has little rounding noise.
 Matrix<double> noise_scale(const Matrix<double>& a, const Matrix<double>& b) {
-  const Matrix<double> size = (a.rowwise().norm() + b.rowwise().norm());
+  const Matrix<double> size = a.rowwise().norm() + b.rowwise().norm();
   return size.cwiseMax(1e-3 * size.maxCoeff() + 1e-300);
 }
 
-std::pair<Index, Index> leading_entry(const StoredCircuit& a, const StoredCircuit& b) {
+// The entries of the difference that are largest beside the noise of their row and column: the row that
+// differs most, ascent on single entries from there, and the same without the columns found.
+std::vector<Entry> leading_entries(const StoredCircuit& a, const StoredCircuit& b) {
+  constexpr int count = 3;
+  constexpr int iterations = 3;
   const Difference d(a, b);
-  return leading_entry(d, noise_scale(a.value.left, b.value.left), noise_scale(a.value.right, b.value.right));
+  const Matrix<double> left = noise_scale(a.value.left, b.value.left).cwiseInverse().asDiagonal() * d.left;
+  Matrix<double> right = noise_scale(a.value.right, b.value.right).cwiseInverse().asDiagonal() * d.right;
+  std::vector<Entry> entries;
+  for (int k = 0; k < count; ++k) {
+    Entry entry{};
+    (left * (right.transpose() * right)).cwiseProduct(left).rowwise().sum().maxCoeff(&entry.row);
+    for (int i = 0; i < iterations; ++i) {
+      (right * left.row(entry.row).transpose()).cwiseAbs().maxCoeff(&entry.column);
+      (left * right.row(entry.column).transpose()).cwiseAbs().maxCoeff(&entry.row);
+    }
+    right.row(entry.column).setZero();
+    entries.push_back(entry);
+  }
+  return entries;
 }
 
 // Equal tokens see the OV circuit alone: every softmax is uniform.
@@ -126,17 +132,15 @@ Matrix<double> coordinate(Index width, Index place) {
 }
 
 void add_sparse_tokens(Inputs& inputs, Index width, const Suspects& suspects) {
-  const auto [value_row, value_column] = leading_entry(suspects.vo_a, suspects.vo_b);
-  const auto [row, column] = leading_entry(suspects.qk_a, suspects.qk_b);
-  const double log_entry =
-      log_size(std::abs(suspects.qk_a.value.left.row(row).dot(suspects.qk_a.value.right.row(column))),
-               suspects.qk_a.exponent);
-  const double log_diagonal = log_size(
-      suspects.qk_a.value.left.row(value_row).norm() * suspects.qk_a.value.right.row(value_row).norm(),
-      suspects.qk_a.exponent);
-  const double log_typical = std::isfinite(log_diagonal) ? log_diagonal : 0;
-  add_equal_tokens(inputs, coordinate(width, value_row), {std::exp2(-log_typical / 2)});
-  add_opposite_keys(inputs, coordinate(width, row), coordinate(width, column), log_entry);
+  const Circuit<double>& qk = suspects.qk_a.value;
+  const auto log_logit = [&](double scaled) { return log_size(std::abs(scaled), suspects.qk_a.exponent); };
+  const Index value = leading_entries(suspects.vo_a, suspects.vo_b).front().row;
+  const double typical = log_logit(qk.left.row(value).norm() * qk.right.row(value).norm());
+  add_equal_tokens(inputs, coordinate(width, value), {token_sizes(typical).front()});
+  for (const Entry& entry : leading_entries(suspects.qk_a, suspects.qk_b)) {
+    add_opposite_keys(inputs, coordinate(width, entry.row), coordinate(width, entry.column),
+                      log_logit(qk.left.row(entry.row).dot(qk.right.row(entry.column))));
+  }
 }
 
 void add_directed_tokens(Inputs& inputs, Index width, const Suspects& suspects, Random& random) {

@@ -61,6 +61,19 @@ TEST(OutputBound, IsZeroForEqualModulesAndTightForTheConstant) {
   EXPECT_GT(output_bound({{0, 2, 5}}, 0, 3), 6) << "rounded up";
 }
 
+// At small tokens the query bias is most of the logits.
+TEST(OutputBound, CountsTheQueryBias) {
+  AttentionConfig c{6, 1, 1, 3, 2};
+  c.query_bias = true;
+  const auto a = random_weights<double>(c, 1);
+  auto b = a;
+  b.groups[0].readers[0].query_bias(1) += 0.5;
+  constexpr double radius = 0.01;
+  const double bound = bound_of(c, a, b, radius);
+  EXPECT_LE(largest_gap(c, a, b, radius), bound);
+  EXPECT_LT(bound, 1000 * largest_gap(c, a, b, radius));
+}
+
 TEST(OutputBound, SaturatesWhereSoftmaxDoes) {
   EXPECT_NEAR(output_bound({{1e9, 0, 1}}, 0, 1), 2, 1e-12)
       << "two softmaxes differ by at most 2 in total variation norm";

@@ -35,6 +35,12 @@ Pair make_pair(const AttentionConfig& c, double unit, SampleOptions options = {}
   return {a, stored(c, act(g, a.weights), unit), std::move(g)};
 }
 
+HeadClasses one_to_one(Index heads) {
+  HeadClasses classes;
+  for (Index head = 0; head < heads; ++head) classes.push_back({{head}, {head}});
+  return classes;
+}
+
 TEST(Equivalence, TheDrawnAndTheFoundElementAreAccepted) {
   for (const auto& c : {config_of(4, 4), config_of(6, 2)}) {
     for (const double unit : {f32, f16}) {
@@ -68,6 +74,63 @@ TEST(Equivalence, AnEditIsRefuted) {
   Pair q = make_pair(config_of(4, 4), f32);
   q.b.weights.output_bias(3) += 0.01;
   EXPECT_NE(refute_equivalence(q.a, q.b, q.g), std::nullopt);
+}
+
+// Edits that the whole circuit averages away: the checker looks at rows and columns.
+TEST(Equivalence, EditsInOneRowOrColumnAreRefuted) {
+  SampleOptions gentle;
+  gentle.condition = 1;
+  const AttentionConfig wide{96, 2, 2, 16, 16};
+  const auto expect_refuted = [&](auto edit) {
+    Pair p = make_pair(wide, f16, gentle);
+    ASSERT_EQ(refute_equivalence(p.a, p.b, p.g), std::nullopt);
+    edit(p.b.weights.groups[0]);
+    EXPECT_NE(refute_equivalence(p.a, p.b, p.g), std::nullopt);
+  };
+  expect_refuted([](auto& group) { group.readers[0].query(17, 3) += 0.01; });
+  expect_refuted([](auto& group) { group.key(17, 3) += 0.01; });
+  expect_refuted([](auto& group) { group.value(17, 3) += 0.01; });
+  expect_refuted([](auto& group) { group.readers[0].output(3, 17) += 0.01; });
+}
+
+// A module exact but for one value bias, whose rounding explains the difference of the constants.
+TEST(Equivalence, TheConstantCountsTheValueBias) {
+  const AttentionConfig c = config_of(4, 4);
+  StoredAttention a = stored(c, random_weights<double>(c, 1), f16);
+  for_each_slot(a.radius, [](auto& slot) { slot.setZero(); });
+  a.radius.groups[1].value_bias(2) = f16 * std::abs(a.weights.groups[1].value_bias(2));
+  StoredAttention b = a;
+  b.weights.groups[1].value_bias(2) *= 1 + f16;
+  EXPECT_EQ(refute_equivalence(a, b, one_to_one(4)), std::nullopt);
+  b.weights.groups[1].value_bias(2) *= 1 + 100 * f16;
+  EXPECT_NE(refute_equivalence(a, b, one_to_one(4)), std::nullopt);
+}
+
+TEST(Classes, RightOnesAreAcceptedAndWrongOnesRefuted) {
+  SampleOptions stay;
+  stay.heads = false;
+  Pair p = make_pair(config_of(4, 4), f32, stay);
+  EXPECT_EQ(refute_equivalence(p.a, p.b, one_to_one(4)), std::nullopt);
+  EXPECT_NE(refute_equivalence(p.a, p.b, one_to_one(3)), std::nullopt) << "a head is missing";
+  EXPECT_NE(refute_equivalence(p.a, p.b, one_to_one(5)), std::nullopt) << "a head too many";
+  HeadClasses twice = one_to_one(4);
+  twice.push_back(twice.front());
+  EXPECT_NE(refute_equivalence(p.a, p.b, twice), std::nullopt) << "a head in two classes";
+  HeadClasses merged = one_to_one(3);
+  merged[2] = {{2, 3}, {2, 3}};
+  EXPECT_NE(refute_equivalence(p.a, p.b, merged), std::nullopt) << "two QK circuits in one class";
+  HeadClasses crossed = one_to_one(4);
+  std::swap(crossed[0].b, crossed[1].b);
+  EXPECT_NE(refute_equivalence(p.a, p.b, crossed), std::nullopt);
+  p.b.weights.groups[2].value(3, 3) += 0.01;
+  EXPECT_NE(refute_equivalence(p.a, p.b, one_to_one(4)), std::nullopt) << "other sums";
+}
+
+TEST(Classes, MasksMustBeTheSame) {
+  const Pair p = make_pair(config_of(4, 4), f32);
+  StoredAttention causal = p.a;
+  causal.config.causal = true;
+  EXPECT_NE(refute_equivalence(p.a, causal, one_to_one(4)), std::nullopt);
 }
 
 TEST(Identity, IsExact) {

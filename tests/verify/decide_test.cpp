@@ -314,6 +314,35 @@ TEST(Degenerate, IdenticalAllTheSame) {
   EXPECT_EQ(verdict_of(a, a), "identical");
 }
 
+// Weights whose products leave the range of double: never a wrong answer, and equality is still seen.
+TEST(ExtremeRange, IsDecidedLikeAnyOther) {
+  for (const AttentionConfig& c : {config_of(4, 4, false), config_of(6, 3, false)}) {
+    for (const double size : {1e160, 1e-85, 1e-170, 1e300}) {
+      const auto scaled = [&](std::uint64_t seed) {
+        AttentionWeights<double> w = random_weights<double>(c, seed);
+        for_each_slot(w, [&](auto& slot) { slot *= size; });
+        return stored(c, w, f32);
+      };
+      const StoredAttention a = scaled(1);
+      EXPECT_EQ(verdict_of(a, a), "identical") << size;
+      EXPECT_EQ(verdict_of(a, moved(a, sample(c))), "equivalent") << size;
+      const std::string other = verdict_of(a, scaled(2));
+      EXPECT_TRUE(other == "distinct" || other == "undecided") << size << ' ' << other;
+      const StoredAttention nudged = edited(a, [&](auto& w) { w.groups[1].key(3, 2) += 0.01 * size; });
+      const std::string edit = verdict_of(a, nudged);
+      EXPECT_TRUE(edit == "distinct" || edit == "undecided") << size << ' ' << edit;
+    }
+  }
+}
+
+// A row a million times larger than the rest does not hide an edit elsewhere.
+TEST(Distinct, BesideAnOutlier) {
+  const StoredAttention a = edited(module(mha), [](auto& w) { w.groups[1].key.row(5) *= 1e6; });
+  const StoredAttention clean = stored(a.config, a.weights, f32);
+  expect_distinct(clean, edited(clean, [](auto& w) { w.groups[1].key(3, 1) += 0.01; }), "small row");
+  expect_distinct(clean, edited(clean, [](auto& w) { w.groups[1].readers[0].query(3, 1) += 0.01; }), "query");
+}
+
 TEST(BrokenInput, IsRefused) {
   AttentionConfig narrow = mha;
   narrow.model_width = 20;

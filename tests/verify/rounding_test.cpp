@@ -67,6 +67,35 @@ TEST(RoundingRatio, AnEditedEntryShowsInItsRow) {
   EXPECT_FALSE(compared.explained_by_rounding());
 }
 
+// An edit of one number that the whole circuit averages away, one for each slot.
+TEST(RoundingRatio, SmallEditsShowInARowOrAColumnOnly) {
+  const auto pair = gauged_pair(1, f16, 6);
+  const auto expect_row_or_column = [&](auto edit, auto circuit) {
+    StoredAttention edited = pair.second;
+    edit(edited.weights.groups[0]);
+    const CircuitComparison compared = compare(circuit(pair.first, 0), circuit(edited, 0));
+    EXPECT_LE(compared.ratio, compared.limit) << "else this test shows nothing";
+    EXPECT_GT(std::max(compared.largest_row_ratio, compared.largest_column_ratio), compared.limit);
+    EXPECT_FALSE(compared.explained_by_rounding());
+  };
+  expect_row_or_column([](auto& group) { group.readers[0].query(17, 3) += 0.01; }, stored_qk_circuit);
+  expect_row_or_column([](auto& group) { group.key(17, 3) += 0.01; }, stored_qk_circuit);
+  expect_row_or_column([](auto& group) { group.value(17, 3) += 0.01; }, stored_vo_circuit);
+  expect_row_or_column([](auto& group) { group.readers[0].output(3, 17) += 0.01; }, stored_vo_circuit);
+}
+
+// A constant that is exact but for one value bias: its rounding explains a difference of that size.
+TEST(RoundingRatio, TheConstantCountsTheValueBias) {
+  StoredAttention a = stored(wide_config(), random_weights<double>(wide_config(), 1), f16);
+  for_each_slot(a.radius, [](auto& slot) { slot.setZero(); });
+  a.radius.groups[1].value_bias(2) = f16 * std::abs(a.weights.groups[1].value_bias(2));
+  StoredAttention b = a;
+  b.weights.groups[1].value_bias(2) *= 1 + f16;
+  EXPECT_TRUE(compare_constants(a, b).explained_by_rounding());
+  b.weights.groups[1].value_bias(2) *= 1 + 10 * f16;
+  EXPECT_FALSE(compare_constants(a, b).explained_by_rounding());
+}
+
 TEST(RoundingRatio, ExactEqualityIsZeroAndExactDifferenceInfinite) {
   const StoredAttention a = stored(wide_config(), random_weights<double>(wide_config(), 1), 0x1p-52);
   StoredAttention exact = a;

@@ -31,23 +31,25 @@ std::string verdict_of(const StoredAttention& a, const StoredAttention& b, std::
   return name_of(decide_equivalence(a, b, options).verdict);
 }
 
-// Weights on two levels round coherently: the difference is far above what independent errors make, but rounding
-// explains all of it.
+// Weights on two levels round coherently: the difference is far above what independent errors make, but
+// rounding explains all of it.
 TEST(Rounding, CoherentErrorsAreNeverDistinct) {
   const AttentionConfig c = plain_config();
   for (const double unit : {f16, bf16}) {
     for (std::uint64_t seed = 1; seed <= 8; ++seed) {
       AttentionWeights<double> w = random_weights<double>(c, seed);
       for_each_slot(w, [](auto& slot) {
-        slot = slot.unaryExpr([](double x) { return (x < 0 ? -0.0502 : 0.0502) * (std::abs(x) < 0.5 ? 1 : 2); });
+        slot =
+            slot.unaryExpr([](double x) { return (x < 0 ? -0.0502 : 0.0502) * (std::abs(x) < 0.5 ? 1 : 2); });
       });
-      EXPECT_NE(verdict_of(stored(c, w, 0x1p-40), stored(c, w, unit), seed), "distinct") << unit << ' ' << seed;
+      EXPECT_NE(verdict_of(stored(c, w, 0x1p-40), stored(c, w, unit), seed), "distinct")
+          << unit << ' ' << seed;
     }
   }
 }
 
-// An input made to bring out the rounding of a pair that differs in nothing else: the leading directions of the
-// differences, with tokens of every size.
+// An input made to bring out the rounding of a pair that differs in nothing else: the leading directions of
+// the differences, with tokens of every size.
 TEST(Rounding, InputsMadeToExploitItAreRefused) {
   const AttentionConfig c = plain_config();
   Random random(4);
@@ -70,8 +72,8 @@ TEST(Rounding, InputsMadeToExploitItAreRefused) {
   }
 }
 
-// What the two bounds say: the true gap is above gap_at_least, and modules that round to the two are further apart
-// than apart_at_least.
+// What the two bounds say: the true gap is above gap_at_least, and modules that round to the two are further
+// apart than apart_at_least.
 TEST(Measure, BoundsAreBelowTheGap) {
   const AttentionConfig c = plain_config();
   const StoredAttention a = stored(c, random_weights<double>(c, 1), f16);
@@ -81,7 +83,8 @@ TEST(Measure, BoundsAreBelowTheGap) {
   ASSERT_STREQ(name_of(decision.verdict), "distinct");
   const Witness& witness = std::get<Distinct>(decision.verdict).witness;
   EXPECT_LE(witness.gap_at_least, witness.gap);
-  EXPECT_GE(witness.gap_at_least, 0.999999 * witness.gap) << "the stored numbers leave only arithmetic errors";
+  EXPECT_GE(witness.gap_at_least, 0.999999 * witness.gap)
+      << "the stored numbers leave only arithmetic errors";
   EXPECT_LT(witness.apart_at_least, witness.gap_at_least);
   EXPECT_GT(witness.apart_at_least, 0);
   EXPECT_GT(witness.separation, 1);
