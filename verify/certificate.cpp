@@ -163,17 +163,6 @@ Refutation refute(const StoredAttention& a, const StoredAttention& b,
   return std::nullopt;
 }
 
-// Every head of the module occurs in exactly one class.
-bool covers(const HeadClasses& classes, std::vector<Index> HeadClass::*side, Index heads) {
-  std::vector<int> seen(static_cast<std::size_t>(heads), 0);
-  for (const HeadClass& one : classes) {
-    for (const Index head : one.*side) {
-      if (head < 0 || head >= heads || seen[head]++ > 0) return false;
-    }
-  }
-  return std::all_of(seen.begin(), seen.end(), [](int count) { return count == 1; });
-}
-
 // One class: the QK circuits are all that of the first head, and the OV circuits have equal sums.
 Refutation refute(const StoredAttention& a, const StoredAttention& b, const HeadClass& heads) {
   std::vector<StoredCircuit> qk;
@@ -188,11 +177,8 @@ Refutation refute(const StoredAttention& a, const StoredAttention& b, const Head
 }
 
 Refutation refute(const StoredAttention& a, const StoredAttention& b, const HeadClasses& classes) {
-  if (!covers(classes, &HeadClass::a, a.config.heads) || !covers(classes, &HeadClass::b, b.config.heads))
-    return "the classes do not contain every head exactly once";
+  if (const auto reason = refute_partition(a, b, classes)) return reason;
   for (const HeadClass& heads : classes) {
-    if (a.config.causal != b.config.causal && !heads.a.empty() && !heads.b.empty())
-      return "heads with different masks have no circuit in common";
     if (const auto reason = refute(a, b, heads)) return reason;
   }
   return std::nullopt;

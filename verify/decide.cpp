@@ -4,7 +4,6 @@
 #include <cmath>
 #include <limits>
 
-#include "symmetry/errors.hpp"
 #include "verify/bound.hpp"
 #include "verify/exact_transport.hpp"
 #include "verify/fingerprint.hpp"
@@ -14,14 +13,6 @@
 
 namespace attnsym {
 namespace {
-
-void require_readable(const StoredAttention& module, const char* name) {
-  require_fits(module.weights, module.config);
-  require_fits(module.radius, module.config);
-  bool finite = true;
-  for_each_slot(module.weights, [&](const auto& slot) { finite = finite && slot.allFinite(); });
-  if (!finite) throw FormatError(std::string("module ") + name + " has a weight that is not finite");
-}
 
 bool same_shape(const AttentionConfig& a, const AttentionConfig& b) {
   return a.heads == b.heads && a.groups == b.groups && a.key_width == b.key_width &&
@@ -209,9 +200,7 @@ class Case {
 }  // namespace
 
 Decision decide_equivalence(StoredAttention a, StoredAttention b, const DecideOptions& options) {
-  require_readable(a, "a");
-  require_readable(b, "b");
-  require_same_size("the model widths", a.config.model_width, b.config.model_width);
+  require_comparable(a, b);
   return Case(std::move(a), std::move(b), options).decide();
 }
 

@@ -63,7 +63,28 @@ class Classifier {
   std::vector<Fingerprint> prints_;
 };
 
+// Every head of the module occurs in exactly one class.
+bool covers(const HeadClasses& classes, std::vector<Index> HeadClass::*side, Index heads) {
+  std::vector<int> seen(static_cast<std::size_t>(heads), 0);
+  for (const HeadClass& one : classes) {
+    for (const Index head : one.*side) {
+      if (head < 0 || head >= heads || seen[head]++ > 0) return false;
+    }
+  }
+  return std::all_of(seen.begin(), seen.end(), [](int count) { return count == 1; });
+}
+
 }  // namespace
+
+std::optional<std::string> refute_partition(const StoredAttention& a, const StoredAttention& b,
+                                            const HeadClasses& classes) {
+  if (!covers(classes, &HeadClass::a, a.config.heads) || !covers(classes, &HeadClass::b, b.config.heads))
+    return "the classes do not contain every head exactly once";
+  const auto mixed = [](const HeadClass& heads) { return !heads.a.empty() && !heads.b.empty(); };
+  if (a.config.causal != b.config.causal && std::any_of(classes.begin(), classes.end(), mixed))
+    return "heads with different masks have no circuit in common";
+  return std::nullopt;
+}
 
 HeadClasses classify_heads(const StoredAttention& a, const StoredAttention& b) {
   Classifier classifier(a, b);

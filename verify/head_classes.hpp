@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "verify/rounding.hpp"
@@ -22,6 +24,11 @@ using HeadClasses = std::vector<HeadClass>;
 /// only if everything cancels [N3].
 /// @pre equal widths; all biases present
 HeadClasses classify_heads(const StoredAttention& a, const StoredAttention& b);
+
+/// The reason why these are not classes of the heads of two modules - every head of both in exactly one,
+/// heads with different masks apart [N3] - or nothing.
+std::optional<std::string> refute_partition(const StoredAttention& a, const StoredAttention& b,
+                                            const HeadClasses& classes);
 
 /// A class under scrutiny. The two functions agree iff every class is explained by rounding, and the
 /// constants.

@@ -2,6 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
+
+#include "symmetry/errors.hpp"
+#include "symmetry/permutation.hpp"
 
 namespace attnsym {
 namespace {
@@ -84,6 +88,14 @@ StoredCircuit beside_each_other(const std::vector<StoredCircuit>& circuits, Inde
   return sum;
 }
 
+void require_readable(const StoredAttention& module, const char* name) {
+  require_fits(module.weights, module.config);
+  require_fits(module.radius, module.config);
+  bool finite = true;
+  for_each_slot(module.weights, [&](const auto& slot) { finite = finite && slot.allFinite(); });
+  if (!finite) throw FormatError(std::string("module ") + name + " has a weight that is not finite");
+}
+
 template <class V>
 void fill_with_zeros(V& bias, Index size) {
   if (bias.size() == 0) bias = V::Zero(size);
@@ -155,6 +167,12 @@ Circuit<double> value_at_exponent(const StoredCircuit& circuit, int exponent) {
 }
 
 double scaled_norm(const StoredCircuit& circuit) { return norm(circuit.value); }
+
+void require_comparable(const StoredAttention& a, const StoredAttention& b) {
+  require_readable(a, "a");
+  require_readable(b, "b");
+  require_same_size("the model widths", a.config.model_width, b.config.model_width);
+}
 
 StoredAttention with_all_biases(StoredAttention module) {
   fill_biases(module.weights, module.config);

@@ -41,6 +41,10 @@ StoredCircuit normalized(Circuit<double> value, Circuit<double> radius);
 /// Frobenius norm in units of 2^exponent.
 double scaled_norm(const StoredCircuit& circuit);
 
+/// @throws ShapeError if the model widths differ or weights or radii do not fit their config, FormatError on
+/// a non-finite weight
+void require_comparable(const StoredAttention& a, const StoredAttention& b);
+
 /// Missing biases filled in as exact zeros, which changes no function, so that modules with and without them
 /// compare.
 StoredAttention with_all_biases(StoredAttention module);

@@ -1,0 +1,202 @@
+#include "verify/exact.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <map>
+
+#include "verify/attend.hpp"
+#include "verify/enclosure.hpp"
+#include "verify/exact_transport.hpp"
+#include "verify/matching.hpp"
+#include "verify/residues.hpp"
+#include "verify/safe_norm.hpp"
+#include "verify/witness_inputs.hpp"
+
+namespace attnsym {
+namespace {
+
+// Independent primes: their collision probabilities multiply.
+constexpr std::size_t primes = 2;
+
+// Both modules at one prime.
+struct ResiduePair {
+  Modulus modulus;
+  ModuleResidues a;
+  ModuleResidues b;
+};
+
+class ResidueComparison {
+ public:
+  ResidueComparison(const StoredAttention& a, const StoredAttention& b, Random& random) {
+    for (std::size_t i = 0; i < primes; ++i) {
+      const ResidueProbe probe(a.config.model_width, random);
+      pairs_.push_back({probe.modulus(), probe(a), probe(b)});
+    }
+  }
+
+  // The QK circuit of a head, as good as the circuit itself for telling whether two are equal.
+  using Key = std::array<std::uint64_t, primes>;
+  Key qk_of_a(Index head) const {
+    return key([&](const ResiduePair& pair) { return pair.a.qk[head]; });
+  }
+  Key qk_of_b(Index head) const {
+    return key([&](const ResiduePair& pair) { return pair.b.qk[head]; });
+  }
+
+  bool one_qk(const HeadClass& heads) const {
+    std::vector<Key> keys;
+    for (const Index head : heads.a) keys.push_back(qk_of_a(head));
+    for (const Index head : heads.b) keys.push_back(qk_of_b(head));
+    return std::adjacent_find(keys.begin(), keys.end(), std::not_equal_to<>()) == keys.end();
+  }
+
+  bool equal_sums(const HeadClass& heads) const {
+    return std::all_of(pairs_.begin(), pairs_.end(), [&](const ResiduePair& pair) {
+      std::uint64_t difference = pair.modulus.zero();
+      for (const Index head : heads.a) difference = pair.modulus.add(difference, pair.a.vo[head]);
+      for (const Index head : heads.b)
+        difference = pair.modulus.add(difference, pair.modulus.negate(pair.b.vo[head]));
+      return difference == pair.modulus.zero();
+    });
+  }
+
+  bool equal_constants() const {
+    return std::all_of(pairs_.begin(), pairs_.end(),
+                       [](const ResiduePair& pair) { return pair.a.constant == pair.b.constant; });
+  }
+
+ private:
+  template <class Pick>
+  Key key(Pick pick) const {
+    Key result{};
+    std::transform(pairs_.begin(), pairs_.end(), result.begin(), pick);
+    return result;
+  }
+
+  std::vector<ResiduePair> pairs_;
+};
+
+HeadClasses classes_of(const StoredAttention& a, const StoredAttention& b,
+                       const ResidueComparison& residues) {
+  using Key = ResidueComparison::Key;
+  HeadClasses classes;
+  const auto add_all = [&](std::map<Key, std::size_t>& known, Index heads, auto key,
+                           std::vector<Index> HeadClass::*side) {
+    for (Index head = 0; head < heads; ++head) {
+      const auto [place, is_new] = known.try_emplace(key(head), classes.size());
+      if (is_new) classes.emplace_back();
+      (classes[place->second].*side).push_back(head);
+    }
+  };
+  std::map<Key, std::size_t> known;
+  add_all(
+      known, a.config.heads, [&](Index head) { return residues.qk_of_a(head); }, &HeadClass::a);
+  if (a.config.causal != b.config.causal) known.clear();  // nothing in common then [N3]
+  add_all(
+      known, b.config.heads, [&](Index head) { return residues.qk_of_b(head); }, &HeadClass::b);
+  return classes;
+}
+
+// Over all comparisons of two circuits that an answer may rest on.
+double error_probability_of(const StoredAttention& a, const StoredAttention& b) {
+  const double heads = static_cast<double>(a.config.heads + b.config.heads);
+  const double comparisons = heads * (heads + 1) / 2 + heads + 1;
+  return comparisons * std::pow(collision_probability(a, b), static_cast<double>(primes));
+}
+
+Float50 gap_at_fifty_digits(const StoredAttention& a, const StoredAttention& b, const Matrix<double>& input) {
+  const Matrix<Float50> tokens = input.cast<Float50>();
+  const Matrix<Float50> output_a = attend(a.config, cast<Float50>(a.weights), tokens);
+  const Matrix<Float50> output_b = attend(b.config, cast<Float50>(b.weights), tokens);
+  const Float50 error = Float50("1e-40") * (output_a.norm() + output_b.norm());
+  const Float50 gap = (output_a - output_b).norm();
+  return gap > error ? Float50(gap - error) : Float50(0);
+}
+
+Witness exact_witness(const StoredAttention& a, const StoredAttention& b, const Matrix<double>& input) {
+  Witness witness{input, attend(a.config, a.weights, input), attend(b.config, b.weights, input)};
+  witness.gap = safe_norm(witness.output_a - witness.output_b);
+  witness.gap_at_least = exact_gap_at_least(a, b, input);
+  return witness;
+}
+
+// Two heads whose difference is worth a look: those of a class that differs, or of any.
+Suspects suspects_of(const StoredAttention& a, const StoredAttention& b, const HeadClasses& classes,
+                     const ResidueComparison& residues) {
+  Index head_a = 0;
+  Index head_b = 0;
+  for (const HeadClass& heads : classes) {
+    if (residues.equal_sums(heads)) continue;
+    if (!heads.a.empty()) head_a = heads.a.front();
+    if (!heads.b.empty()) head_b = heads.b.front();
+  }
+  return {stored_qk_circuit(a, head_a), stored_qk_circuit(b, head_b), stored_vo_circuit(a, head_a),
+          stored_vo_circuit(b, head_b)};
+}
+
+Verdict shown_by_an_input(const StoredAttention& a, const StoredAttention& b, const Suspects& suspects,
+                          Random& random) {
+  for (const Matrix<double>& input : candidate_inputs(a.config.model_width, suspects, random)) {
+    Witness witness = exact_witness(a, b, input);
+    if (witness.gap_at_least > 0) return Distinct{std::move(witness)};
+  }
+  return Undecided{
+      "the stored numbers are different functions, but no input was found that shows it at 50 digits"};
+}
+
+std::optional<AttentionElement<double>> exact_gauge(const StoredAttention& a, const StoredAttention& b) {
+  if (!(a.config == b.config)) return std::nullopt;
+  return exact_transport(a.weights, b.weights, match_heads(a, b));
+}
+
+}  // namespace
+
+ExactDecision decide_exactly(const StoredAttention& stored_a, const StoredAttention& stored_b,
+                             std::uint64_t seed) {
+  require_comparable(stored_a, stored_b);
+  const StoredAttention a = with_all_biases(stored_a);
+  const StoredAttention b = with_all_biases(stored_b);
+  Random random(seed);
+  const ResidueComparison residues(a, b, random);
+  ExactDecision decision;
+  decision.classes = classes_of(a, b, residues);
+  const bool equal = residues.equal_constants() &&
+                     std::all_of(decision.classes.begin(), decision.classes.end(),
+                                 [&](const HeadClass& heads) { return residues.equal_sums(heads); });
+  if (!equal) {
+    decision.verdict = shown_by_an_input(a, b, suspects_of(a, b, decision.classes, residues), random);
+  } else if (const auto element = exact_gauge(a, b)) {
+    decision.verdict = Identical{*element};
+  } else {
+    decision.verdict = Equivalent{decision.classes};
+    decision.error_probability = error_probability_of(a, b);
+  }
+  return decision;
+}
+
+std::optional<std::string> refute_exact_equality(const StoredAttention& stored_a,
+                                                 const StoredAttention& stored_b, const HeadClasses& classes,
+                                                 std::uint64_t seed) {
+  const StoredAttention a = with_all_biases(stored_a);
+  const StoredAttention b = with_all_biases(stored_b);
+  if (const auto reason = refute_partition(a, b, classes)) return reason;
+  Random random(seed);
+  const ResidueComparison residues(a, b, random);
+  for (const HeadClass& heads : classes) {
+    if (!residues.one_qk(heads)) return "the QK circuits of " + describe(heads) + " are not exactly the same";
+    if (!residues.equal_sums(heads))
+      return "the OV circuits of " + describe(heads) + " do not have exactly equal sums";
+  }
+  if (!residues.equal_constants()) return "the constant outputs are not exactly the same";
+  return std::nullopt;
+}
+
+double exact_gap_at_least(const StoredAttention& a, const StoredAttention& b, const Matrix<double>& input) {
+  const double enclosed =
+      distance_at_least(enclose_attend(taken_as_exact(a), input), enclose_attend(taken_as_exact(b), input));
+  if (enclosed > 0) return enclosed;
+  return static_cast<double>(gap_at_fifty_digits(a, b, input)) * (1 - 0x1p-50);
+}
+
+}  // namespace attnsym
