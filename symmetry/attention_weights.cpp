@@ -117,19 +117,23 @@ AttentionWeights<To> cast(const AttentionWeights<From>& weights) {
 template struct QueryHead<float>;
 template struct QueryHead<double>;
 template struct QueryHead<Float50>;
+template struct QueryHead<Float100>;
 template struct QueryHead<Rational>;
 template struct KvGroup<float>;
 template struct KvGroup<double>;
 template struct KvGroup<Float50>;
+template struct KvGroup<Float100>;
 template struct KvGroup<Rational>;
 template struct AttentionWeights<float>;
 template struct AttentionWeights<double>;
 template struct AttentionWeights<Float50>;
+template struct AttentionWeights<Float100>;
 template struct AttentionWeights<Rational>;
 
 template void require_fits(const AttentionWeights<float>&, const AttentionConfig&);
 template void require_fits(const AttentionWeights<double>&, const AttentionConfig&);
 template void require_fits(const AttentionWeights<Float50>&, const AttentionConfig&);
+template void require_fits(const AttentionWeights<Float100>&, const AttentionConfig&);
 template void require_fits(const AttentionWeights<Rational>&, const AttentionConfig&);
 
 template AttentionWeights<double> cast(const AttentionWeights<float>&);
@@ -139,6 +143,7 @@ template AttentionWeights<double> cast(const AttentionWeights<Rational>&);
 template AttentionWeights<float> cast(const AttentionWeights<double>&);
 template AttentionWeights<float> cast(const AttentionWeights<Rational>&);
 template AttentionWeights<Float50> cast(const AttentionWeights<double>&);
+template AttentionWeights<Float100> cast(const AttentionWeights<double>&);
 template AttentionWeights<Float50> cast(const AttentionWeights<Rational>&);
 template AttentionWeights<Rational> cast(const AttentionWeights<double>&);
 template AttentionWeights<Rational> cast(const AttentionWeights<Rational>&);

@@ -13,12 +13,17 @@ namespace attnsym {
 using Float50 =
     boost::multiprecision::number<boost::multiprecision::cpp_bin_float<50>, boost::multiprecision::et_off>;
 
+/// 100 decimal digits, the top of the precision ladder.
+using Float100 =
+    boost::multiprecision::number<boost::multiprecision::cpp_bin_float<100>, boost::multiprecision::et_off>;
+
 /// Exact rationals: laws over this scalar are tested with ==.
 using Rational = boost::multiprecision::number<boost::multiprecision::cpp_rational::backend_type,
                                                boost::multiprecision::et_off>;
 
 template <class S>
-concept RealScalar = std::same_as<S, float> || std::same_as<S, double> || std::same_as<S, Float50>;
+concept RealScalar = std::same_as<S, float> || std::same_as<S, double> || std::same_as<S, Float50> ||
+                     std::same_as<S, Float100>;
 
 /// The scalars the library is instantiated for. RealScalar adds square roots, which Rational lacks.
 template <class S>
@@ -40,6 +45,7 @@ S tolerance() {
   if constexpr (std::same_as<S, float>) return 1e-4F;
   if constexpr (std::same_as<S, double>) return 1e-12;
   if constexpr (std::same_as<S, Float50>) return S("1e-46");
+  if constexpr (std::same_as<S, Float100>) return S("1e-96");
   return S(0);
 }
 

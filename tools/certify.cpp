@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <random>
 
 #include "symmetry/errors.hpp"
 #include "tools/commands.hpp"
@@ -9,6 +10,7 @@
 #include "tools/model.hpp"
 #include "tools/output.hpp"
 #include "verify/certificate.hpp"
+#include "verify/exact.hpp"
 #include "verify/verdict.hpp"
 
 namespace attnsym {
@@ -45,6 +47,14 @@ struct LayerFinding {
   double resolution = 0;  // of equivalent layers; identity needs none
 };
 
+// With primes that no certificate can have chosen.
+Refutation refute_exactly(const StoredAttention& a, const StoredAttention& b,
+                          const EqualityEvidence& evidence) {
+  const auto* classes = std::get_if<HeadClasses>(&evidence);
+  if (classes == nullptr) return "exact equality is certified by classes of heads, and there are none";
+  return refute_exact_equality(a, b, *classes, std::random_device()());
+}
+
 LayerFinding check_layer(const CertificateFile& certificate, const Model& a, const Model& b,
                          std::size_t layer) {
   const auto index = static_cast<Index>(layer);
@@ -56,6 +66,7 @@ LayerFinding check_layer(const CertificateFile& certificate, const Model& a, con
     if (element == nullptr) return {"no exact change of basis is given"};
     return {refute_identity(from, to, *element)};
   }
+  if (certificate.exact) return {refute_exactly(from, to, evidence)};
   LayerFinding finding{refute_equivalence(from, to, evidence)};
   if (!finding.refutation) finding.resolution = evidence_resolution(from, to, evidence);
   return finding;
@@ -65,8 +76,11 @@ Refutation refute_distinct(const CertificateFile& certificate, const Model& a, c
   if (certificate.witness_layer >= std::min(a.layers(), b.layers()))
     return "the witness names a layer that is not there";
   const auto layer = static_cast<Index>(certificate.witness_layer);
-  return refute_witness(read_attention(a.checkpoint, layer), read_attention(b.checkpoint, layer),
-                        certificate.witness_input);
+  const StoredAttention from = read_attention(a.checkpoint, layer);
+  const StoredAttention to = read_attention(b.checkpoint, layer);
+  if (!certificate.exact) return refute_witness(from, to, certificate.witness_input);
+  if (exact_gap_at_least(from, to, certificate.witness_input) > 0) return std::nullopt;
+  return "the witness does not separate the stored numbers";
 }
 
 struct Answer {

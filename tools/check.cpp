@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <numeric>
+#include <random>
 
 #include "symmetry/errors.hpp"
 #include "symmetry/symmetry_group.hpp"
@@ -11,6 +13,7 @@
 #include "tools/model.hpp"
 #include "tools/output.hpp"
 #include "verify/decide.hpp"
+#include "verify/exact.hpp"
 
 namespace attnsym {
 namespace {
@@ -24,7 +27,9 @@ struct CheckOptions {
   std::optional<Path> certificate;
   std::optional<Path> witness;
   std::string scope = "attention";
-  DecideOptions decide;
+  std::optional<std::uint64_t> seed;
+  bool exact = false;
+  bool ladder = false;
   std::size_t threads = default_workers();
   bool force = false;
   bool as_json = false;
@@ -68,11 +73,26 @@ void conclude(CheckResult& result) {
     result.reason = place + ": " + std::get<Undecided>(result.worst().verdict).reason;
   } else if (any_is<Equivalent>(result.layers)) {
     result.verdict = "equivalent";
-    result.reason = "every circuit of every head agrees within the rounding of the stored weights";
+    result.reason = result.error_probability
+                        ? "the stored numbers compute the same function exactly"
+                        : "every circuit of every head agrees within the rounding of the stored weights";
   } else {
     result.verdict = "identical";
     result.reason = "the weights are equal under permutations, signs and powers of two";
   }
+}
+
+std::optional<double> common_radius(const Model& a, const Model& b, Index layer) {
+  const auto radius_a = input_radius(a.checkpoint, layer);
+  const auto radius_b = input_radius(b.checkpoint, layer);
+  if (!radius_a || !radius_b) return std::nullopt;
+  return std::max(*radius_a, *radius_b);
+}
+
+// Nobody who made the files can have known the primes of exact mode, unless a seed is asked for.
+std::uint64_t seed_of(const CheckOptions& options) {
+  if (options.seed) return *options.seed;
+  return options.exact ? std::random_device()() : DecideOptions{}.seed;
 }
 
 CheckResult decide_layers(const CheckOptions& options, const Model& a, const Model& b) {
@@ -82,21 +102,30 @@ CheckResult decide_layers(const CheckOptions& options, const Model& a, const Mod
   }
   CheckResult result;
   result.scope = options.scope;
-  result.seed = options.decide.seed;
+  result.seed = seed_of(options);
   result.layers.resize(a.layers());
   result.group = symmetry_of(attention_config(a.checkpoint, 0)).describe();
   result.bytes_read = a.attention_bytes() + b.attention_bytes();
+  std::vector<double> error_probability(a.layers(), 0);
   Progress progress("check", a.layers());
   run_tasks(a.layers(), options.threads, [&](std::size_t layer) {
     const auto index = static_cast<Index>(layer);
-    DecideOptions decide = options.decide;
-    const auto radius_a = input_radius(a.checkpoint, index);
-    const auto radius_b = input_radius(b.checkpoint, index);
-    if (radius_a && radius_b) decide.input_radius = std::max(*radius_a, *radius_b);
-    result.layers[layer] =
-        decide_equivalence(read_attention(a.checkpoint, index), read_attention(b.checkpoint, index), decide);
+    if (options.exact) {
+      const ExactDecision exact = decide_exactly(read_attention(a.checkpoint, index),
+                                                 read_attention(b.checkpoint, index), result.seed);
+      result.layers[layer].verdict = exact.verdict;
+      error_probability[layer] = exact.error_probability;
+    } else {
+      DecideOptions decide;
+      decide.seed = result.seed;
+      decide.input_radius = common_radius(a, b, index);
+      result.layers[layer] = decide_equivalence(read_attention(a.checkpoint, index),
+                                                read_attention(b.checkpoint, index), decide);
+    }
     progress.advance();
   });
+  if (options.exact)
+    result.error_probability = std::accumulate(error_probability.begin(), error_probability.end(), 0.0);
   conclude(result);
   return result;
 }
@@ -109,7 +138,8 @@ EqualityEvidence evidence_of(const Verdict& verdict) {
 void write_certificate(const CheckOptions& options, const Model& a, const Model& b, CheckResult& result) {
   CertificateFile file;
   file.verdict = result.verdict;
-  file.seed = options.decide.seed;
+  file.seed = result.seed;
+  file.exact = options.exact;
   file.a_files = a.digests();
   file.b_files = b.digests();
   if (result.verdict == "distinct") {
@@ -164,6 +194,11 @@ ExitStatus run_check(const CheckOptions& options) {
   const Model a = open_model(options.a, options.config);
   const Model b = open_model(options.b, options.config);
   CheckResult result = decide_layers(options, a, b);
+  if (options.ladder) {
+    const auto layer = static_cast<Index>(result.worst_layer);
+    result.ladder =
+        precision_ladder(read_attention(a.checkpoint, layer), read_attention(b.checkpoint, layer));
+  }
   write_files(options, a, b, result);
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   options.as_json ? print_json(result) : print_text(result);
@@ -184,9 +219,14 @@ void setup_check(CLI::App& app, ExitStatus& status) {
       ->type_name("FILE");
   command->add_option("--scope", options->scope, "What is compared: attention")
       ->check(CLI::IsMember({"attention"}));
-  command->add_option("--seed", options->decide.seed, "Seed of the witness search")
-      ->type_name("N")
-      ->capture_default_str();
+  command->add_flag("--exact", options->exact,
+                    "Decide about the stored numbers themselves: nothing counts as rounding");
+  command->add_flag("--ladder", options->ladder,
+                    "Also evaluate the deciding layer at float, double, 50 and 100 digits (takes seconds)");
+  command
+      ->add_option("--seed", options->seed,
+                   "Seed of the witness search (default: 1), and of the primes of --exact (default: random)")
+      ->type_name("N");
   add_threads_option(*command, options->threads);
   command->add_flag("--force", options->force, "Replace existing certificate and witness files");
   command->add_flag("--json", options->as_json, "Print one JSON object");

@@ -52,6 +52,22 @@ json layer_json(std::size_t layer, const Decision& decision) {
           {"classes", classes}};
 }
 
+json exact_json(const CheckResult& result) {
+  if (!result.error_probability) return nullptr;
+  return {{"error_probability", *result.error_probability}};
+}
+
+json ladder_json(const CheckResult& result) {
+  if (!result.ladder) return nullptr;
+  json rungs = json::array();
+  for (const Rung& rung : result.ladder->rungs)
+    rungs.push_back({{"arithmetic", rung.arithmetic}, {"unit", rung.unit}, {"residual", rung.residual}});
+  return {{"layer", result.worst_layer},
+          {"rungs", rungs},
+          {"slope", result.ladder->slope()},
+          {"reading", result.ladder->reading()}};
+}
+
 json witness_json(const CheckResult& result) {
   const auto* distinct = std::get_if<Distinct>(&result.worst().verdict);
   if (distinct == nullptr) return nullptr;
@@ -80,6 +96,8 @@ void print_json(const CheckResult& result) {
       {"layers", layers},
       {"worst", {{"layer", result.worst_layer}, {"head", worst.worst_head}, {"rounding_ratio", worst_ratio}}},
       {"witness", witness_json(result)},
+      {"exact", exact_json(result)},
+      {"ladder", ladder_json(result)},
       {"certificate", optional_text(result.certificate)},
       {"bytes_read", result.bytes_read},
       {"seconds", result.seconds}};
@@ -111,6 +129,13 @@ std::string image_text(const Decision& decision) {
   return text.empty() ? "-" : text;
 }
 
+void print_ladder(const CheckResult& result) {
+  std::printf("\nprecision ladder, layer %zu, one input of three tokens\n", result.worst_layer);
+  for (const Rung& rung : result.ladder->rungs)
+    std::printf("%-12s  residual %s\n", rung.arithmetic.c_str(), brief(rung.residual).c_str());
+  std::printf("slope %s: %s\n", brief(result.ladder->slope()).c_str(), result.ladder->reading().c_str());
+}
+
 std::string brief_or_unknown(const std::optional<double>& value) { return value ? brief(*value) : "unknown"; }
 
 }  // namespace
@@ -119,7 +144,13 @@ void print_text(const CheckResult& result) {
   std::printf("%s: %s\n\n", result.verdict.c_str(), result.reason.c_str());
   std::printf("scope  attention only; embeddings, norms and MLPs are not compared\n");
   std::printf("group  %s\n", result.group.c_str());
-  std::printf("seed   %llu\n\n", static_cast<unsigned long long>(result.seed));
+  std::printf("seed   %llu\n", static_cast<unsigned long long>(result.seed));
+  if (result.error_probability)
+    std::printf(
+        "exact  the stored numbers, nothing rounded; an answer \"equal\" is wrong with probability below "
+        "%s\n",
+        brief(*result.error_probability).c_str());
+  std::printf("\n");
   std::size_t width = 10;
   for (const Decision& layer : result.layers) width = std::max(width, image_text(layer).size());
   std::printf("layer  verdict     %-*s  ratio     resolution  condition  output bound\n",
@@ -131,6 +162,7 @@ void print_text(const CheckResult& result) {
                 brief(layer.resolution()).c_str(), brief_or_unknown(layer.gauge_condition).c_str(),
                 brief_or_unknown(layer.output_bound).c_str());
   }
+  if (result.ladder) print_ladder(result);
   if (result.certificate) std::printf("\ncertificate  %s\n", result.certificate->c_str());
   if (result.witness_file) std::printf("\nwitness  %s\n", result.witness_file->c_str());
 }

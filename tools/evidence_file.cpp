@@ -258,6 +258,7 @@ std::vector<std::byte> serialize(const CertificateFile& certificate) {
                     {"version", version},
                     {"scope", "attention"},
                     {"verdict", certificate.verdict},
+                    {"arithmetic", certificate.exact ? "exact" : "rounded"},
                     {"seed", std::to_string(certificate.seed)},
                     {"layers", std::to_string(certificate.layers.size())},
                     {"a_files", nlohmann::json(certificate.a_files).dump()},
@@ -278,6 +279,7 @@ std::optional<CertificateFile> read_certificate(const std::filesystem::path& pat
   if (!is_intact(reader)) return std::nullopt;
   CertificateFile certificate;
   certificate.verdict = reader.fact("verdict");
+  certificate.exact = reader.fact("arithmetic") == "exact";
   certificate.seed = reader.number<std::uint64_t>("seed");
   certificate.a_files = reader.facts("a_files");
   certificate.b_files = reader.facts("b_files");

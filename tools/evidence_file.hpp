@@ -18,6 +18,7 @@ namespace attnsym {
 /// every head of A and of B; or a witness input.
 struct CertificateFile {
   std::string verdict;                         ///< identical, equivalent or distinct
+  bool exact = false;                          ///< about the stored numbers, nothing rounded [N9]
   std::uint64_t seed = 0;                      ///< of the search or of the drawn element; told, not used
   std::map<std::string, std::string> a_files;  ///< SHA-256 by file name
   std::map<std::string, std::string> b_files;

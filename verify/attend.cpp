@@ -60,5 +60,7 @@ template Matrix<double> attend(const AttentionConfig&, const AttentionWeights<do
                                const Matrix<double>&);
 template Matrix<Float50> attend(const AttentionConfig&, const AttentionWeights<Float50>&,
                                 const Matrix<Float50>&);
+template Matrix<Float100> attend(const AttentionConfig&, const AttentionWeights<Float100>&,
+                                 const Matrix<Float100>&);
 
 }  // namespace attnsym

@@ -104,9 +104,9 @@ double variance_at_zero(const StoredAttention& module) {
       RowVector<double> together = RowVector<double>::Zero(module.config.model_width);
       for (std::size_t i = 0; i < group.readers.size(); ++i) {
         together += group.readers[i].output.row(k);
-        sum += std::pow(group.value_bias(k), 2) * radius.readers[i].output.row(k).squaredNorm();
+        sum += (group.value_bias(k) * radius.readers[i].output.row(k)).squaredNorm();
       }
-      sum += std::pow(radius.value_bias(k), 2) * together.squaredNorm();
+      sum += (radius.value_bias(k) * together).squaredNorm();
     }
   }
   return sum / 3;

@@ -31,6 +31,7 @@ RowVector<double> column_variances(const StoredCircuit& c) {
 
 double ratio(double difference, double variance) {
   if (difference == 0) return 0;
+  if (!std::isfinite(variance)) return std::numeric_limits<double>::quiet_NaN();  // an overflow explains nothing
   return variance > 0 ? difference / std::sqrt(variance) : std::numeric_limits<double>::infinity();
 }
 
@@ -73,9 +74,9 @@ RowVector<double> constant_variance(const StoredAttention& module) {
     Matrix<double> outputs = Matrix<double>::Zero(module.config.value_width, module.config.model_width);
     for (std::size_t i = 0; i < group.readers.size(); ++i) {
       outputs += group.readers[i].output;
-      variance += group.value_bias.cwiseAbs2() * variance_of(radius.readers[i].output);
+      variance += variance_of(group.value_bias.asDiagonal() * radius.readers[i].output).colwise().sum();
     }
-    variance += variance_of(radius.value_bias) * outputs.cwiseAbs2();
+    variance += variance_of(radius.value_bias.asDiagonal() * outputs).colwise().sum();
   }
   return variance;
 }
