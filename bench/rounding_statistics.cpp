@@ -1,5 +1,5 @@
-// How often check is wrong near the rounding, and from which size on it sees an edit [N7]. Draws pairs of modules
-// that differ by a change of basis, rounding and an edit of known size, and prints the rates.
+// How often check is wrong near the rounding, and from which size on it sees an edit [N7]. Draws pairs of
+// modules that differ by a change of basis, rounding and an edit of known size, and prints the rates.
 //
 //     rounding_statistics [--pairs N] [--seed N]
 #include <CLI/CLI.hpp>
@@ -40,9 +40,10 @@ Matrix<double> query_direction(Edit edit, Index rows, Index cols, Random& random
   return direction;
 }
 
-// `module` with an edit that changes the QK circuit of head 0 by `size` times `resolution`, relative to its norm.
-StoredAttention edited(StoredAttention module, Edit edit, double size, double resolution, const Format& format,
-                       Random& random) {
+// `module` with an edit that changes the QK circuit of head 0 by `size` times `resolution`, relative to its
+// norm.
+StoredAttention edited(StoredAttention module, Edit edit, double size, double resolution,
+                       const Format& format, Random& random) {
   if (size == 0) return module;
   Weights& w = module.weights;
   Matrix<double>& query = w.groups[0].readers[0].query;
@@ -54,7 +55,8 @@ StoredAttention edited(StoredAttention module, Edit edit, double size, double re
   query += direction;
   if (edit == Edit::Everywhere) {
     for_each_slot(w, [&](auto& slot) {
-      if (slot.size() == 0 || static_cast<const void*>(slot.data()) == static_cast<const void*>(query.data())) return;
+      if (slot.size() == 0 || static_cast<const void*>(slot.data()) == static_cast<const void*>(query.data()))
+        return;
       slot += relative * slot.norm() / std::sqrt(static_cast<double>(slot.size())) *
               normal(slot.rows(), slot.cols(), random);
     });

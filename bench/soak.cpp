@@ -2,8 +2,8 @@
 //
 //     soak [--pairs N] [--seed N] [--witnesses FILE]
 //
-// The truth is exact mode on the numbers before they are rounded. FILE gets every pair that was called distinct, with
-// its witness, for bench/replay_soak.py.
+// The truth is exact mode on the numbers before they are rounded. FILE gets every pair that was called
+// distinct, with its witness, for bench/replay_soak.py.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <fstream>
@@ -54,7 +54,8 @@ void degenerate(Weights& w, Random& random) {
 
 // Changes nothing about the function where it can, whatever the weights are.
 void shuffle_outputs(Weights& w, Random& random) {
-  if (w.groups.size() < 2 || w.groups[0].key != w.groups[1].key || w.groups[0].value != w.groups[1].value) return;
+  if (w.groups.size() < 2 || w.groups[0].key != w.groups[1].key || w.groups[0].value != w.groups[1].value)
+    return;
   for (std::size_t i = 0; i < w.groups[0].readers.size(); ++i) {
     QueryHead<double>& x = w.groups[0].readers[i];
     QueryHead<double>& y = w.groups[1].readers[i];
@@ -126,7 +127,8 @@ class WitnessFile {
     for (const Index number : {c.model_width, c.heads, c.groups, c.key_width, c.value_width, Index{c.causal}})
       put(static_cast<double>(number));
     put(c.scale);
-    for_each_slot(with_all_biases(module).weights, [&](const auto& slot) { add(Matrix<double>(slot)); });
+    const StoredAttention full = with_all_biases(module);
+    for_each_slot(full.weights, [&](const auto& slot) { add(Matrix<double>(slot)); });
   }
 
   void add(const Matrix<double>& m) {
@@ -182,7 +184,8 @@ int main(int argc, char** argv) {
   std::string witnesses;
   CLI::App app{"Verdicts on random pairs of known truth"};
   app.add_option("--pairs", pairs, "How many")->capture_default_str();
-  app.add_option("--seed", seed, "Seed of the first pair; the next one has the next seed")->capture_default_str();
+  app.add_option("--seed", seed, "Seed of the first pair; the next one has the next seed")
+      ->capture_default_str();
   app.add_option("--witnesses", witnesses, "Write every separated pair here");
   CLI11_PARSE(app, argc, argv);
   Soak soak;

@@ -13,7 +13,8 @@ double rounded(double value, double unit) {
 
 }  // namespace
 
-StoredAttention stored(const AttentionConfig& config, AttentionWeights<double> weights, const Format& format) {
+StoredAttention stored(const AttentionConfig& config, AttentionWeights<double> weights,
+                       const Format& format) {
   for_each_slot(weights, [&](auto& slot) {
     slot = slot.unaryExpr([&](double value) { return rounded(value, format.unit); });
   });
@@ -28,7 +29,9 @@ AttentionWeights<double> heavy_tailed(const AttentionConfig& config, double spre
     for (Index i = 0; i < m.size(); ++i) m.data()[i] = random.normal() * std::exp(spread * random.normal());
     return m;
   };
-  const auto bias = [&](bool present, Index size) { return RowVector<double>(matrix(1, present ? size : 0)); };
+  const auto bias = [&](bool present, Index size) {
+    return RowVector<double>(matrix(1, present ? size : 0));
+  };
   const double key_scale = 1 / std::sqrt(static_cast<double>(config.model_width));
   AttentionWeights<double> w;
   for (Index j = 0; j < config.groups; ++j) {

@@ -52,7 +52,8 @@ Refutation refute_exactly(const StoredAttention& a, const StoredAttention& b,
                           const EqualityEvidence& evidence) {
   const auto* classes = std::get_if<HeadClasses>(&evidence);
   if (classes == nullptr) return "exact equality is certified by classes of heads, and there are none";
-  return refute_exact_equality(a, b, *classes, std::random_device()());
+  std::random_device device;
+  return refute_exact_equality(a, b, *classes, (std::uint64_t{device()} << 32U) | device());
 }
 
 LayerFinding check_layer(const CertificateFile& certificate, const Model& a, const Model& b,

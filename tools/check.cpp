@@ -57,17 +57,25 @@ std::size_t worst_of(const std::vector<Decision>& layers) {
   return static_cast<std::size_t>(worst - layers.begin());
 }
 
+// What the witness shows, in words.
+std::string describe(const CheckResult& result, const Witness& witness) {
+  const std::string outputs = "an input of " + std::to_string(witness.input.rows()) +
+                              " tokens gives outputs " + brief(witness.gap) + " apart, ";
+  if (result.error_probability) {
+    return "the stored numbers compute different functions; " + outputs + "surely at least " +
+           brief(witness.gap_at_least);
+  }
+  return describe_difference(result.worst()) + "; " + outputs + "where rounding explains " +
+         brief(witness.noise) + "; all weights that round to these are at least " +
+         brief(witness.apart_at_least) + " apart";
+}
+
 void conclude(CheckResult& result) {
   result.worst_layer = worst_of(result.layers);
   const std::string place = "layer " + std::to_string(result.worst_layer);
   if (any_is<Distinct>(result.layers)) {
-    const Witness& witness = std::get<Distinct>(result.worst().verdict).witness;
     result.verdict = "distinct";
-    result.reason = place + ": " + describe_difference(result.worst()) + "; an input of " +
-                    std::to_string(witness.input.rows()) + " tokens gives outputs " + brief(witness.gap) +
-                    " apart, where rounding explains " + brief(witness.noise) +
-                    "; all weights that round to these are at least " + brief(witness.apart_at_least) +
-                    " apart";
+    result.reason = place + ": " + describe(result, std::get<Distinct>(result.worst().verdict).witness);
   } else if (any_is<Undecided>(result.layers)) {
     result.verdict = "undecided";
     result.reason = place + ": " + std::get<Undecided>(result.worst().verdict).reason;
@@ -92,7 +100,9 @@ std::optional<double> common_radius(const Model& a, const Model& b, Index layer)
 // Nobody who made the files can have known the primes of exact mode, unless a seed is asked for.
 std::uint64_t seed_of(const CheckOptions& options) {
   if (options.seed) return *options.seed;
-  return options.exact ? std::random_device()() : DecideOptions{}.seed;
+  if (!options.exact) return DecideOptions{}.seed;
+  std::random_device device;
+  return (std::uint64_t{device()} << 32U) | device();
 }
 
 CheckResult decide_layers(const CheckOptions& options, const Model& a, const Model& b) {
