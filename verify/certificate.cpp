@@ -259,7 +259,7 @@ std::optional<std::string> refute_witness(const StoredAttention& a, const Stored
   constexpr std::uint64_t seed = 0x636865636b6572;  // the checker's own: no certificate can choose its noise
   if (input.rows() < 3) return "a witness needs at least three tokens";
   if (!input.allFinite()) return "the witness is not finite";
-  const Witness witness = measure(a, b, input, draws, seed);
+  const Witness witness = measure(with_all_biases(a), with_all_biases(b), input, draws, seed);
   if (separates(witness, witness_factor_to_accept)) return std::nullopt;
   if (witness.strength() >= witness_factor_to_accept)
     return "the witness does not separate the modules: rounding of the stored weights could make all of the "

@@ -116,8 +116,8 @@ class Case {
   }
 
   Verdict separated_or(std::string reason) const {
-    Witness witness = search_witness(a_, b_, suspects(), options_.witness_factor, options_.seed);
-    if (separates(witness, options_.witness_factor)) return Distinct{std::move(witness)};
+    auto witness = search_witness(a_, b_, suspects(), options_.witness_factor, options_.seed);
+    if (witness) return Distinct{std::move(*witness)};
     return Undecided{std::move(reason)};
   }
 

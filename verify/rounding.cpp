@@ -31,7 +31,8 @@ RowVector<double> column_variances(const StoredCircuit& c) {
 
 double ratio(double difference, double variance) {
   if (difference == 0) return 0;
-  if (!std::isfinite(variance)) return std::numeric_limits<double>::quiet_NaN();  // an overflow explains nothing
+  if (!std::isfinite(variance))
+    return std::numeric_limits<double>::quiet_NaN();  // an overflow explains nothing
   return variance > 0 ? difference / std::sqrt(variance) : std::numeric_limits<double>::infinity();
 }
 

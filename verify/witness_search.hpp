@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+
 #include "verify/stored_circuit.hpp"
 #include "verify/witness.hpp"
 
@@ -16,9 +18,9 @@ struct Suspects {
 /// Searches for an input that separates the modules by `factor` [N3: sequences of three tokens suffice]: the
 /// zero tokens, which put out the constant; random tokens; the entries and the leading singular directions in
 /// which the suspect circuits differ most, because rounding noise is spread over all of them; then ascent
-/// from the best of these. A separating input is shortened to three tokens where it still separates.
-/// Otherwise the best one found is returned; its figures tell.
-Witness search_witness(const StoredAttention& a, const StoredAttention& b, const Suspects& suspects,
-                       double factor, std::uint64_t seed);
+/// from the best of these. What is found is shortened to three tokens where that still separates, and the
+/// checker accepts it.
+std::optional<Witness> search_witness(const StoredAttention& a, const StoredAttention& b,
+                                      const Suspects& suspects, double factor, std::uint64_t seed);
 
 }  // namespace attnsym
