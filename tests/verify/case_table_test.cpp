@@ -1,5 +1,5 @@
-// Pairs of modules with known truth, one row each: what check answers, either way round, and that its evidence
-// holds before the checker.
+// Pairs of modules with known truth, one row each: what check answers, either way round, and that its
+// evidence holds before the checker.
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -73,7 +73,8 @@ Pair edited(const AttentionConfig& c, const Edit& common, const Edit& edit, doub
 }
 
 Pair edited(const AttentionConfig& c, const Edit& edit) {
-  return edited(c, [](Weights&) {}, edit);
+  return edited(
+      c, [](Weights&) {}, edit);
 }
 
 void set_zero(KvGroup<double>& group) {
@@ -110,7 +111,8 @@ Pair near_duplicates(double size) {
 }
 
 // Every reader of a grouped module with a copy of its group.
-Pair written_out(const AttentionConfig& grouped, const Edit& edit = [](Weights&) {}) {
+Pair written_out(
+    const AttentionConfig& grouped, const Edit& edit = [](Weights&) {}) {
   const Weights a = draw(grouped);
   AttentionConfig full = grouped;
   full.groups = full.heads;
@@ -264,17 +266,18 @@ std::vector<Row> table() {
       {"every gauge, F32 to F16", moved(mha, with(true, true), f32, f16), "equivalent"},
       {"gauges of condition 1000 in BF16", moved(mha, coarse, f32, bf16), "undecided"},
       {"K bias shifted", edited(mha, [](Weights& w) { w.groups[1].key_bias.array() += 0.5; }), "equivalent"},
-      {"V bias moved into the output bias", edited(mha,
-                                                   [](Weights& w) {
-                                                     w.output_bias +=
-                                                         w.groups[2].value_bias * w.groups[2].readers[0].output;
-                                                     w.groups[2].value_bias.setZero();
-                                                   }),
+      {"V bias moved into the output bias",
+       edited(mha,
+              [](Weights& w) {
+                w.output_bias += w.groups[2].value_bias * w.groups[2].readers[0].output;
+                w.groups[2].value_bias.setZero();
+              }),
        "equivalent"},
       {"V bias dropped", edited(mha, [](Weights& w) { w.groups[2].value_bias.setZero(); }), "distinct"},
       {"output bias edited", edited(mha, [](Weights& w) { w.output_bias(3) += 0.01; }), "distinct"},
       {"coincident heads, outputs mixed", edited(mha, make_coincident, mix_outputs(1)), "equivalent"},
-      {"coincident heads, outputs mixed wrongly", edited(mha, make_coincident, mix_outputs(0.99)), "distinct"},
+      {"coincident heads, outputs mixed wrongly", edited(mha, make_coincident, mix_outputs(0.99)),
+       "distinct"},
       {"coincident only up to a gauge, outputs mixed",
        edited(
            mha,
@@ -346,8 +349,8 @@ std::vector<Row> table() {
       {"(M, N) against (-M, -N), (0, 2N)", length_two_trap(), "distinct"},
       {"groups written out", written_out(gqa), "equivalent"},
       {"one group written out", written_out(config_of(3, 1)), "equivalent"},
-      {"groups written out, one copy edited", written_out(gqa, [](Weights& w) { w.groups[1].key(3, 1) += 0.01; }),
-       "distinct"},
+      {"groups written out, one copy edited",
+       written_out(gqa, [](Weights& w) { w.groups[1].key(3, 1) += 0.01; }), "distinct"},
       {"heads padded with zeros", padded_heads(), "equivalent"},
       {"a zero head more", zero_head_more(), "equivalent"},
       {"heads split in two", split_heads(), "equivalent"},
@@ -355,23 +358,27 @@ std::vector<Row> table() {
       {"scale doubled", other_scale(1), "distinct"},
       {"readers exchanged between equal groups", readers_across_groups(true), "equivalent"},
       {"readers exchanged between groups", readers_across_groups(false), "distinct"},
-      {"V and O re-paired", edited(mha,
-                                   [](Weights& w) {
-                                     std::swap(w.groups[0].value, w.groups[1].value);
-                                     std::swap(w.groups[0].readers[0].output, w.groups[1].readers[0].output);
-                                   }),
+      {"V and O re-paired",
+       edited(mha,
+              [](Weights& w) {
+                std::swap(w.groups[0].value, w.groups[1].value);
+                std::swap(w.groups[0].readers[0].output, w.groups[1].readers[0].output);
+              }),
        "distinct"},
-      {"Q and K swapped", edited(mha, [](Weights& w) { std::swap(w.groups[0].key, w.groups[0].readers[0].query); }),
-       "distinct"},
+      {"Q and K swapped",
+       edited(mha, [](Weights& w) { std::swap(w.groups[0].key, w.groups[0].readers[0].query); }), "distinct"},
       {"K transposed", transposed_key(), "distinct"},
       {"Q negated", edited(mha, [](Weights& w) { w.groups[0].readers[0].query *= -1; }), "distinct"},
-      {"one query weight by 1 %", edited(mha, [](Weights& w) { w.groups[2].readers[0].query(3, 1) += 0.006; }),
+      {"one query weight by 1 %",
+       edited(mha, [](Weights& w) { w.groups[2].readers[0].query(3, 1) += 0.006; }), "distinct"},
+      {"one value weight by 1 %", edited(mha, [](Weights& w) { w.groups[2].value(3, 1) += 0.006; }),
        "distinct"},
-      {"one value weight by 1 %", edited(mha, [](Weights& w) { w.groups[2].value(3, 1) += 0.006; }), "distinct"},
       {"causal against full", masks(false), "distinct"},
       {"causal against full, all heads dead", masks(true), "equivalent"},
       {"other weights", {stored(mha, draw(mha, 1), f32), stored(mha, draw(mha, 2), f32)}, "distinct"},
-      {"other shape and weights", {stored(mha, draw(mha, 1), f32), stored(gqa, draw(gqa, 2), f32)}, "distinct"},
+      {"other shape and weights",
+       {stored(mha, draw(mha, 1), f32), stored(gqa, draw(gqa, 2), f32)},
+       "distinct"},
       {"h = 1, dk = 1", moved(narrow(5, 1, 1, 2), with(true, true)), "equivalent"},
       {"dv > D", moved(narrow(4, 2, 2, 7), with(true, true)), "equivalent"},
       {"dk > D", moved(narrow(3, 2, 5, 2), with(true, true)), "equivalent"},
@@ -392,7 +399,9 @@ std::vector<Row> table() {
 // A witness has to convince an evaluation of our own, at 50 digits.
 void expect_genuine(const Witness& witness, const StoredAttention& a, const StoredAttention& b) {
   const Matrix<Float50> input = witness.input.cast<Float50>();
-  const auto output = [&](const StoredAttention& m) { return attend(m.config, cast<Float50>(m.weights), input); };
+  const auto output = [&](const StoredAttention& m) {
+    return attend(m.config, cast<Float50>(m.weights), input);
+  };
   const Float50 gap = (output(a) - output(b)).norm();
   EXPECT_LE(witness.gap_at_least, gap);
   EXPECT_LT(witness.apart_at_least, gap);

@@ -91,6 +91,35 @@ TEST(Enclosure, HoldsAllModulesThatRoundToTheStoredOne) {
   }
 }
 
+// One slot uncertain at a time: nothing else could make up for an error that is left out.
+TEST(Enclosure, CountsTheErrorsOfEverySlot) {
+  const AttentionConfig c = config_of(false);
+  const StoredAttention exact = taken_as_exact(stored(c, random_weights<double>(c, 1), bf16));
+  Random random(9);
+  const auto expect_counted = [&](const char* slot, auto pick) {
+    StoredAttention module = exact;
+    for (std::size_t j = 0; j < module.weights.groups.size(); ++j)
+      pick(module.radius.groups[j]) = bf16 * pick(module.weights.groups[j]).cwiseAbs();
+    for (const Matrix<double>& tokens : inputs(c.model_width)) {
+      const Enclosure enclosure = enclose_attend(module, tokens);
+      for (int draw = 0; draw < 4; ++draw)
+        EXPECT_LE(used_radius(enclosure, exact_output(c, moved(module, true, random), tokens)), 1) << slot;
+    }
+  };
+  expect_counted(
+      "key", [](auto& group) -> auto& { return group.key; });
+  expect_counted(
+      "value", [](auto& group) -> auto& { return group.value; });
+  expect_counted(
+      "value bias", [](auto& group) -> auto& { return group.value_bias; });
+  expect_counted(
+      "query", [](auto& group) -> auto& { return group.readers[0].query; });
+  expect_counted(
+      "query bias", [](auto& group) -> auto& { return group.readers[1].query_bias; });
+  expect_counted(
+      "output", [](auto& group) -> auto& { return group.readers[1].output; });
+}
+
 // The worst case of every output is known at the token zero: |bv| |r_O| + |r_bv| |O| and so on, no logits.
 TEST(Enclosure, IsReachedWhereOnlyTheConstantCounts) {
   const AttentionConfig c = config_of(false);
