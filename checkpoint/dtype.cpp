@@ -199,4 +199,12 @@ Rounding rounding_of(Dtype dtype) {
   refuse(dtype);
 }
 
+ExponentRange exponents_of(Dtype dtype) {
+  if (dtype == Dtype::F64) return {-1074, 1023};
+  if (dtype == Dtype::F32) return {-149, 127};
+  if (dtype == Dtype::F16) return {-24, 15};
+  if (dtype == Dtype::BF16) return {-133, 127};
+  refuse(dtype);
+}
+
 }  // namespace attnsym
