@@ -181,19 +181,37 @@ StoredAttention read_attention(const Checkpoint& checkpoint, Index layer) {
   module.config = checked_config(checkpoint, tensors);
   for (const StoredTensor& tensor : tensors.present()) tensor.file->will_need(*tensor.info);
 
+  // Both halves are filled slice by slice, while the numbers are at hand.
   module.weights = allocate(module.config);
+  module.radius = allocate(module.config);
+  std::vector<std::span<double>> radii;
+  for_each_slice(module.config, module.radius,
+                 [&](const ModuleSlice<double>& slice) { radii.push_back(slice.numbers); });
+  auto radius = radii.begin();
   for_each_slice(module.config, module.weights, [&](const ModuleSlice<double>& slice) {
     const StoredTensor& tensor = *tensors.at(slice.projection, slice.part);
     decode(tensor.info->dtype, bytes_of(tensor, slice.offset, slice.numbers.size()), slice.numbers);
     require_finite(tensor, slice.offset, slice.numbers, "stored");
-  });
-
-  module.radius = module.weights;
-  for_each_slice(module.config, module.radius, [&](const ModuleSlice<double>& slice) {
-    const Rounding rounding = rounding_of(tensors.at(slice.projection, slice.part)->info->dtype);
-    for (double& number : slice.numbers) number = rounding.radius(number);
+    const Rounding rounding = rounding_of(tensor.info->dtype);
+    std::ranges::transform(slice.numbers, (radius++)->begin(),
+                           [&](double number) { return rounding.radius(number); });
   });
   return module;
+}
+
+ModuleFormats attention_formats(const Checkpoint& checkpoint, Index layer) {
+  const ModuleTensors tensors(checkpoint, layer);
+  checked_config(checkpoint, tensors);
+  const auto format = [&](Projection projection) {
+    ExponentRange range = exponents_of(tensors.at(projection, Part::Weight)->info->dtype);
+    if (const auto& bias = tensors.at(projection, Part::Bias)) {
+      const ExponentRange other = exponents_of(bias->info->dtype);
+      range = {std::max(range.lowest, other.lowest), std::min(range.highest, other.highest)};
+    }
+    return range;
+  };
+  return {format(Projection::Query), format(Projection::Key), format(Projection::Value),
+          format(Projection::Output)};
 }
 
 std::optional<double> input_radius(const Checkpoint& checkpoint, Index layer) {
@@ -229,6 +247,29 @@ std::vector<NamedTensor> attention_tensors(const Checkpoint& checkpoint, Index l
     if (!tensor.name.empty()) result.push_back(std::move(tensor));
   }
   return result;
+}
+
+void require_exact(const Checkpoint& checkpoint, Index layer, const AttentionWeights<double>& weights,
+                   std::optional<Dtype> store_as) {
+  const ModuleTensors tensors(checkpoint, layer);
+  const AttentionConfig config = checked_config(checkpoint, tensors);
+  require_fits(weights, config);
+  std::vector<std::byte> bytes;
+  std::vector<double> stored;
+  for_each_slice(config, weights, [&](const ModuleSlice<const double>& slice) {
+    const StoredTensor& tensor = *tensors.at(slice.projection, slice.part);
+    const Dtype dtype = store_as.value_or(tensor.info->dtype);
+    stored.resize(slice.numbers.size());
+    bytes.resize(stored.size() * size_of(dtype));
+    encode(dtype, slice.numbers, bytes);
+    decode(dtype, bytes, stored);
+    const auto [number, rounded] = std::ranges::mismatch(slice.numbers, stored);
+    if (number == slice.numbers.end()) return;
+    throw FormatError(tensor.describe() + ": new entry " +
+                      position_text(tensor.info->shape, slice.offset + (number - slice.numbers.begin())) +
+                      " would be rounded in dtype " + std::string(name_of(dtype)) +
+                      ", so the output would not be exact");
+  });
 }
 
 }  // namespace attnsym

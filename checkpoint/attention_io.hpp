@@ -5,6 +5,7 @@
 
 #include "checkpoint/checkpoint.hpp"
 #include "checkpoint/safetensors_writer.hpp"
+#include "symmetry/exact_gauges.hpp"
 #include "symmetry/stored_attention.hpp"
 
 namespace attnsym {
@@ -20,6 +21,10 @@ AttentionConfig attention_config(const Checkpoint& checkpoint, Index layer);
 /// The module's weights in the conventions of N1, with the errors that their dtypes may have left [N7].
 /// @throws as attention_config, and FormatError with file, tensor and position if an entry is not finite.
 StoredAttention read_attention(const Checkpoint& checkpoint, Index layer);
+
+/// What the module's tensors can hold, a bias that is stored otherwise than its weight included.
+/// @throws as attention_config
+ModuleFormats attention_formats(const Checkpoint& checkpoint, Index layer);
 
 /// [N8] sqrt(D) max|gain| + |bias|: no token that reaches this layer's attention is longer, since a norm
 /// layer comes just before. Absent if the norm's tensors are.
@@ -37,5 +42,9 @@ std::vector<StoredTensor> stored_attention_tensors(const Checkpoint& checkpoint,
 std::vector<NamedTensor> attention_tensors(const Checkpoint& checkpoint, Index layer,
                                            const AttentionWeights<double>& weights,
                                            std::optional<Dtype> store_as = {});
+
+/// @throws FormatError with file, tensor, position and number if attention_tensors would round one.
+void require_exact(const Checkpoint& checkpoint, Index layer, const AttentionWeights<double>& weights,
+                   std::optional<Dtype> store_as = {});
 
 }  // namespace attnsym

@@ -67,6 +67,7 @@ Checkpoint Checkpoint::open(const fs::path& where, const std::optional<fs::path>
   for (Index layer = 0; layer < checkpoint.config_.layers; ++layer) {
     checkpoint.require(checkpoint.layout_->query.weight, layer);
   }
+  checkpoint.refuse_other_attention();
   return checkpoint;
 }
 
@@ -109,6 +110,25 @@ void Checkpoint::choose_prefix() {
                       in_quotes(present[1]));
   }
   prefix_ = present[0];
+}
+
+// Attention that would be ignored silently: layers beyond those of the config, and cross-attention.
+void Checkpoint::refuse_other_attention() const {
+  const auto refuse = [](const StoredTensor& tensor, const std::string& reason) {
+    throw FormatError(tensor.describe() + " " + reason);
+  };
+  for (const SafetensorsFile& file : files_) {
+    for (const TensorInfo& tensor : file.tensors()) {
+      if (tensor.name.find(".crossattention.") != std::string::npos) {
+        refuse({&file, &tensor}, "belongs to cross-attention, which is not supported");
+      }
+      for (const LinearNames* names : {&layout_->query, &layout_->key, &layout_->value, &layout_->output}) {
+        if (layer_of(tensor.name, prefix_, names->weight).value_or(0) < config_.layers) continue;
+        refuse({&file, &tensor}, "belongs to a layer that config.json does not have: it names " +
+                                     std::to_string(config_.layers));
+      }
+    }
+  }
 }
 
 std::size_t Checkpoint::weight_bytes() const {

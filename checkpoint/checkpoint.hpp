@@ -66,6 +66,7 @@ class Checkpoint {
   void open_weights();
   void open_shards(const std::filesystem::path& index);
   void choose_prefix();
+  void refuse_other_attention() const;
 
   std::filesystem::path path_;
   bool is_directory_ = false;

@@ -65,7 +65,7 @@ double double_from_half(std::uint16_t half) {
   const std::uint32_t magnitude = static_cast<std::uint32_t>(half & 0x7fffU) << 13;
   const std::uint32_t rebias = magnitude >= 0x0f800000U ? (255U - 31U) << 23 : (127U - 15U) << 23;
   // A subnormal has no implicit bit: give it the smallest exponent, then take away the bit that this adds.
-  const float normal = std::bit_cast<float>(magnitude + rebias);
+  const auto normal = std::bit_cast<float>(magnitude + rebias);
   const float subnormal = std::bit_cast<float>(magnitude + (113U << 23)) - std::bit_cast<float>(113U << 23);
   const auto value = static_cast<double>(magnitude < (1U << 23) ? subnormal : normal);
   return std::copysign(value, half & 0x8000U ? -1.0 : 1.0);
@@ -80,8 +80,8 @@ double double_from_bfloat(std::uint16_t bfloat) {
 // one rounding that the processor does fall at the right bit. Above `top`, the largest power of two of the
 // format, the result need not be rounded: it overflows anyway.
 double round_magnitude(double w, int digits, double smallest, double top) {
-  const std::uint64_t bits = std::bit_cast<std::uint64_t>(w);
-  const double power = std::bit_cast<double>(bits & 0x7ff0'0000'0000'0000U);
+  const auto bits = std::bit_cast<std::uint64_t>(w);
+  const auto power = std::bit_cast<double>(bits & 0x7ff0'0000'0000'0000U);
   const double floored = power > smallest ? power : smallest;
   const double scale = floored < top ? floored : top;
   const double magic = scale * (1.5 * static_cast<double>(std::uint64_t{1} << (53 - digits)));
@@ -196,6 +196,14 @@ Rounding rounding_of(Dtype dtype) {
   if (dtype == Dtype::F32) return {0x1p-24, 0x1p-150};
   if (dtype == Dtype::F16) return {0x1p-11, 0x1p-25};
   if (dtype == Dtype::BF16) return {0x1p-8, 0x1p-134};
+  refuse(dtype);
+}
+
+ExponentRange exponents_of(Dtype dtype) {
+  if (dtype == Dtype::F64) return {-1074, 1023};
+  if (dtype == Dtype::F32) return {-149, 127};
+  if (dtype == Dtype::F16) return {-24, 15};
+  if (dtype == Dtype::BF16) return {-133, 127};
   refuse(dtype);
 }
 

@@ -7,6 +7,8 @@
 #include <span>
 #include <string_view>
 
+#include "symmetry/exponent_range.hpp"
+
 namespace attnsym {
 
 /// The element types of safetensors files.
@@ -44,6 +46,9 @@ struct Rounding {
 
 /// @throws FormatError unless is_readable_float(dtype).
 Rounding rounding_of(Dtype dtype);
+
+/// The powers of two that a dtype reaches. @throws FormatError unless is_readable_float(dtype).
+ExponentRange exponents_of(Dtype dtype);
 
 /// [N7] The largest error that storing w in this dtype has left. @throws as rounding_of.
 inline double rounding_radius(Dtype dtype, double w) { return rounding_of(dtype).radius(w); }

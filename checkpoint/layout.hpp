@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,5 +45,8 @@ const Layout* find_layout(std::string_view model_type);
 
 /// The tensor name a pattern stands for.
 std::string tensor_name(std::string_view prefix, std::string_view pattern, Index layer);
+
+/// The layer for which the pattern stands for this name; nothing if there is none.
+std::optional<Index> layer_of(std::string_view name, std::string_view prefix, std::string_view pattern);
 
 }  // namespace attnsym

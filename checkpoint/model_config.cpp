@@ -42,6 +42,12 @@ class Keys {
     return value->get<std::string>();
   }
 
+  /// @throws FormatError if the key says what this reader would ignore; false and null say nothing.
+  void refuse_feature(std::string_view key, const std::string& reason) const {
+    const Json* value = find(key);
+    if (value && *value != false) fail(in_quotes(key) + " is " + in_quotes(value->dump()) + ": " + reason);
+  }
+
   bool flag(std::string_view key) const {
     const Json* value = find(key);
     if (!value) return false;
@@ -111,6 +117,9 @@ ModelConfig parse_model_config(std::string_view json, std::string_view name) {
   config.kv_heads = keys.optional_size(layout.keys.kv_heads).value_or(config.heads);
   config.head_dim = head_dim(keys, layout, config.hidden_size, config.heads);
   config.position_embedding_type = require_absolute_positions(keys);
+  keys.refuse_feature("add_cross_attention", "cross-attention is not supported");
+  keys.refuse_feature("is_encoder_decoder", "models of an encoder and a decoder are not supported");
+  keys.refuse_feature("quantization_config", "quantized weights are not supported");
   config.causal = keys.flag("is_decoder");
   if (config.heads % config.kv_heads != 0) {
     keys.fail(in_quotes(layout.keys.kv_heads) + " is " + std::to_string(config.kv_heads) +

@@ -42,7 +42,7 @@ KvGroup<S> act(const GroupMove<S>& move, const KvGroup<S>& group) {
                    moved_bias(vo, group.value_bias, "value"),
                    {}};
   for (const QueryHead<S>& reader : group.readers) moved.readers.push_back(moved_reader(move.second, reader));
-  moved.readers = act(reader_order(move), moved.readers);
+  moved.readers = act(reader_order(move), std::move(moved.readers));
   return moved;
 }
 

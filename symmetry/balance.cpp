@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "symmetry/cholesky_qr.hpp"
 #include "symmetry/random.hpp"
 #include "symmetry/svd.hpp"
 #include "symmetry/thin_qr.hpp"
@@ -53,23 +54,25 @@ std::vector<Index> cluster_sizes(const RowVector<S>& sigma, Index rank, S coinci
   return sizes;
 }
 
+// @param columns, core, lengths  the scaled factor is columns * core, with columns of these lengths
 template <RealScalar S>
-Fixing<S> fix_columns(const RowVector<S>& sigma, const Matrix<S>& columns, S coincidence) {
+Fixing<S> fix_columns(const RowVector<S>& sigma, const Matrix<S>& columns, const Matrix<S>& core,
+                      const RowVector<S>& lengths, S coincidence) {
   using std::abs;
-  Fixing<S> result{Matrix<S>::Zero(columns.cols(), columns.cols())};
-  const std::vector<Index> sizes = cluster_sizes(sigma, columns.cols(), coincidence);
+  Fixing<S> result{Matrix<S>::Zero(core.cols(), core.cols())};
+  const std::vector<Index> sizes = cluster_sizes(sigma, core.cols(), coincidence);
   if (sizes.empty()) return result;
   // Column k of the probe does not depend on how many there are.
   const Matrix<S> probe =
       fixed_probe<S>(columns.rows(), *std::max_element(sizes.begin(), sizes.end()), sign_probe_salt);
+  const Matrix<S> probed = (probe.transpose() * columns) * core;
   Index begin = 0;
   for (const Index size : sizes) {
-    const Matrix<S> cluster = columns.middleCols(begin, size);
     RowVector<S> diagonal;
     result.rotation.block(begin, begin, size, size) =
-        fixing_rotation<S>(probe.leftCols(size).transpose() * cluster, diagonal);
+        fixing_rotation<S>(probed.block(0, begin, size, size), diagonal);
     for (Index k = 0; k < size; ++k) {
-      const S scale = probe.col(k).norm() * cluster.col(k).norm();
+      const S scale = probe.col(k).norm() * lengths(begin + k);
       result.margin = std::min(result.margin, S(abs(diagonal(k)) / scale));
     }
     begin += size;
@@ -83,11 +86,9 @@ template <RealScalar S>
 Balanced<S> balance(const Matrix<S>& left, const Matrix<S>& right, S coincidence) {
   using std::sqrt;
   const Index width = right.cols();
-  const ThinQr<S> left_qr(left);
-  const ThinQr<S> right_qr(right);
-  const Matrix<S> left_triangle = left_qr.triangle();
-  const Matrix<S> right_triangle = right_qr.triangle();
-  const Svd<S> svd = thin_svd<S>(left_triangle * right_triangle.transpose());
+  const OrthonormalFactors<S> left_qr = orthonormal_factors(left);
+  const OrthonormalFactors<S> right_qr = orthonormal_factors(right);
+  const Svd<S> svd = thin_svd<S>(left_qr.triangle * right_qr.triangle.transpose());
 
   Balanced<S> result;
   const S floor = coincidence * svd.sigma(0);
@@ -96,21 +97,21 @@ Balanced<S> balance(const Matrix<S>& left, const Matrix<S>& right, S coincidence
   result.sigma = RowVector<S>::Zero(width);
   result.sigma.head(rank) = svd.sigma.head(rank);
   const RowVector<S> root = svd.sigma.head(rank).unaryExpr([](const S& s) { return S(sqrt(s)); });
-  const Matrix<S> left_columns = left_qr.times(svd.u.leftCols(rank) * root.asDiagonal());
-  const Matrix<S> right_columns = right_qr.times(svd.v.leftCols(rank) * root.asDiagonal());
-  const Fixing<S> fixing = fix_columns(svd.sigma, right_columns, coincidence);
+  const Matrix<S> left_core = left_qr.correction * svd.u.leftCols(rank) * root.asDiagonal();
+  const Matrix<S> right_core = right_qr.correction * svd.v.leftCols(rank) * root.asDiagonal();
+  const Fixing<S> fixing = fix_columns<S>(svd.sigma, right_qr.columns, right_core, root, coincidence);
   result.sign_margin = fixing.margin;
   result.left = Matrix<S>::Zero(left.rows(), width);
   result.right = Matrix<S>::Zero(right.rows(), width);
-  result.left.leftCols(rank) = left_columns * fixing.rotation;
-  result.right.leftCols(rank) = right_columns * fixing.rotation;
+  result.left.leftCols(rank).noalias() = left_qr.columns * (left_core * fixing.rotation);
+  result.right.leftCols(rank).noalias() = right_qr.columns * (right_core * fixing.rotation);
   if (rank == width) {
     // L^T = R1^T U sigma^-1/2 and L^-1 = R2^T V sigma^-1/2: inverse to each other without inverting a
     // triangle [N6].
     const Matrix<S> scaling = root.cwiseInverse().asDiagonal() * fixing.rotation;
-    const Matrix<S> transposed = left_triangle.transpose() * svd.u * scaling;
-    result.linear = GeneralLinear<S>::from_matrix_and_inverse(transposed.transpose(),
-                                                              right_triangle.transpose() * svd.v * scaling);
+    const Matrix<S> transposed = left_qr.triangle.transpose() * svd.u * scaling;
+    result.linear = GeneralLinear<S>::from_matrix_and_inverse(
+        transposed.transpose(), right_qr.triangle.transpose() * svd.v * scaling);
   }
   return result;
 }

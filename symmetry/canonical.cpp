@@ -20,15 +20,12 @@ Matrix<S> stacked_queries(const KvGroup<S>& group) {
   const Index rows = group.key.rows() + 1;
   Matrix<S> stack(rows * static_cast<Index>(group.readers.size()), group.key.cols());
   for (std::size_t i = 0; i < group.readers.size(); ++i) {
-    stack.middleRows(rows * i, rows) = homogeneous(group.readers[i].query, group.readers[i].query_bias);
+    const QueryHead<S>& reader = group.readers[i];
+    stack.middleRows(rows * i, rows - 1) = reader.query;
+    stack.row(rows * i + rows - 1).setZero();
+    if (reader.query_bias.size() > 0) stack.row(rows * i + rows - 1) = reader.query_bias;
   }
   return stack;
-}
-
-// What a VO gauge writes: the values, and with them a value bias that has no output bias to move to [N6.3].
-template <RealScalar S>
-Matrix<S> written_values(const KvGroup<S>& group, bool carry_bias) {
-  return carry_bias ? homogeneous(group.value, group.value_bias) : group.value;
 }
 
 // O^T of all readers on top of each other, r D x dv.
@@ -43,10 +40,15 @@ Matrix<S> stacked_outputs(const KvGroup<S>& group) {
 }
 
 template <RealScalar S>
-KvGroup<S> from_balanced(const KvGroup<S>& group, const Balanced<S>& qk, const Balanced<S>& vo) {
+KvGroup<S> from_balanced(const KvGroup<S>& group, Balanced<S>&& qk, Balanced<S>&& vo) {
   const Index d = group.key.rows();
-  KvGroup<S> result{qk.right, vo.right.topRows(d), group.key_bias, group.value_bias, {}};
-  if (vo.right.rows() > d) result.value_bias = vo.right.bottomRows(1);
+  KvGroup<S> result{std::move(qk.right), {}, group.key_bias, group.value_bias, {}};
+  if (vo.right.rows() > d) {
+    result.value_bias = vo.right.bottomRows(1);
+    result.value = vo.right.topRows(d);
+  } else {
+    result.value = std::move(vo.right);
+  }
   for (std::size_t i = 0; i < group.readers.size(); ++i) {
     QueryHead<S> reader{qk.left.middleRows((d + 1) * i, d), vo.left.middleRows(d * i, d).transpose(),
                         group.readers[i].query_bias};
@@ -66,18 +68,21 @@ struct Draft {
   S group_invariant{0};
 };
 
+// @param carry_value_bias  with the values, for want of an output bias that it could move to [N6.3]
 template <RealScalar S>
 Draft<S> balance_group(const KvGroup<S>& group, Index place, bool carry_value_bias, S coincidence) {
-  const Balanced<S> qk = balance<S>(stacked_queries(group), group.key, coincidence);
-  const Balanced<S> vo =
-      balance<S>(stacked_outputs(group), written_values(group, carry_value_bias), coincidence);
+  Balanced<S> qk = balance<S>(stacked_queries(group), group.key, coincidence);
+  const Matrix<S> outputs = stacked_outputs(group);
+  Balanced<S> vo = carry_value_bias
+                       ? balance<S>(outputs, homogeneous(group.value, group.value_bias), coincidence)
+                       : balance<S>(outputs, group.value, coincidence);
   Draft<S> draft;
-  draft.group = from_balanced(group, qk, vo);
   draft.margins = {place, qk.sigma, vo.sigma, qk.rank, vo.rank, qk.sign_margin, vo.sign_margin, S(1)};
   if (qk.linear && vo.linear) {
     draft.gauges = Gauges<S>{{*qk.linear, RowVector<S>::Zero(group.key.cols())},
                              {*vo.linear, RowVector<S>::Zero(group.value.cols())}};
   }
+  draft.group = from_balanced(group, std::move(qk), std::move(vo));
   return draft;
 }
 
@@ -105,7 +110,8 @@ void add_invariants(Draft<S>& draft) {
   const RowVector<S> keys = probe.col(0).head(d).transpose() * draft.group.key;
   const RowVector<S> values = probe.col(1).head(d).transpose() * draft.group.value;
   for (const QueryHead<S>& reader : draft.group.readers) {
-    const RowVector<S> queries = probe.col(2).transpose() * homogeneous(reader.query, reader.query_bias);
+    RowVector<S> queries = probe.col(2).head(d).transpose() * reader.query;
+    if (reader.query_bias.size() > 0) queries += probe(d, 2) * reader.query_bias;
     const RowVector<S> outputs = (reader.output * probe.col(3).head(d)).transpose();
     draft.reader_invariants.push_back(queries.dot(keys) + values.dot(outputs));
     draft.group_invariant += draft.reader_invariants.back();
@@ -138,7 +144,7 @@ S invariant_size(const CanonicalMargins<S>& margins) {
 template <RealScalar S>
 GroupMove<S> order_readers(Draft<S>& draft, const AttentionConfig& config) {
   const Permutation order = sorting(draft.reader_invariants);
-  draft.group.readers = act(order, draft.group.readers);
+  draft.group.readers = act(order, std::move(draft.group.readers));
   draft.margins.order_margin = smallest_gap(draft.reader_invariants, invariant_size(draft.margins));
   const Gauges<S> identity{Affine<S>::identity(config.key_width), Affine<S>::identity(config.value_width)};
   return {order, draft.gauges.value_or(identity)};
@@ -182,12 +188,12 @@ Canonical<S> canonicalize(const AttentionWeights<S>& weights, const AttentionCon
     moves.push_back(order_readers(draft, config));
     draft.margins.order_margin = std::min(draft.margins.order_margin, group_gap);
     full_rank = full_rank && draft.gauges.has_value();
-    result.weights.groups.push_back(draft.group);
+    result.weights.groups.push_back(std::move(draft.group));
     result.margins.push_back(draft.margins);
   }
   const Permutation order = sorting(invariants);
-  result.weights.groups = act(order, result.weights.groups);
-  result.margins = act(order, result.margins);
+  result.weights.groups = act(order, std::move(result.weights.groups));
+  result.margins = act(order, std::move(result.margins));
   if (full_rank) result.canonical_from_input = AttentionElement<S>{std::move(moves), order};
   return result;
 }

@@ -1,10 +1,12 @@
 #include "symmetry/general_linear.hpp"
 
 #include <Eigen/LU>
+#include <limits>
 #include <string>
 
 #include "symmetry/errors.hpp"
 #include "symmetry/permutation.hpp"
+#include "symmetry/safe_norm.hpp"
 #include "symmetry/svd.hpp"
 
 namespace attnsym {
@@ -15,6 +17,18 @@ void require_square(const Matrix<S>& m) {
   if (m.rows() != m.cols()) {
     throw ShapeError("a gauge must be square, found " + std::to_string(m.rows()) + " x " +
                      std::to_string(m.cols()));
+  }
+}
+
+// Whether the residual of a matrix times its inverse is within tolerance<S>() * |matrix| |inverse|.
+// Infinities and NaN never are, nor is a pair so badly conditioned that the bound overflows.
+template <Scalar S>
+bool is_small(const Matrix<S>& residual, const Matrix<S>& matrix, const Matrix<S>& inverse) {
+  if constexpr (RealScalar<S>) {
+    const S bound = tolerance<S>() * safe_norm(matrix) * safe_norm(inverse);
+    return bound <= std::numeric_limits<S>::max() && safe_norm(residual) <= bound;
+  } else {
+    return residual == Matrix<S>::Zero(residual.rows(), residual.cols());
   }
 }
 
@@ -41,10 +55,9 @@ GeneralLinear<S> GeneralLinear<S>::from_matrix_and_inverse(Matrix<S> matrix, Mat
   require_same_size("a gauge and its inverse", matrix.rows(), inverse.rows());
   require_square(inverse);
   const Matrix<S> residual = matrix * inverse - Matrix<S>::Identity(matrix.rows(), matrix.rows());
-  // Written so that NaN fails. Squared norms: Rational has no square root.
-  const bool good = residual.squaredNorm() <=
-                    tolerance<S>() * tolerance<S>() * matrix.squaredNorm() * inverse.squaredNorm();
-  if (!good) throw SingularError("a gauge and its stated inverse do not multiply to the identity");
+  if (!is_small(residual, matrix, inverse)) {
+    throw SingularError("a gauge and its stated inverse do not multiply to the identity");
+  }
   return GeneralLinear(std::move(matrix), std::move(inverse));
 }
 

@@ -16,7 +16,8 @@ class GeneralLinear {
   /// ShapeError if it is not square.
   static GeneralLinear from_matrix(Matrix<S> matrix);
 
-  /// @throws SingularError unless matrix * inverse is the identity up to tolerance<S>() * |matrix| |inverse|.
+  /// @throws SingularError unless all entries are finite and matrix * inverse is the identity up to
+  /// tolerance<S>() * |matrix| |inverse|.
   static GeneralLinear from_matrix_and_inverse(Matrix<S> matrix, Matrix<S> inverse);
 
   Index size() const { return matrix_.rows(); }

@@ -33,15 +33,17 @@ Permutation identity_like(const Permutation& g);
 
 /// Moves items[i] to place p(i). @throws ShapeError on different sizes.
 template <class T>
-std::vector<T> act(const Permutation& p, const std::vector<T>& items);
+std::vector<T> act(const Permutation& p, std::vector<T> items);
 
 void require_same_size(const char* what, std::size_t a, std::size_t b);
 
 template <class T>
-std::vector<T> act(const Permutation& p, const std::vector<T>& items) {
+std::vector<T> act(const Permutation& p, std::vector<T> items) {
   require_same_size("a permutation and the list it acts on", p.image().size(), items.size());
-  std::vector<T> moved = items;
-  for (Index i = 0; i < p.size(); ++i) moved[p(i)] = items[i];
+  std::vector<T> moved;
+  moved.reserve(items.size());
+  const Permutation source_of = inverse(p);
+  for (const Index source : source_of.image()) moved.push_back(std::move(items[source]));
   return moved;
 }
 

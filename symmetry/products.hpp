@@ -68,7 +68,7 @@ requires LeftActsOn<G, X> std::vector<X> act(const Wreath<G>& g, const std::vect
   require_same_size("a wreath element and the list it acts on", g.local.size(), items.size());
   std::vector<X> moved;
   for (std::size_t j = 0; j < items.size(); ++j) moved.push_back(act(g.local[j], items[j]));
-  return act(g.top, moved);
+  return act(g.top, std::move(moved));
 }
 
 static_assert(GroupElement<Direct<Permutation, Permutation>>);

@@ -23,7 +23,7 @@ using Rational = boost::multiprecision::number<boost::multiprecision::cpp_ration
 
 template <class S>
 concept RealScalar = std::same_as<S, float> || std::same_as<S, double> || std::same_as<S, Float50> ||
-                     std::same_as<S, Float100>;
+    std::same_as<S, Float100>;
 
 /// The scalars the library is instantiated for. RealScalar adds square roots, which Rational lacks.
 template <class S>

@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "symmetry/exact_gauges.hpp"
 #include "symmetry/symmetry_group.hpp"
 #include "tools/commands.hpp"
 #include "tools/rewrite_options.hpp"
@@ -36,11 +37,20 @@ SampleOptions sample_options(const ActOptions& options) {
 ExitStatus run_act(const ActOptions& options) {
   const Model model = open_model(options.rewrite.in, options.rewrite.config);
   const SampleOptions sample = sample_options(options);
+  const std::optional<Dtype> store_as =
+      options.rewrite.dtype ? parse_dtype(*options.rewrite.dtype) : std::nullopt;
   rewrite_model(
       options.rewrite, model, "act", options.seed, [&](std::size_t layer, const StoredAttention& module) {
         Random random(options.seed + 0x9e3779b97f4a7c15U * (layer + 1));
         AttentionElement<double> element = symmetry_of(module.config).sample<double>(random, sample);
+        if (options.exact) {
+          element = with_exact_products(element, module.weights,
+                                        attention_formats(model.checkpoint, static_cast<Index>(layer)));
+        }
         AttentionWeights<double> moved = act(element, module.weights);
+        if (options.exact) {
+          require_exact(model.checkpoint, static_cast<Index>(layer), moved, store_as);
+        }
         return RewrittenLayer{std::move(moved), std::move(element)};
       });
   if (options.rewrite.as_json) {
@@ -73,8 +83,9 @@ void setup_act(CLI::App& app, ExitStatus& status) {
       ->delimiter(',')
       ->type_name("PART,...")
       ->check(CLI::IsMember({"heads", "readers", "qk", "vo", "bias"}));
-  command->add_flag("--exact", options->exact,
-                    "Draw gauges from permutations, signs and powers of two, which no dtype rounds");
+  command->add_flag(
+      "--exact", options->exact,
+      "Draw gauges from permutations, signs and those powers of two that round nothing in storage");
   command->callback([options, &status] { status = run_act(*options); });
 }
 

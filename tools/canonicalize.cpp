@@ -36,29 +36,65 @@ double relative_gap(const RowVector<double>& sigma) {
   return gap;
 }
 
-// Rounding noise of a group's stacked circuit relative to its norm, which the singular values give.
-double group_noise(const StoredAttention& module, Index group, const RowVector<double>& sigma,
-                   StoredCircuit (*circuit)(const StoredAttention&, Index)) {
-  const Index readers = module.config.readers_per_group();
-  double squares = 0;
-  for (Index i = 0; i < readers; ++i)
-    squares += std::pow(rounding_noise(circuit(module, group * readers + i)), 2);
-  return sigma.norm() > 0 ? std::sqrt(squares) / sigma.norm() : 0;
+// The columns of one factor of a circuit: their squared lengths, and the variance that rounding has left.
+struct ColumnSquares {
+  RowVector<double> value;
+  RowVector<double> noise;
+};
+
+// An error spread evenly over +- radius has a variance of a third of its square.
+template <class Values, class Radii>
+ColumnSquares column_squares(const Values& values, const Radii& radii) {
+  return {values.colwise().squaredNorm(), radii.colwise().squaredNorm() / 3};
+}
+
+// [N7] The variance of left * right^T, all entries together.
+double circuit_noise(const ColumnSquares& left, const ColumnSquares& right) {
+  return left.noise.dot(right.value) + left.value.dot(right.noise);
+}
+
+// Rounding noise of a group's stacked circuits relative to their norms, which the singular values give.
+struct GroupNoise {
+  double qk = 0;
+  double vo = 0;
+};
+
+GroupNoise group_noise(const StoredAttention& module, const CanonicalMargins<double>& margins) {
+  const KvGroup<double>& group = module.weights.groups[margins.group_in_input];
+  const KvGroup<double>& radius = module.radius.groups[margins.group_in_input];
+  const ColumnSquares key = column_squares(group.key, radius.key);
+  const ColumnSquares value = column_squares(group.value, radius.value);
+  GroupNoise squares;
+  for (std::size_t i = 0; i < group.readers.size(); ++i) {
+    const QueryHead<double>& reader = group.readers[i];
+    const QueryHead<double>& reader_radius = radius.readers[i];
+    ColumnSquares query = column_squares(reader.query, reader_radius.query);
+    if (reader.query_bias.size() > 0) {
+      const ColumnSquares bias = column_squares(reader.query_bias, reader_radius.query_bias);
+      query.value += bias.value;
+      query.noise += bias.noise;
+    }
+    squares.qk += circuit_noise(query, key);
+    squares.vo +=
+        circuit_noise(column_squares(reader.output.transpose(), reader_radius.output.transpose()), value);
+  }
+  const auto relative = [](double square, const RowVector<double>& sigma) {
+    return sigma.norm() > 0 ? std::sqrt(square) / sigma.norm() : 0;
+  };
+  return {relative(squares.qk, margins.qk_sigma), relative(squares.vo, margins.vo_sigma)};
 }
 
 GroupReport report(const StoredAttention& module, const CanonicalMargins<double>& margins, double unit) {
   const Index d = module.config.model_width;
   const Index readers = module.config.readers_per_group();
-  const double qk_noise = group_noise(module, margins.group_in_input, margins.qk_sigma, stored_qk_circuit) /
-                          std::abs(module.config.scale);
-  const double vo_noise = group_noise(module, margins.group_in_input, margins.vo_sigma, stored_vo_circuit);
+  const GroupNoise noise = group_noise(module, margins);
   GroupReport result{margins, relative_gap(margins.qk_sigma), relative_gap(margins.vo_sigma)};
-  result.expected_change = std::max(expected_change(margins.qk_sigma, readers * (d + 1), d, qk_noise, unit),
-                                    expected_change(margins.vo_sigma, readers * d, d, vo_noise, unit));
+  result.expected_change = std::max(expected_change(margins.qk_sigma, readers * (d + 1), d, noise.qk, unit),
+                                    expected_change(margins.vo_sigma, readers * d, d, noise.vo, unit));
   const double sign_margin = std::min(margins.qk_sign_margin, margins.vo_sign_margin);
   result.stable = result.expected_change <= stable_change &&
                   sign_margin >= margin_factor * result.expected_change &&
-                  margins.order_margin >= margin_factor * std::max(qk_noise, vo_noise);
+                  margins.order_margin >= margin_factor * std::max(noise.qk, noise.vo);
   return result;
 }
 

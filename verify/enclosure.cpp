@@ -5,7 +5,7 @@
 #include <limits>
 
 #include "symmetry/permutation.hpp"
-#include "verify/safe_norm.hpp"
+#include "symmetry/safe_norm.hpp"
 
 namespace attnsym {
 namespace {

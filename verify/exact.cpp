@@ -5,12 +5,12 @@
 #include <cmath>
 #include <map>
 
+#include "symmetry/safe_norm.hpp"
 #include "verify/attend.hpp"
 #include "verify/enclosure.hpp"
 #include "verify/exact_transport.hpp"
 #include "verify/matching.hpp"
 #include "verify/residues.hpp"
-#include "verify/safe_norm.hpp"
 #include "verify/witness_inputs.hpp"
 
 namespace attnsym {

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "verify/safe_norm.hpp"
+#include "symmetry/safe_norm.hpp"
 
 namespace attnsym {
 namespace {

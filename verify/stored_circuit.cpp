@@ -31,7 +31,8 @@ void scale(Matrix<double>& m, int shift) {
 
 // Brings a factor and its radii to entries below 1 and tells by which power of two they were larger.
 int normalize(Matrix<double>& value, Matrix<double>& radius) {
-  const int exponent = exponent_of(value);
+  int exponent = exponent_of(value);
+  if (exponent == zero_exponent) exponent = exponent_of(radius);  // what cancelled may still be uncertain
   if (exponent == zero_exponent) return zero_exponent;
   scale(value, -exponent);
   scale(radius, -exponent);

@@ -5,10 +5,10 @@
 #include <vector>
 
 #include "symmetry/random.hpp"
+#include "symmetry/safe_norm.hpp"
 #include "verify/attend.hpp"
 #include "verify/enclosure.hpp"
 #include "verify/rounding.hpp"
-#include "verify/safe_norm.hpp"
 
 namespace attnsym {
 namespace {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "verify/safe_norm.hpp"
+#include "symmetry/safe_norm.hpp"
 
 namespace attnsym {
 namespace {

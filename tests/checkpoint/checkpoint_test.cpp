@@ -98,6 +98,28 @@ TEST(Checkpoint, RefusesTwoModelsInOne) {
   expect_error<FormatError>([&] { Checkpoint::open(directory.path()); }, {"two models", "''", "'bert.'"});
 }
 
+// Opens a checkpoint that has one more tensor.
+void open_with(const TemporaryDirectory& directory, const std::string& name) {
+  TinyBert{}.write(directory.path());
+  std::vector<NamedTensor> tensors = TinyBert{}.tensors();
+  tensors.push_back({name, Dtype::F32, {6, 6}, std::vector<std::byte>(6 * 6 * 4)});
+  testing::write_bytes(directory / "model.safetensors", serialize_safetensors(tensors, {}));
+  Checkpoint::open(directory.path());
+}
+
+TEST(Checkpoint, RefusesAttentionThatItWouldIgnore) {
+  const TemporaryDirectory directory;
+  for (const std::string name :
+       {"encoder.layer.2.attention.self.query.weight", "encoder.layer.17.attention.output.dense.weight"}) {
+    expect_error<FormatError>([&] { open_with(directory, name); },
+                              {"model.safetensors", name, "a layer that config.json does not have"});
+  }
+  const std::string cross = "encoder.layer.0.crossattention.self.key.weight";
+  expect_error<FormatError>([&] { open_with(directory, cross); },
+                            {"model.safetensors", cross, "cross-attention, which is not supported"});
+  EXPECT_NO_THROW(open_with(directory, "decoder.layer.2.attention.self.query.weight"));
+}
+
 // Opens a sharded checkpoint after a change to its weight_map.
 template <class Change>
 void open_changed_index(const TemporaryDirectory& directory, Change change) {

@@ -48,7 +48,8 @@ TEST(ModelConfig, ReadsRobertaAndWhatIsOptional) {
 }
 
 TEST(ModelConfig, TakesNullForAbsent) {
-  const ModelConfig config = parse(bert_with(R"("head_dim":null,"num_key_value_heads":null)"));
+  const ModelConfig config = parse(bert_with(
+      R"("head_dim":null,"num_key_value_heads":null,"quantization_config":null,"add_cross_attention":false)"));
   EXPECT_EQ(config.head_dim, 1);
   EXPECT_EQ(config.kv_heads, 12);
 }
@@ -81,6 +82,9 @@ TEST(ModelConfig, RefusesWithKeyAndReason) {
       {bert_with(R"("num_key_value_heads":5)"), {"'num_key_value_heads' is 5", "divisor of the 12 heads"}},
       {bert_with(R"("head_dim":"wide")"), {"'head_dim'", "positive integer"}},
       {bert_with(R"("is_decoder":1)"), {"'is_decoder' is '1'", "true or false"}},
+      {bert_with(R"("add_cross_attention":true)"), {"'add_cross_attention' is 'true'", "not supported"}},
+      {bert_with(R"("is_encoder_decoder":true)"), {"'is_encoder_decoder' is 'true'", "not supported"}},
+      {bert_with(R"("quantization_config":{"bits":8})"), {"'quantization_config' is", "not supported"}},
       {bert_with(R"("position_embedding_type":"relative_key")"),
        {"'relative_key'", "gauge", "not supported yet"}},
       {bert_with(R"("hidden_size":12)"), {"'hidden_size' occurs twice"}},
@@ -105,6 +109,19 @@ TEST(Layout, NamesTensorsOfEveryFamily) {
     EXPECT_EQ(tensor_name("", layout->first_norm.biases[1], 0), "embeddings.LayerNorm.beta");
   }
   EXPECT_EQ(find_layout("gpt2"), nullptr);
+}
+
+TEST(Layout, FindsTheLayerInATensorName) {
+  const std::string_view pattern = find_layout("bert")->query.weight;
+  for (const Index layer : {0, 7, 12}) {
+    EXPECT_EQ(layer_of(tensor_name("bert.", pattern, layer), "bert.", pattern), layer);
+  }
+  for (const char* other :
+       {"", "bert.encoder.layer.", "bert.encoder.layer.x.attention.self.query.weight",
+        "bert.encoder.layer.07.attention.self.query.weight", "bert.encoder.layer.7.attention.self.key.weight",
+        "encoder.layer.7.attention.self.query.weight"}) {
+    EXPECT_EQ(layer_of(other, "bert.", pattern), std::nullopt) << other;
+  }
 }
 
 ShardIndex index_of(const std::string& weight_map) {

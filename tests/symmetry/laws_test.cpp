@@ -116,8 +116,27 @@ TEST(BrokenInput, IsRefusedWithBothSizes) {
   Matrix<double> nan = Matrix<double>::Identity(2, 2);
   nan(0, 1) = std::numeric_limits<double>::quiet_NaN();
   EXPECT_THROW(GeneralLinear<double>::from_matrix(nan), SingularError);
+  const Matrix<double> infinite = Matrix<double>::Constant(2, 2, std::numeric_limits<double>::infinity());
+  EXPECT_THROW(GeneralLinear<double>::from_matrix_and_inverse(infinite, infinite), SingularError);
+  EXPECT_THROW(GeneralLinear<double>::from_matrix_and_inverse(infinite, Matrix<double>::Identity(2, 2)),
+               SingularError);
   EXPECT_THROW(GeneralLinear<double>::from_matrix_and_inverse(Matrix<double>::Identity(2, 2), nan),
                SingularError);
+}
+
+// Squares of these entries overflow or vanish; the entries themselves do neither.
+TEST(GeneralLinearConstruction, JudgesHugeAndTinyMatricesByTheirScale) {
+  for (const double scale : {1e200, 1e-200}) {
+    Matrix<double> matrix(2, 2);
+    matrix << 1, 2, 0, 1;
+    Matrix<double> inverse(2, 2);
+    inverse << 1, -2, 0, 1;
+    EXPECT_NO_THROW(GeneralLinear<double>::from_matrix_and_inverse(scale * matrix, inverse / scale));
+    EXPECT_THROW(GeneralLinear<double>::from_matrix_and_inverse(scale * matrix, matrix / scale),
+                 SingularError);
+  }
+  const Matrix<double> huge = Matrix<double>::Constant(2, 2, 1e200);
+  EXPECT_THROW(GeneralLinear<double>::from_matrix_and_inverse(huge, huge), SingularError);
 }
 
 TEST(BrokenInput, AShiftNeedsItsBias) {

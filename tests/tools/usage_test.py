@@ -67,6 +67,7 @@ FILES = [
     ("act missing -o new", TROUBLE, "missing"),
     ("canonicalize TRUNCATED -o new", TROUBLE, "TRUNCATED/model.safetensors"),
     ("act HUGE -o new --dtype F16", TROUBLE, r"overflow|too large|range"),
+    ("act A -o new --exact --dtype F16", TROUBLE, r"A/model.safetensors: tensor '.*weight'.* rounded in dtype F16"),
     ("certify missing A MOVED", TROUBLE, "missing"),
     ("certify A A MOVED", TROUBLE, "A"),
     ("certify A/vocab.txt A MOVED", TROUBLE, "A/vocab.txt"),
@@ -89,6 +90,8 @@ ANSWERS = [
     ("canonicalize A -o canonical", YES, "canonical"),
     ("check A acted", YES, r"\Aequivalent: "),
     ("check A canonical", YES, r"\Aequivalent: "),
+    ("act HALF -o exact --exact --condition 1e6", YES, "exact"),
+    ("check HALF exact", YES, r"\Aidentical: "),
 ]
 
 WRITING = [
@@ -152,7 +155,7 @@ class Usage(unittest.TestCase):
         os.truncate(self.root / "TRUNCATED" / "model.safetensors", 3000)
         (self.root / "NOT_JSON" / "config.json").write_text("{")
         (self.root / "EMPTY").mkdir()
-        for line in ("act A -o MOVED", "act A -o COARSE --dtype BF16 --condition 1e5",
+        for line in ("act A -o MOVED", "act A -o HALF --dtype F16 --only heads", "act A -o COARSE --dtype BF16 --condition 1e5",
                      "check A MOVED --certificate same.cert"):
             done = self.call(line)
             self.assertEqual(YES, done.returncode, done.stderr)
