@@ -1,0 +1,189 @@
+#include "nfn/equivariant_linear.hpp"
+
+#include "nfn/local_features.hpp"
+#include "nfn/model_axis.hpp"
+#include "nfn/pooled_features.hpp"
+#include "symmetry/errors.hpp"
+#include "symmetry/permutation.hpp"
+
+namespace attnsym {
+namespace {
+
+template <class S>
+Matrix<S> zeros(Index rows, Index cols) {
+  return Matrix<S>::Zero(rows, cols);
+}
+
+// (c, j) x checkpoint to c x (checkpoint, j).
+template <class S>
+Matrix<S> coordinates_to_columns(const Matrix<S>& values, Index width) {
+  Matrix<S> result(values.rows() / width, values.cols() * width);
+  for (Index n = 0; n < values.cols(); ++n) {
+    for (Index c = 0; c < result.rows(); ++c) {
+      result.row(c).segment(n * width, width) = values.col(n).segment(c * width, width).transpose();
+    }
+  }
+  return result;
+}
+
+// The inverse of coordinates_to_columns.
+template <class S>
+Matrix<S> columns_to_coordinates(const Matrix<S>& values, Index width) {
+  Matrix<S> result(values.rows() * width, values.cols() / width);
+  for (Index n = 0; n < result.cols(); ++n) {
+    for (Index c = 0; c < values.rows(); ++c) {
+      result.col(n).segment(c * width, width) = values.row(c).segment(n * width, width).transpose();
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+template <Scalar S>
+EquivariantLinear<S>::EquivariantLinear(Index model_width, Index in_channels, Index out_channels)
+    : width_(model_width), in_channels_(in_channels), out_channels_(out_channels) {
+  if (std::min({model_width, in_channels, out_channels}) < 1) {
+    throw ShapeError("a layer needs a positive model width and channels");
+  }
+  const Index rows = out_channels * width_;
+  query_ = key_ = value_ = zeros<S>(rows, in_channels * width_);
+  output_sum_ = output_entry_ = up_entry_ = zeros<S>(out_channels, in_channels);
+  pooled_ = zeros<S>(out_of_b_b() + rows, PooledLayout{width_, in_channels}.size());
+  unit_ = zeros<S>(out_of_b_b(), UnitLayout{width_, in_channels}.size());
+  model_ = zeros<S>(out_channels, ModelLayout{width_, in_channels}.size());
+}
+
+template <Scalar S>
+Index EquivariantLinear<S>::parameter_count(Index model_width, Index in_channels, Index out_channels) {
+  const Index w = model_width;
+  return in_channels * out_channels * (2 * w * w * w + 12 * w * w + 15 * w + 12) + out_channels * (2 * w + 2);
+}
+
+template <Scalar S>
+std::vector<ParameterView<S>> EquivariantLinear<S>::parameters() {
+  ParameterTable<S> table(width_, in_channels_, out_channels_);
+  using Features = std::vector<typename ParameterTable<S>::Feature>;
+  const Features entry{{0}};
+  table.add(query_, 0, true, {{1}}, {"PhiQ"});
+  table.add(key_, 0, true, {{1}}, {"PhiK"});
+  table.add(value_, 0, true, {{1}}, {"PhiV"});
+  table.add(output_sum_, 0, false, entry, {"O1"});
+  table.add(output_entry_, 0, false, entry, {"O2"});
+  table.add(up_entry_, 0, false, entry, {"A7"});
+  const Features pooled{{2}, {1}, {0}, {1}, {0}, {1}, {0, false}};
+  table.add(pooled_, 0, false, pooled, {"A1", "A2", "A4", "A8", "A10", "A12", "A13"});
+  table.add(pooled_, out_channels_, false, pooled, {"a1", "a2", "a3", "a5", "a7", "a9", "a10"});
+  table.add(pooled_, out_of_b(), true, pooled, {"B1", "B2", "B3", "B5", "B7", "B9", "B10"});
+  table.add(pooled_, out_of_b_b(), true, pooled, {"c1", "c2", "c3", "c4", "c5", "c6", "c7"});
+  const Features unit{{0}, {1}, {0}};
+  table.add(unit_, 0, false, unit, {"A6", "A9", "A11"});
+  table.add(unit_, out_channels_, false, unit, {"a4", "a6", "a8"});
+  table.add(unit_, out_of_b(), true, unit, {"B4", "B6", "B8"});
+  table.add(model_, 0, false, {{1}, {0}}, {"A3", "A5"});
+  return table.views();
+}
+
+template <Scalar S>
+WeightFeatures<S> EquivariantLinear<S>::operator()(const WeightFeatures<S>& input) const {
+  require_consistent(input, width_, in_channels_);
+  auto result = WeightFeatures<S>::zero(input.shape, out_channels_, input.batch);
+  add_attention(input, result);
+  add_perceptron(input, result);
+  return result;
+}
+
+template <Scalar S>
+void EquivariantLinear<S>::add_attention(const WeightFeatures<S>& input, WeightFeatures<S>& result) const {
+  result.query.noalias() = query_ * input.query;
+  result.key.noalias() = key_ * input.key;
+  result.value.noalias() = value_ * input.value;
+  add_mixed_channels(result.output, output_entry_, input.output, width_);
+  add_along_model_axis(result.output, Matrix<S>(output_sum_ * sum_model_axis(input.output, width_)), width_);
+}
+
+template <Scalar S>
+void EquivariantLinear<S>::add_perceptron(const WeightFeatures<S>& input, WeightFeatures<S>& result) const {
+  const Index e = out_channels_;
+  const Index units = input.shape.hidden_width;
+  const Matrix<S> pooled = pooled_ * pooled_features(input);
+  const Matrix<S> unit_input = unit_features(input);
+  result.down.noalias() = unit_.bottomRows(e * width_) * unit_input;
+  add_to_columns(result.down, pooled.middleRows(out_of_b(), e * width_), units);
+  Matrix<S> unit = unit_.topRows(2 * e) * unit_input;
+  add_to_columns(unit, pooled.topRows(2 * e), units);
+  result.up_bias = unit.bottomRows(e);
+  result.down_bias = pooled.bottomRows(e * width_);
+  add_mixed_channels(result.up, up_entry_, input.up, width_);
+  add_along_model_axis(result.up, Matrix<S>(unit.topRows(e)), width_);
+  const Matrix<S> model = model_ * model_features(input);
+  add_to_columns(result.up, columns_to_coordinates(model, width_), units);
+}
+
+template <Scalar S>
+Gradients<EquivariantLinear<S>> EquivariantLinear<S>::backward(const WeightFeatures<S>& input,
+                                                               const WeightFeatures<S>& cotangent) const {
+  require_consistent(input, width_, in_channels_);
+  require_consistent(cotangent, width_, out_channels_);
+  require_same_size("the checkpoints of input and cotangent", input.batch, cotangent.batch);
+  if (!(input.shape == cotangent.shape))
+    throw ShapeError("input and cotangent are blocks of different shapes");
+  Gradients<EquivariantLinear> gradients{
+      WeightFeatures<S>::zero(input.shape, in_channels_, input.batch),
+      EquivariantLinear(width_, in_channels_, out_channels_),
+  };
+  pull_back_attention(input, cotangent, gradients);
+  pull_back_perceptron(input, cotangent, gradients);
+  return gradients;
+}
+
+template <Scalar S>
+void EquivariantLinear<S>::pull_back_attention(const WeightFeatures<S>& input,
+                                               const WeightFeatures<S>& cotangent,
+                                               Gradients<EquivariantLinear>& gradients) const {
+  EquivariantLinear& by = gradients.parameters;
+  by.query_.noalias() = cotangent.query * input.query.transpose();
+  by.key_.noalias() = cotangent.key * input.key.transpose();
+  by.value_.noalias() = cotangent.value * input.value.transpose();
+  gradients.input.query.noalias() = query_.transpose() * cotangent.query;
+  gradients.input.key.noalias() = key_.transpose() * cotangent.key;
+  gradients.input.value.noalias() = value_.transpose() * cotangent.value;
+
+  const Matrix<S> sums = sum_model_axis(cotangent.output, width_);
+  by.output_entry_ = mixer_gradient(cotangent.output, input.output, width_);
+  by.output_sum_.noalias() = sums * sum_model_axis(input.output, width_).transpose();
+  add_mixed_channels(gradients.input.output, Matrix<S>(output_entry_.transpose()), cotangent.output, width_);
+  add_along_model_axis(gradients.input.output, Matrix<S>(output_sum_.transpose() * sums), width_);
+}
+
+template <Scalar S>
+void EquivariantLinear<S>::pull_back_perceptron(const WeightFeatures<S>& input,
+                                                const WeightFeatures<S>& cotangent,
+                                                Gradients<EquivariantLinear>& gradients) const {
+  EquivariantLinear& by = gradients.parameters;
+  const Index units = input.shape.hidden_width;
+
+  by.up_entry_ = mixer_gradient(cotangent.up, input.up, width_);
+  add_mixed_channels(gradients.input.up, Matrix<S>(up_entry_.transpose()), cotangent.up, width_);
+
+  const Matrix<S> model = coordinates_to_columns(sum_columns(cotangent.up, units), width_);
+  by.model_.noalias() = model * model_features(input).transpose();
+  pull_back_model(input, Matrix<S>(model_.transpose() * model), gradients.input);
+
+  Matrix<S> unit(out_of_b_b(), input.up.cols());
+  unit << sum_model_axis(cotangent.up, width_), cotangent.up_bias, cotangent.down;
+  by.unit_.noalias() = unit * unit_features(input).transpose();
+  pull_back_unit(Matrix<S>(unit_.transpose() * unit), gradients.input);
+
+  Matrix<S> pooled(pooled_.rows(), input.batch);
+  pooled << sum_columns(unit, units), cotangent.down_bias;
+  by.pooled_.noalias() = pooled * pooled_features(input).transpose();
+  pull_back_pooled(input, Matrix<S>(pooled_.transpose() * pooled), gradients.input);
+}
+
+template class EquivariantLinear<float>;
+template class EquivariantLinear<double>;
+template class EquivariantLinear<Float50>;
+template class EquivariantLinear<Rational>;
+
+}  // namespace attnsym
