@@ -58,6 +58,13 @@ Permutation random_order(Random& random, Index size, bool move) {
   return Permutation::from_image(std::move(image));
 }
 
+// Times 1/2, 1 or 2: without this all gauges would have determinant one, up to sign.
+template <Scalar S>
+GeneralLinear<S> rescaled(Random& random, const GeneralLinear<S>& gauge) {
+  const S factor = S(1 << random.below(3)) / S(2);
+  return GeneralLinear<S>::from_matrix_and_inverse(gauge.matrix() * factor, gauge.inverse_matrix() / factor);
+}
+
 // One integer shear, or a sign where there is but one coordinate, with its inverse.
 GeneralLinear<Rational> random_shear(Random& random, Index size) {
   Matrix<Rational> matrix = Matrix<Rational>::Identity(size, size);
@@ -73,7 +80,7 @@ GeneralLinear<Rational> random_shear(Random& random, Index size) {
   return GeneralLinear<Rational>::from_matrix_and_inverse(matrix, inverse);
 }
 
-GeneralLinear<Rational> random_integer_gauge(Random& random, Index size, bool move) {
+GeneralLinear<Rational> random_exact_gauge(Random& random, Index size, bool move) {
   GeneralLinear<Rational> gauge = GeneralLinear<Rational>::identity(size);
   if (!move) return gauge;
   Matrix<Rational> monomial = Matrix<Rational>::Zero(size, size);
@@ -81,15 +88,15 @@ GeneralLinear<Rational> random_integer_gauge(Random& random, Index size, bool mo
   for (Index k = 0; k < size; ++k) monomial(order(k), k) = random.below(2) == 0 ? 1 : -1;
   gauge = GeneralLinear<Rational>::from_matrix_and_inverse(monomial, monomial.transpose());
   for (Index step = 0; step < size; ++step) gauge = compose(random_shear(random, size), gauge);
-  return gauge;
+  return rescaled(random, gauge);
 }
 
-Wreath<HeadGauges<Rational>> sample_integer_heads(const BlockShape& shape, Random& random,
-                                                  const BlockSampleOptions& options) {
+Wreath<HeadGauges<Rational>> sample_exact_heads(const BlockShape& shape, Random& random,
+                                                const BlockSampleOptions& options) {
   Wreath<HeadGauges<Rational>> moves{{}, random_order(random, shape.heads, options.heads)};
   for (Index i = 0; i < shape.heads; ++i) {
-    GeneralLinear<Rational> qk = random_integer_gauge(random, shape.key_width, options.qk);
-    moves.local.push_back({std::move(qk), random_integer_gauge(random, shape.value_width, options.vo)});
+    GeneralLinear<Rational> qk = random_exact_gauge(random, shape.key_width, options.qk);
+    moves.local.push_back({std::move(qk), random_exact_gauge(random, shape.value_width, options.vo)});
   }
   return moves;
 }
@@ -105,7 +112,9 @@ Wreath<HeadGauges<S>> sample_heads(const BlockShape& shape, Random& random,
   const auto element = symmetry_of(attention).sample<S>(random, wanted);
   Wreath<HeadGauges<S>> moves{{}, element.top};
   for (const GroupMove<S>& move : element.local) {
-    moves.local.push_back({qk_gauge(move).linear, vo_gauge(move).linear});
+    const GeneralLinear<S>& qk = qk_gauge(move).linear;
+    const GeneralLinear<S>& vo = vo_gauge(move).linear;
+    moves.local.push_back({options.qk ? rescaled(random, qk) : qk, options.vo ? rescaled(random, vo) : vo});
   }
   return moves;
 }
@@ -148,7 +157,7 @@ BlockElement<S> sample_element(const BlockShape& shape, Random& random, const Bl
     if constexpr (RealScalar<S>) {
       return sample_heads<S>(shape, random, options);
     } else {
-      return sample_integer_heads(shape, random, options);
+      return sample_exact_heads(shape, random, options);
     }
   }();
   Permutation model = random_order(random, shape.model_width, options.model);

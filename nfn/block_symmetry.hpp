@@ -56,7 +56,8 @@ struct BlockSampleOptions {
 };
 
 /// A random element. Gauges are rotations times scales of exactly the asked condition number for real
-/// scalars, and products of integer shears, swaps and signs, with their exact inverses, for Rational.
+/// scalars, and products of integer shears, swaps, signs and a power of two, with their exact inverses, for
+/// Rational.
 /// @throws ShapeError if options.condition < 1.
 template <Scalar S>
 BlockElement<S> sample_element(const BlockShape& shape, Random& random,

@@ -26,13 +26,13 @@ rc::Gen<WeightFeatures<S>> features(const BlockShape& shape, Index channels, Ind
   });
 }
 
-/// Any element of G_U, from integer shears, swaps, signs and permutations.
+/// Any element of G_U, from shears, swaps, signs, powers of two and permutations.
 template <Scalar S>
 rc::Gen<BlockElement<S>> block_element(const BlockShape& shape) {
   return rc::gen::exec([shape] {
     Wreath<HeadGauges<S>> heads{{}, *permutation(shape.heads)};
     for (Index i = 0; i < shape.heads; ++i) {
-      heads.local.push_back({*general_linear<S>(shape.key_width), *general_linear<S>(shape.value_width)});
+      heads.local.push_back({*dyadic_linear<S>(shape.key_width), *dyadic_linear<S>(shape.value_width)});
     }
     return BlockElement<S>{std::move(heads),
                            {*permutation(shape.model_width), *permutation(shape.hidden_width)}};
