@@ -6,6 +6,8 @@
 #include "nfn/equivariant_linear.hpp"
 #include "nfn/head_invariant.hpp"
 #include "nfn/invariant.hpp"
+#include "nfn/left_multiplier.hpp"
+#include "nfn/scalar_gate.hpp"
 #include "nfn/sequential.hpp"
 #include "nfn/testing/block_group.hpp"
 #include "symmetry/errors.hpp"
@@ -57,6 +59,52 @@ TEST(Gradient, OfTheNorm) {
 TEST(Gradient, OfThePerHeadLayer) {
   expect_gradients<Float50>(HeadInvariantLayer<Float50>(3, 2, 2, 2), random_features<Float50>(shape, 2, 2, 4),
                             Matrix<Float50>(fixed_probe<Float50>(2, 2, 5)), smooth);
+}
+
+TEST(Gradient, OfTheScalarGate) {
+  expect_gradients<Float50>(ScalarGate<Float50>(3, 2), random_features<Float50>(shape, 2, 2, 4),
+                            random_features<Float50>(shape, 2, 2, 5), smooth);
+}
+
+TEST(Gradient, OfTheLeftMultiplier) {
+  expect_gradients<Float50>(LeftMultiplier<Float50>(3, 2), random_features<Float50>(shape, 2, 2, 4),
+                            random_features<Float50>(shape, 2, 2, 5), smooth);
+}
+
+// Over the rationals, with random parameters and drawn weights and elements.
+template <template <class> class Layer>
+void expect_exactly_equivariant() {
+  TrivialCount trivial;
+  EXPECT_TRUE(rc::check("L(g w) == g L(w)", [&] {
+    const BlockShape drawn = *block_shape();
+    const auto weights = *features<Rational>(drawn, *whole_range(1, 2), *whole_range(1, 2));
+    const auto g = *block_element<Rational>(drawn);
+    trivial.note(g);
+    Layer<Rational> layer(drawn.model_width, weights.channels);
+    randomize<Rational>(layer, *rc::gen::arbitrary<std::uint64_t>());
+    RC_ASSERT(layer(act(g, weights)) == act(g, layer(weights)));
+  }));
+  EXPECT_LE(trivial.share(), largest_trivial_share);
+}
+
+TEST(ScalarGate, IsExactlyEquivariant) { expect_exactly_equivariant<ScalarGate>(); }
+TEST(LeftMultiplier, IsExactlyEquivariant) { expect_exactly_equivariant<LeftMultiplier>(); }
+
+TEST(LeftMultiplier, IsTheIdentityWithoutParameters) {
+  const auto weights = random_features<double>(shape, 2, 2, 8);
+  EXPECT_EQ(LeftMultiplier<double>(3, 2)(weights), weights);
+  EXPECT_THROW(LeftMultiplier<double>(3, 1)(weights), ShapeError);
+  EXPECT_THROW(ScalarGate<double>(2, 2)(weights), ShapeError);
+}
+
+// What E cannot do: the gate scales Q by an invariant, so its output is of degree three in the weights.
+TEST(ScalarGate, ActsOnQueries) {
+  ScalarGate<double> gate(3, 1);
+  gate.parameters()[0](0) = 1;  // SQ1: Q times the first entry of Q K^T
+  const auto weights = random_features<double>(shape, 1, 1, 9);
+  const double first = weights.query.row(0).dot(weights.key.row(0));
+  EXPECT_TRUE(is_close(gate(weights).query, Matrix<double>(first * weights.query)));
+  EXPECT_TRUE(gate(weights).key.isZero());
 }
 
 TEST(Gradient, OfAWholeNetwork) {
