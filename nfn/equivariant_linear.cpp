@@ -46,18 +46,36 @@ EquivariantLinear<S>::EquivariantLinear(Index model_width, Index in_channels, In
   if (std::min({model_width, in_channels, out_channels}) < 1) {
     throw ShapeError("a layer needs a positive model width and channels");
   }
-  const Index rows = out_channels * width_;
-  query_ = key_ = value_ = zeros<S>(rows, in_channels * width_);
+  query_ = key_ = value_ = zeros<S>(model_rows(), in_channels * width_);
   output_sum_ = output_entry_ = up_entry_ = zeros<S>(out_channels, in_channels);
-  pooled_ = zeros<S>(out_of_b_b() + rows, PooledLayout{width_, in_channels}.size());
-  unit_ = zeros<S>(out_of_b_b(), UnitLayout{width_, in_channels}.size());
+  pooled_ = zeros<S>(2 * out_channels, PooledLayout{width_, in_channels}.size());
+  fixed_ = zeros<S>(2 * model_rows(), pooled_.cols());
+  unit_ = zeros<S>(2 * out_channels + model_rows(), UnitLayout{width_, in_channels}.size());
   model_ = zeros<S>(out_channels, ModelLayout{width_, in_channels}.size());
+}
+
+template <Scalar S>
+EquivariantLinear<S> EquivariantLinear<S>::low_rank(Index model_width, Index in_channels, Index out_channels,
+                                                    Index rank) {
+  if (rank < 1) throw ShapeError("a layer of low rank needs a positive rank");
+  EquivariantLinear layer(model_width, in_channels, out_channels);
+  layer.probes_ = zeros<S>(rank, layer.qk_features());
+  layer.fixed_ = zeros<S>(layer.fixed_.rows(), layer.fixed_.cols() - layer.qk_features() + rank);
+  return layer;
 }
 
 template <Scalar S>
 Index EquivariantLinear<S>::parameter_count(Index model_width, Index in_channels, Index out_channels) {
   const Index w = model_width;
   return in_channels * out_channels * (2 * w * w * w + 12 * w * w + 15 * w + 12) + out_channels * (2 * w + 2);
+}
+
+template <Scalar S>
+Index EquivariantLinear<S>::parameter_count(Index model_width, Index in_channels, Index out_channels,
+                                            Index rank) {
+  const Index w = model_width;
+  return parameter_count(w, in_channels, out_channels) - 2 * in_channels * out_channels * w * w * w +
+         rank * (2 * out_channels * w + in_channels * w * w);
 }
 
 template <Scalar S>
@@ -74,14 +92,33 @@ std::vector<ParameterView<S>> EquivariantLinear<S>::parameters() {
   const Features pooled{{2}, {1}, {0}, {1}, {0}, {1}, {0, false}};
   table.add(pooled_, 0, false, pooled, {"A1", "A2", "A4", "A8", "A10", "A12", "A13"});
   table.add(pooled_, out_channels_, false, pooled, {"a1", "a2", "a3", "a5", "a7", "a9", "a10"});
-  table.add(pooled_, out_of_b(), true, pooled, {"B1", "B2", "B3", "B5", "B7", "B9", "B10"});
-  table.add(pooled_, out_of_b_b(), true, pooled, {"c1", "c2", "c3", "c4", "c5", "c6", "c7"});
+  const bool full = probes_.size() == 0;
+  Features fixed = pooled;
+  if (!full) fixed[0] = {0, false, probes_.rows()};
+  table.add(fixed_, 0, true, fixed, {full ? "B1" : "B1u", "B2", "B3", "B5", "B7", "B9", "B10"});
+  table.add(fixed_, model_rows(), true, fixed, {full ? "c1" : "c1u", "c2", "c3", "c4", "c5", "c6", "c7"});
   const Features unit{{0}, {1}, {0}};
   table.add(unit_, 0, false, unit, {"A6", "A9", "A11"});
   table.add(unit_, out_channels_, false, unit, {"a4", "a6", "a8"});
-  table.add(unit_, out_of_b(), true, unit, {"B4", "B6", "B8"});
+  table.add(unit_, 2 * out_channels_, true, unit, {"B4", "B6", "B8"});
   table.add(model_, 0, false, {{1}, {0}}, {"A3", "A5"});
-  return table.views();
+  std::vector<ParameterView<S>> views = table.views();
+  if (!full) {
+    ParameterTable<S> probes(width_, in_channels_, probes_.rows());
+    probes.add(probes_, 0, false, {{2}}, {"W"});
+    views.push_back(probes.views().front());
+  }
+  return views;
+}
+
+// The pooled features as B and bB see them: all of them, or with W Q K^T for Q K^T.
+template <Scalar S>
+Matrix<S> EquivariantLinear<S>::compressed(const Matrix<S>& pooled) const {
+  if (probes_.size() == 0) return pooled;
+  Matrix<S> result(fixed_.cols(), pooled.cols());
+  result.topRows(probes_.rows()).noalias() = probes_ * pooled.topRows(qk_features());
+  result.bottomRows(result.rows() - probes_.rows()) = pooled.bottomRows(pooled.rows() - qk_features());
+  return result;
 }
 
 template <Scalar S>
@@ -106,14 +143,15 @@ template <Scalar S>
 void EquivariantLinear<S>::add_perceptron(const WeightFeatures<S>& input, WeightFeatures<S>& result) const {
   const Index e = out_channels_;
   const Index units = input.shape.hidden_width;
-  const Matrix<S> pooled = pooled_ * pooled_features(input);
+  const Matrix<S> pooled = pooled_features(input);
+  const Matrix<S> fixed = fixed_ * compressed(pooled);
   const Matrix<S> unit_input = unit_features(input);
-  result.down.noalias() = unit_.bottomRows(e * width_) * unit_input;
-  add_to_columns(result.down, pooled.middleRows(out_of_b(), e * width_), units);
+  result.down.noalias() = unit_.bottomRows(model_rows()) * unit_input;
+  add_to_columns(result.down, fixed.topRows(model_rows()), units);
+  result.down_bias = fixed.bottomRows(model_rows());
   Matrix<S> unit = unit_.topRows(2 * e) * unit_input;
-  add_to_columns(unit, pooled.topRows(2 * e), units);
+  add_to_columns(unit, pooled_ * pooled, units);
   result.up_bias = unit.bottomRows(e);
-  result.down_bias = pooled.bottomRows(e * width_);
   add_mixed_channels(result.up, up_entry_, input.up, width_);
   add_along_model_axis(result.up, Matrix<S>(unit.topRows(e)), width_);
   const Matrix<S> model = model_ * model_features(input);
@@ -128,9 +166,11 @@ Gradients<EquivariantLinear<S>> EquivariantLinear<S>::backward(const WeightFeatu
   require_same_size("the checkpoints of input and cotangent", input.batch, cotangent.batch);
   if (!(input.shape == cotangent.shape))
     throw ShapeError("input and cotangent are blocks of different shapes");
+  const Index rank = probes_.rows();
   Gradients<EquivariantLinear> gradients{
       WeightFeatures<S>::zero(input.shape, in_channels_, input.batch),
-      EquivariantLinear(width_, in_channels_, out_channels_),
+      rank > 0 ? low_rank(width_, in_channels_, out_channels_, rank)
+               : EquivariantLinear(width_, in_channels_, out_channels_),
   };
   pull_back_attention(input, cotangent, gradients);
   pull_back_perceptron(input, cotangent, gradients);
@@ -170,15 +210,38 @@ void EquivariantLinear<S>::pull_back_perceptron(const WeightFeatures<S>& input,
   by.model_.noalias() = model * model_features(input).transpose();
   pull_back_model(input, Matrix<S>(model_.transpose() * model), gradients.input);
 
-  Matrix<S> unit(out_of_b_b(), input.up.cols());
+  Matrix<S> unit(unit_.rows(), input.up.cols());
   unit << sum_model_axis(cotangent.up, width_), cotangent.up_bias, cotangent.down;
   by.unit_.noalias() = unit * unit_features(input).transpose();
   pull_back_unit(Matrix<S>(unit_.transpose() * unit), gradients.input);
 
-  Matrix<S> pooled(pooled_.rows(), input.batch);
-  pooled << sum_columns(unit, units), cotangent.down_bias;
-  by.pooled_.noalias() = pooled * pooled_features(input).transpose();
-  pull_back_pooled(input, Matrix<S>(pooled_.transpose() * pooled), gradients.input);
+  const Matrix<S> by_pooled =
+      pull_back_outputs(pooled_features(input), sum_columns(unit, units), cotangent.down_bias, by);
+  pull_back_pooled(input, by_pooled, gradients.input);
+}
+
+// From the cotangents of the outputs that pooled features reach, A, bA and B summed over units and bB, to
+// that of the features.
+template <Scalar S>
+Matrix<S> EquivariantLinear<S>::pull_back_outputs(const Matrix<S>& pooled, const Matrix<S>& by_unit,
+                                                  const Matrix<S>& by_down_bias,
+                                                  EquivariantLinear& by) const {
+  Matrix<S> fixed(fixed_.rows(), pooled.cols());
+  fixed << by_unit.bottomRows(model_rows()), by_down_bias;
+  by.pooled_.noalias() = by_unit.topRows(pooled_.rows()) * pooled.transpose();
+  by.fixed_.noalias() = fixed * compressed(pooled).transpose();
+  Matrix<S> result = pooled_.transpose() * by_unit.topRows(pooled_.rows());
+  if (probes_.size() == 0) {
+    result.noalias() += fixed_.transpose() * fixed;
+    return result;
+  }
+  const Matrix<S> by_compressed = fixed_.transpose() * fixed;
+  const auto by_probes = by_compressed.topRows(probes_.rows());
+  by.probes_.noalias() = by_probes * pooled.topRows(qk_features()).transpose();
+  result.topRows(qk_features()).noalias() += probes_.transpose() * by_probes;
+  result.bottomRows(pooled.rows() - qk_features()) +=
+      by_compressed.bottomRows(by_compressed.rows() - probes_.rows());
+  return result;
 }
 
 template class EquivariantLinear<float>;

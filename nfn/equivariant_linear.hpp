@@ -12,6 +12,12 @@ namespace attnsym {
 /// linear in the entries, the products Q K^T and V O, and 1 [N13]. It is exactly equivariant over every
 /// scalar, and independent of h, Dk, Dv and DA.
 ///
+/// B1 and c1 have D^3 numbers per pair of channels, too many for wide models. low_rank() holds them as
+///
+///     B1[e,c,k,p,q] = sum_t B1u[e,k,t] W[t,c,p,q],  c1 likewise with the same W,  t below the rank,
+///
+/// which commutes just as well, and is complete from rank min(2 e D, d D^2) on.
+///
 /// Parameters that see the same features lie side by side in one matrix, so that forward and backward are a
 /// few matrix products. parameters() has them under the names of the paper.
 template <Scalar S>
@@ -23,15 +29,21 @@ class EquivariantLinear {
   /// All parameters zero. @throws ShapeError unless all three are positive.
   EquivariantLinear(Index model_width, Index in_channels, Index out_channels);
 
+  /// The same with B1 and c1 of this rank. @throws ShapeError unless all four are positive.
+  static EquivariantLinear low_rank(Index model_width, Index in_channels, Index out_channels, Index rank);
+
   /// d e (2 D^3 + 12 D^2 + 15 D + 12) + e (2 D + 2).
   static Index parameter_count(Index model_width, Index in_channels, Index out_channels);
+
+  /// With B1 and c1 of rank r: 2 d e D^3 less, r (2 e D + d D^2) more.
+  static Index parameter_count(Index model_width, Index in_channels, Index out_channels, Index rank);
 
   Index model_width() const { return width_; }
   Index in_channels() const { return in_channels_; }
   Index out_channels() const { return out_channels_; }
 
   /// PhiQ, PhiK, PhiV, O1, O2, A1 ... A13, a1 ... a10, B1 ... B10, c1 ... c7: views that live as long as the
-  /// layer stays where it is.
+  /// layer stays where it is. Of low rank, B1u, c1u and W stand for B1 and c1.
   std::vector<ParameterView<S>> parameters();
 
   /// @throws ShapeError unless the input has D and d as stated.
@@ -49,9 +61,11 @@ class EquivariantLinear {
   void pull_back_perceptron(const WeightFeatures<S>& input, const WeightFeatures<S>& cotangent,
                             Gradients<EquivariantLinear>& gradients) const;
 
-  // Rows of pooled_ (e channels): A e, bA e, B e D, bB e D; of unit_ the first three; of model_ A.
-  Index out_of_b() const { return 2 * out_channels_; }
-  Index out_of_b_b() const { return out_of_b() + out_channels_ * width_; }
+  Matrix<S> compressed(const Matrix<S>& pooled) const;
+  Matrix<S> pull_back_outputs(const Matrix<S>& pooled, const Matrix<S>& by_unit,
+                              const Matrix<S>& by_down_bias, EquivariantLinear& by) const;
+  Index qk_features() const { return in_channels_ * width_ * width_; }
+  Index model_rows() const { return out_channels_ * width_; }
 
   Index width_;
   Index in_channels_;
@@ -62,9 +76,12 @@ class EquivariantLinear {
   Matrix<S> output_sum_;    // O1, e x d
   Matrix<S> output_entry_;  // O2, e x d
   Matrix<S> up_entry_;      // A7, e x d
-  Matrix<S> pooled_;        // (2 e + 2 e D) x PooledLayout::size()
-  Matrix<S> unit_;          // (2 e + e D) x UnitLayout::size()
-  Matrix<S> model_;         // e x ModelLayout::size()
+  // The rows of the next four, in this order, and their columns.
+  Matrix<S> pooled_;  // A and bA, 2 e x PooledLayout::size()
+  Matrix<S> fixed_;   // B and bB, 2 e D x as many; of low rank, r columns stand for those of Q K^T
+  Matrix<S> unit_;    // A, bA and B, (2 e + e D) x UnitLayout::size()
+  Matrix<S> model_;   // A, e x ModelLayout::size()
+  Matrix<S> probes_;  // W, r x d D^2; empty in full
 };
 
 extern template class EquivariantLinear<float>;

@@ -20,6 +20,10 @@ void ParameterTable<S>::add(Matrix<S>& matrix, Index first_row, bool has_model_a
       view.inputs *= width_;
       view.axes.push_back(width_);
     }
+    if (features[i].list > 1) {
+      view.inputs = features[i].list;
+      view.axes.push_back(features[i].list);
+    }
     column += view.in_channels * view.inputs;
     views_.push_back(std::move(view));
   }

@@ -42,10 +42,12 @@ class ParameterTable {
   ParameterTable(Index width, Index in_channels, Index out_channels)
       : width_(width), in_channels_(in_channels), out_channels_(out_channels) {}
 
-  /// What a feature is: for every channel D^axes numbers, or the constant 1, which has no channel.
+  /// What a feature is: for every channel D^axes numbers; without channels, a list of numbers, such as the
+  /// one constant 1.
   struct Feature {
     Index axes = 0;
     bool has_channel = true;
+    Index list = 1;  ///< length of that list
   };
 
   /// Names the columns of `matrix`, feature after feature, for the rows from first_row on that belong to one

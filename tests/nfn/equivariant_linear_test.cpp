@@ -121,6 +121,51 @@ TEST(ExactEquivariance, TheInvariantLayerIsInvariant) {
   EXPECT_LE(trivial.share(), largest_trivial_share);
 }
 
+TEST(LowRank, CommutesWithTheGroup) {
+  EXPECT_TRUE(rc::check("E(g w) == g E(w), low rank", [&] {
+    const Case drawn;
+    auto layer = EquivariantLinear<Rational>::low_rank(drawn.shape.model_width, drawn.weights.channels, 2, 2);
+    randomize<Rational>(layer, *rc::gen::arbitrary<std::uint64_t>());
+    RC_ASSERT(layer(act(drawn.element, drawn.weights)) == act(drawn.element, layer(drawn.weights)));
+  }));
+}
+
+template <Scalar S>
+ParameterView<S> parameter(EquivariantLinear<S>& layer, const std::string& name) {
+  for (const auto& view : layer.parameters()) {
+    if (view.name == name) return view;
+  }
+  throw ShapeError("no parameter " + name);
+}
+
+// The full layer with B1 and c1 multiplied out is the same map.
+TEST(LowRank, IsTheFullLayerOfThatRank) {
+  const Index d = 3;
+  const Index rank = 2;
+  auto low = EquivariantLinear<Rational>::low_rank(d, 1, 1, rank);
+  randomize<Rational>(low, 4);
+  EquivariantLinear<Rational> full(d, 1, 1);
+  for (const auto& view : full.parameters()) {
+    const bool cubic = view.name == "B1" || view.name == "c1";
+    const auto stored = parameter(low, cubic ? view.name + "u" : view.name);
+    const auto probes = parameter(low, std::string("W"));
+    for (Index i = 0; i < view.size(); ++i) {
+      if (!cubic) view(i) = stored(i);
+      for (Index t = 0; cubic && t < rank; ++t) {
+        view(i) += stored(i / (d * d) * rank + t) * probes(t * d * d + i % (d * d));
+      }
+    }
+  }
+  const auto weights = random_features<Rational>({d, 2, 1, 2, 2}, 1, 2, 5);
+  EXPECT_EQ(low(weights), full(weights));
+}
+
+TEST(LowRank, CountsItsParameters) {
+  auto layer = EquivariantLinear<float>::low_rank(5, 2, 3, 4);
+  EXPECT_EQ(parameter_count(layer.parameters()), (EquivariantLinear<float>::parameter_count(5, 2, 3, 4)));
+  EXPECT_THROW(EquivariantLinear<float>::low_rank(5, 2, 3, 0), ShapeError);
+}
+
 // Twin: the same check notices a layer that singles out one entry of A by 1/8.
 TEST(ExactEquivariance, ASmallBreachIsCaught) {
   Random random(1);

@@ -22,6 +22,12 @@ TYPED_TEST(Gradient, OfTheEquivariantLayer) {
                       random_features<S>(shape, 2, 2, 3));
 }
 
+TEST(Gradient50, OfTheLayerOfLowRank) {
+  using S = Float50;
+  expect_gradients<S>(EquivariantLinear<S>::low_rank(3, 2, 2, 2), random_features<S>(shape, 2, 2, 2),
+                      random_features<S>(shape, 2, 2, 3));
+}
+
 TYPED_TEST(Gradient, OfTheInvariantLayer) {
   using S = TypeParam;
   expect_gradients<S>(InvariantLayer<S>(3, 2, 3), random_features<S>(shape, 2, 2, 2),
