@@ -1,5 +1,6 @@
 #include "nfn/equivariant_linear.hpp"
 
+#include "nfn/head_blocks.hpp"
 #include "nfn/local_features.hpp"
 #include "nfn/model_axis.hpp"
 #include "nfn/pooled_features.hpp"
@@ -36,6 +37,21 @@ Matrix<S> columns_to_coordinates(const Matrix<S>& values, Index width) {
     }
   }
   return result;
+}
+
+// result = (mixer (x) I_D) tensor, plus sums(c, column) at every model coordinate; checkpoint after
+// checkpoint, so that a block is still in the cache when it is touched again.
+template <class S>
+void mix_output(const Matrix<S>& mixer, const Matrix<S>& tensor, const Matrix<S>& sums, Index columns,
+                Matrix<S>& result) {
+  const Index width = result.rows() / mixer.rows();
+  for (Index first = 0; first < tensor.cols(); first += columns) {
+    for (Index e = 0; e < mixer.rows(); ++e) {
+      auto block = result.block(e * width, first, width, columns);
+      set_mixed_channel(block, mixer.row(e), tensor.middleCols(first, columns));
+      block.rowwise() += sums.row(e).segment(first, columns);
+    }
+  }
 }
 
 }  // namespace
@@ -124,23 +140,23 @@ Matrix<S> EquivariantLinear<S>::compressed(const Matrix<S>& pooled) const {
 template <Scalar S>
 WeightFeatures<S> EquivariantLinear<S>::operator()(const WeightFeatures<S>& input) const {
   require_consistent(input, width_, in_channels_);
-  auto result = WeightFeatures<S>::zero(input.shape, out_channels_, input.batch);
-  add_attention(input, result);
-  add_perceptron(input, result);
+  auto result = WeightFeatures<S>::uninitialized(input.shape, out_channels_, input.batch);
+  set_attention(input, result);
+  set_perceptron(input, result);
   return result;
 }
 
 template <Scalar S>
-void EquivariantLinear<S>::add_attention(const WeightFeatures<S>& input, WeightFeatures<S>& result) const {
+void EquivariantLinear<S>::set_attention(const WeightFeatures<S>& input, WeightFeatures<S>& result) const {
   result.query.noalias() = query_ * input.query;
   result.key.noalias() = key_ * input.key;
   result.value.noalias() = value_ * input.value;
-  add_mixed_channels(result.output, output_entry_, input.output, width_);
-  add_along_model_axis(result.output, Matrix<S>(output_sum_ * sum_model_axis(input.output, width_)), width_);
+  const Matrix<S> sums = output_sum_ * sum_model_axis(input.output, width_);
+  mix_output(output_entry_, input.output, sums, input.shape.heads * input.shape.value_width, result.output);
 }
 
 template <Scalar S>
-void EquivariantLinear<S>::add_perceptron(const WeightFeatures<S>& input, WeightFeatures<S>& result) const {
+void EquivariantLinear<S>::set_perceptron(const WeightFeatures<S>& input, WeightFeatures<S>& result) const {
   const Index e = out_channels_;
   const Index units = input.shape.hidden_width;
   const Matrix<S> pooled = pooled_features(input);
@@ -152,10 +168,13 @@ void EquivariantLinear<S>::add_perceptron(const WeightFeatures<S>& input, Weight
   Matrix<S> unit = unit_.topRows(2 * e) * unit_input;
   add_to_columns(unit, pooled_ * pooled, units);
   result.up_bias = unit.bottomRows(e);
-  add_mixed_channels(result.up, up_entry_, input.up, width_);
-  add_along_model_axis(result.up, Matrix<S>(unit.topRows(e)), width_);
-  const Matrix<S> model = model_ * model_features(input);
-  add_to_columns(result.up, columns_to_coordinates(model, width_), units);
+  const Matrix<S> model = columns_to_coordinates(Matrix<S>(model_ * model_features(input)), width_);
+  for_each_module(result, [&](Index c, Index n) {
+    auto block = result.up.block(c * width_, n * units, width_, units);
+    set_mixed_channel(block, up_entry_.row(c), input.up.middleCols(n * units, units));
+    block.rowwise() += unit.row(c).segment(n * units, units);
+    block.colwise() += model.col(n).segment(c * width_, width_);
+  });
 }
 
 template <Scalar S>
@@ -192,8 +211,9 @@ void EquivariantLinear<S>::pull_back_attention(const WeightFeatures<S>& input,
   const Matrix<S> sums = sum_model_axis(cotangent.output, width_);
   by.output_entry_ = mixer_gradient(cotangent.output, input.output, width_);
   by.output_sum_.noalias() = sums * sum_model_axis(input.output, width_).transpose();
-  add_mixed_channels(gradients.input.output, Matrix<S>(output_entry_.transpose()), cotangent.output, width_);
-  add_along_model_axis(gradients.input.output, Matrix<S>(output_sum_.transpose() * sums), width_);
+  mix_output(Matrix<S>(output_entry_.transpose()), cotangent.output,
+             Matrix<S>(output_sum_.transpose() * sums), input.shape.heads * input.shape.value_width,
+             gradients.input.output);
 }
 
 template <Scalar S>
@@ -204,33 +224,40 @@ void EquivariantLinear<S>::pull_back_perceptron(const WeightFeatures<S>& input,
   const Index units = input.shape.hidden_width;
 
   by.up_entry_ = mixer_gradient(cotangent.up, input.up, width_);
-  add_mixed_channels(gradients.input.up, Matrix<S>(up_entry_.transpose()), cotangent.up, width_);
+  const Matrix<S> up_sums = sum_model_axis(cotangent.up, width_);
+  for_each_module(input, [&](Index c, Index n) {
+    set_mixed_channel(gradients.input.up.block(c * width_, n * units, width_, units), up_entry_.col(c),
+                      cotangent.up.middleCols(n * units, units));
+  });
 
   const Matrix<S> model = coordinates_to_columns(sum_columns(cotangent.up, units), width_);
   by.model_.noalias() = model * model_features(input).transpose();
   pull_back_model(input, Matrix<S>(model_.transpose() * model), gradients.input);
 
-  Matrix<S> unit(unit_.rows(), input.up.cols());
-  unit << sum_model_axis(cotangent.up, width_), cotangent.up_bias, cotangent.down;
-  by.unit_.noalias() = unit * unit_features(input).transpose();
-  pull_back_unit(Matrix<S>(unit_.transpose() * unit), gradients.input);
+  // A and bA together; B by itself, because it is large.
+  Matrix<S> unit(2 * out_channels_, input.up.cols());
+  unit << up_sums, cotangent.up_bias;
+  const Matrix<S> unit_input = unit_features(input);
+  by.unit_.topRows(unit.rows()).noalias() = unit * unit_input.transpose();
+  by.unit_.bottomRows(model_rows()).noalias() = cotangent.down * unit_input.transpose();
+  Matrix<S> by_unit = unit_.bottomRows(model_rows()).transpose() * cotangent.down;
+  by_unit.noalias() += unit_.topRows(unit.rows()).transpose() * unit;
+  pull_back_unit(by_unit, gradients.input);
 
-  const Matrix<S> by_pooled =
-      pull_back_outputs(pooled_features(input), sum_columns(unit, units), cotangent.down_bias, by);
+  Matrix<S> fixed(fixed_.rows(), input.batch);
+  fixed << sum_columns(cotangent.down, units), cotangent.down_bias;
+  const Matrix<S> by_pooled = pull_back_outputs(pooled_features(input), sum_columns(unit, units), fixed, by);
   pull_back_pooled(input, by_pooled, gradients.input);
 }
 
 // From the cotangents of the outputs that pooled features reach, A, bA and B summed over units and bB, to
 // that of the features.
 template <Scalar S>
-Matrix<S> EquivariantLinear<S>::pull_back_outputs(const Matrix<S>& pooled, const Matrix<S>& by_unit,
-                                                  const Matrix<S>& by_down_bias,
-                                                  EquivariantLinear& by) const {
-  Matrix<S> fixed(fixed_.rows(), pooled.cols());
-  fixed << by_unit.bottomRows(model_rows()), by_down_bias;
-  by.pooled_.noalias() = by_unit.topRows(pooled_.rows()) * pooled.transpose();
+Matrix<S> EquivariantLinear<S>::pull_back_outputs(const Matrix<S>& pooled, const Matrix<S>& unit,
+                                                  const Matrix<S>& fixed, EquivariantLinear& by) const {
+  by.pooled_.noalias() = unit * pooled.transpose();
   by.fixed_.noalias() = fixed * compressed(pooled).transpose();
-  Matrix<S> result = pooled_.transpose() * by_unit.topRows(pooled_.rows());
+  Matrix<S> result = pooled_.transpose() * unit;
   if (probes_.size() == 0) {
     result.noalias() += fixed_.transpose() * fixed;
     return result;

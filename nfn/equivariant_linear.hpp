@@ -54,16 +54,16 @@ class EquivariantLinear {
                                         const WeightFeatures<S>& cotangent) const;
 
  private:
-  void add_attention(const WeightFeatures<S>& input, WeightFeatures<S>& result) const;
-  void add_perceptron(const WeightFeatures<S>& input, WeightFeatures<S>& result) const;
+  void set_attention(const WeightFeatures<S>& input, WeightFeatures<S>& result) const;
+  void set_perceptron(const WeightFeatures<S>& input, WeightFeatures<S>& result) const;
   void pull_back_attention(const WeightFeatures<S>& input, const WeightFeatures<S>& cotangent,
                            Gradients<EquivariantLinear>& gradients) const;
   void pull_back_perceptron(const WeightFeatures<S>& input, const WeightFeatures<S>& cotangent,
                             Gradients<EquivariantLinear>& gradients) const;
 
   Matrix<S> compressed(const Matrix<S>& pooled) const;
-  Matrix<S> pull_back_outputs(const Matrix<S>& pooled, const Matrix<S>& by_unit,
-                              const Matrix<S>& by_down_bias, EquivariantLinear& by) const;
+  Matrix<S> pull_back_outputs(const Matrix<S>& pooled, const Matrix<S>& unit, const Matrix<S>& fixed,
+                              EquivariantLinear& by) const;
   Index qk_features() const { return in_channels_ * width_ * width_; }
   Index model_rows() const { return out_channels_ * width_; }
 

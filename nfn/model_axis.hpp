@@ -41,14 +41,14 @@ void add_to_columns(Tensor&& tensor, const Eigen::MatrixBase<Values>& values, In
   }
 }
 
-/// (M (x) I_D) X: mixes channels, leaves coordinates alone. mixer e x d, tensor d D x N, result e D x N.
-template <Scalar S>
-void add_mixed_channels(Matrix<S>& result, const Matrix<S>& mixer, const Matrix<S>& tensor, Index width) {
-  for (Index e = 0; e < mixer.rows(); ++e) {
-    for (Index c = 0; c < mixer.cols(); ++c) {
-      result.middleRows(e * width, width) += mixer(e, c) * tensor.middleRows(c * width, width);
-    }
-  }
+/// One channel of (M (x) I_D) X, which mixes channels and leaves coordinates alone: sets `result`, D x N, to
+/// the sum over c of weights(c) times channel c of the tensor, d D x N.
+template <class Result, class Weights, class Tensor>
+void set_mixed_channel(Result&& result, const Eigen::MatrixBase<Weights>& weights,
+                       const Eigen::MatrixBase<Tensor>& tensor) {
+  const Index width = result.rows();
+  result = weights(0) * tensor.topRows(width);
+  for (Index c = 1; c < weights.size(); ++c) result += weights(c) * tensor.middleRows(c * width, width);
 }
 
 /// The derivative of <G, (M (x) I_D) X> by M: e x d.

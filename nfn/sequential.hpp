@@ -31,8 +31,14 @@ class Sequential {
   Output operator()(const Input& input) const { return rest_(first_(input)); }
 
   Gradients<Sequential> backward(const Input& input, const Output& cotangent) const {
+    return differentiate(input, [&](const Output&) -> const Output& { return cotangent; });
+  }
+
+  /// As backward, with one forward pass: cotangent_of(output) tells the cotangent once the output is known.
+  template <class CotangentOf>
+  Gradients<Sequential> differentiate(const Input& input, const CotangentOf& cotangent_of) const {
     const auto between = first_(input);
-    auto later = rest_.backward(between, cotangent);
+    auto later = rest_.differentiate(between, cotangent_of);
     auto earlier = first_.backward(input, later.input);
     return {std::move(earlier.input), Sequential(std::move(earlier.parameters), std::move(later.parameters))};
   }
@@ -57,6 +63,11 @@ class Sequential<Last> {
   Gradients<Sequential> backward(const Input& input, const Output& cotangent) const {
     auto gradients = last_.backward(input, cotangent);
     return {std::move(gradients.input), Sequential(std::move(gradients.parameters))};
+  }
+
+  template <class CotangentOf>
+  Gradients<Sequential> differentiate(const Input& input, const CotangentOf& cotangent_of) const {
+    return backward(input, cotangent_of(last_(input)));
   }
 
   /// The parameters of one layer under its number.

@@ -21,23 +21,29 @@ To cast_scalar(const From& value) {
 }  // namespace
 
 template <Scalar S>
-WeightFeatures<S> WeightFeatures<S>::zero(const BlockShape& shape, Index channels, Index batch) {
+WeightFeatures<S> WeightFeatures<S>::uninitialized(const BlockShape& shape, Index channels, Index batch) {
   shape.validate();
   if (channels < 1 || batch < 0) throw ShapeError("features need at least one channel");
   const Index rows = channels * shape.model_width;
   const Index heads = batch * shape.heads;
-  const auto zeros = [](Index r, Index c) { return Matrix<S>(Matrix<S>::Zero(r, c)); };
   return {shape,
           channels,
           batch,
-          zeros(rows, heads * shape.key_width),
-          zeros(rows, heads * shape.key_width),
-          zeros(rows, heads * shape.value_width),
-          zeros(rows, heads * shape.value_width),
-          zeros(rows, batch * shape.hidden_width),
-          zeros(rows, batch * shape.hidden_width),
-          zeros(channels, batch * shape.hidden_width),
-          zeros(rows, batch)};
+          Matrix<S>(rows, heads * shape.key_width),
+          Matrix<S>(rows, heads * shape.key_width),
+          Matrix<S>(rows, heads * shape.value_width),
+          Matrix<S>(rows, heads * shape.value_width),
+          Matrix<S>(rows, batch * shape.hidden_width),
+          Matrix<S>(rows, batch * shape.hidden_width),
+          Matrix<S>(channels, batch * shape.hidden_width),
+          Matrix<S>(rows, batch)};
+}
+
+template <Scalar S>
+WeightFeatures<S> WeightFeatures<S>::zero(const BlockShape& shape, Index channels, Index batch) {
+  WeightFeatures features = uninitialized(shape, channels, batch);
+  for_each_tensor(features, [](const char*, Matrix<S>& tensor) { tensor.setZero(); });
+  return features;
 }
 
 template <Scalar S>

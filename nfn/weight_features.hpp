@@ -27,7 +27,10 @@ struct WeightFeatures {
   Matrix<S> up_bias;    ///< bA, d x n DA
   Matrix<S> down_bias;  ///< bB, d D x n
 
-  /// @throws ShapeError unless the shape is valid and there is a channel.
+  /// Entries are whatever is in memory. @throws ShapeError unless the shape is valid and there is a channel.
+  static WeightFeatures uninitialized(const BlockShape& shape, Index channels, Index batch);
+
+  /// @throws as uninitialized.
   static WeightFeatures zero(const BlockShape& shape, Index channels, Index batch);
 
   /// Exact; different shapes are different.
