@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ostream>
+#include <string>
 
 #include "nfn/block_symmetry.hpp"
 #include "verify/testing/show.hpp"
@@ -14,18 +15,36 @@ inline void showValue(const BlockShape& s, std::ostream& out) {
       << ", DA " << s.hidden_width;
 }
 
-template <Scalar S>
-void showValue(const GeneralLinear<S>& g, std::ostream& out) {
-  out << "the gauge\n" << g.matrix();
-}
-
+/// Tensors that are zero are left out.
 template <Scalar S>
 void showValue(const WeightFeatures<S>& features, std::ostream& out) {
   showValue(features.shape, out);
-  out << ", " << features.channels << " channels, " << features.batch << " checkpoints";
+  out << ", " << features.channels << " channels, " << features.batch << " checkpoints; zero but for";
   for_each_tensor(features, [&](const char* name, const Matrix<S>& tensor) {
-    out << '\n' << name << " =\n" << tensor;
+    if (!tensor.isZero(0)) out << '\n' << name << " =\n" << tensor;
   });
+}
+
+/// Parts that are the identity are left out.
+template <Scalar S>
+void showValue(const BlockElement<S>& g, std::ostream& out) {
+  const auto show = [&](const char* name, const auto& part) {
+    if (part == identity_like(part)) return;
+    out << '\n' << name << ' ';
+    if constexpr (requires { part.matrix(); }) {
+      out << "=\n" << part.matrix();
+    } else {
+      showValue(part, out);
+    }
+  };
+  out << "the identity but for";
+  show("heads go to", head_moves(g).top);
+  for (std::size_t i = 0; i < head_moves(g).local.size(); ++i) {
+    show(("QK gauge of head " + std::to_string(i)).c_str(), head_moves(g).local[i].first);
+    show(("VO gauge of head " + std::to_string(i)).c_str(), head_moves(g).local[i].second);
+  }
+  show("P_D: coordinates go to", model_order(g));
+  show("P_DA: hidden units go to", hidden_order(g));
 }
 
 }  // namespace attnsym

@@ -25,7 +25,7 @@ struct EquivarianceOptions {
 struct FamilyReport {
   std::string family;
   bool passed = false;
-  int draws = 0;
+  int draws = 0;            ///< shrinking included
   TensorErrors errors;      ///< of the counterexample, or of the worst draw
   std::string explanation;  ///< why it failed, the smallest weights and the simplest element; empty if passed
 };
@@ -115,11 +115,17 @@ inline rc::detail::TestParams parameters_of(const EquivarianceOptions& options) 
   return params;
 }
 
+// What failed, at its smallest; or why nothing was shown.
 inline std::string describe(const std::string& family, const rc::detail::TestResult& result) {
   std::ostringstream text;
-  text << '\n' << family << ": ";
-  rc::detail::printResultMessage(result, text);
-  text << '\n';
+  text << '\n' << family << " fails at\n";
+  if (!result.is<rc::detail::FailureResult>()) {
+    rc::detail::printResultMessage(result, text);
+    return text.str() + '\n';
+  }
+  for (const auto& [type, value] : result.get<rc::detail::FailureResult>().counterExample) {
+    text << value << '\n';
+  }
   return text.str();
 }
 
