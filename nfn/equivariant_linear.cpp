@@ -247,7 +247,7 @@ void EquivariantLinear<S>::pull_back_perceptron(const WeightFeatures<S>& input,
   Matrix<S> fixed(fixed_.rows(), input.batch);
   fixed << sum_columns(cotangent.down, units), cotangent.down_bias;
   const Matrix<S> by_pooled = pull_back_outputs(pooled_features(input), sum_columns(unit, units), fixed, by);
-  pull_back_pooled(input, by_pooled, gradients.input);
+  add(gradients.input, pull_back_pooled(input, by_pooled));
 }
 
 // From the cotangents of the outputs that pooled features reach, A, bA and B summed over units and bB, to

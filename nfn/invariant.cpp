@@ -40,10 +40,9 @@ Gradients<InvariantLayer<S>> InvariantLayer<S>::backward(const WeightFeatures<S>
   require_consistent(input, width_, in_channels_);
   require_same_size("the outputs and the cotangent", outputs(), cotangent.rows());
   require_same_size("the checkpoints of input and cotangent", input.batch, cotangent.cols());
-  Gradients<InvariantLayer> gradients{WeightFeatures<S>::zero(input.shape, in_channels_, input.batch),
+  Gradients<InvariantLayer> gradients{pull_back_pooled(input, Matrix<S>(pooled_.transpose() * cotangent)),
                                       InvariantLayer(width_, in_channels_, outputs())};
   gradients.parameters.pooled_.noalias() = cotangent * pooled_features(input).transpose();
-  pull_back_pooled(input, Matrix<S>(pooled_.transpose() * cotangent), gradients.input);
   return gradients;
 }
 

@@ -45,33 +45,31 @@ Matrix<S> pooled_features(const WeightFeatures<S>& features) {
 }
 
 template <Scalar S>
-void pull_back_pooled(const WeightFeatures<S>& features, const Matrix<S>& cotangent,
-                      WeightFeatures<S>& gradient) {
+WeightFeatures<S> pull_back_pooled(const WeightFeatures<S>& features, const Matrix<S>& cotangent) {
   const BlockShape& shape = features.shape;
   const Index d = shape.model_width;
+  const Index units = shape.hidden_width;
+  const Index columns = shape.heads * shape.value_width;
   const PooledLayout rows = layout_of(features);
   const Matrix<S> output_sums = sum_model_axis(features.output, d);
-  Matrix<S> output_sums_cotangent(output_sums.rows(), output_sums.cols());
+  auto gradient = WeightFeatures<S>::uninitialized(shape, features.channels, features.batch);
   for_each_module(features, [&](Index c, Index n) {
     const ConstBlockMap<S> kq(&cotangent(rows.qk() + c * d * d, n), d, d);
-    heads_of(gradient.key, shape, c, n, shape.key_width).noalias() +=
+    heads_of(gradient.key, shape, c, n, shape.key_width).noalias() =
         kq * heads_of(features.query, shape, c, n, shape.key_width);
-    heads_of(gradient.query, shape, c, n, shape.key_width).noalias() +=
+    heads_of(gradient.query, shape, c, n, shape.key_width).noalias() =
         kq.transpose() * heads_of(features.key, shape, c, n, shape.key_width);
-    const Index columns = shape.heads * shape.value_width;
     const auto vo = cotangent.col(n).segment(rows.vo() + c * d, d);
-    heads_of(gradient.value, shape, c, n, shape.value_width).noalias() +=
+    heads_of(gradient.value, shape, c, n, shape.value_width).noalias() =
         vo * output_sums.row(c).segment(n * columns, columns);
-    output_sums_cotangent.row(c).segment(n * columns, columns).noalias() =
-        vo.transpose() * heads_of(features.value, shape, c, n, shape.value_width);
+    const RowVector<S> by_sums = vo.transpose() * heads_of(features.value, shape, c, n, shape.value_width);
+    heads_of(gradient.output, shape, c, n, shape.value_width).rowwise() = by_sums;
+    gradient.up.block(c * d, n * units, d, units).setConstant(cotangent(rows.a() + c, n));
+    gradient.down.block(c * d, n * units, d, units).colwise() = cotangent.col(n).segment(rows.b() + c * d, d);
+    gradient.up_bias.row(c).segment(n * units, units).setConstant(cotangent(rows.b_a() + c, n));
   });
-  add_along_model_axis(gradient.output, output_sums_cotangent, d);
-  Matrix<S> up_sums = Matrix<S>::Zero(rows.channels * d, features.batch);
-  add_along_model_axis(up_sums, Matrix<S>(cotangent.middleRows(rows.a(), rows.channels)), d);
-  add_to_columns(gradient.up, up_sums, shape.hidden_width);
-  add_to_columns(gradient.down, cotangent.middleRows(rows.b(), rows.channels * d), shape.hidden_width);
-  add_to_columns(gradient.up_bias, cotangent.middleRows(rows.b_a(), rows.channels), shape.hidden_width);
-  gradient.down_bias += cotangent.middleRows(rows.b_b(), rows.channels * d);
+  gradient.down_bias = cotangent.middleRows(rows.b_b(), rows.channels * d);
+  return gradient;
 }
 
 template Matrix<float> pooled_features(const WeightFeatures<float>&);
@@ -79,11 +77,9 @@ template Matrix<double> pooled_features(const WeightFeatures<double>&);
 template Matrix<Float50> pooled_features(const WeightFeatures<Float50>&);
 template Matrix<Rational> pooled_features(const WeightFeatures<Rational>&);
 
-template void pull_back_pooled(const WeightFeatures<float>&, const Matrix<float>&, WeightFeatures<float>&);
-template void pull_back_pooled(const WeightFeatures<double>&, const Matrix<double>&, WeightFeatures<double>&);
-template void pull_back_pooled(const WeightFeatures<Float50>&, const Matrix<Float50>&,
-                               WeightFeatures<Float50>&);
-template void pull_back_pooled(const WeightFeatures<Rational>&, const Matrix<Rational>&,
-                               WeightFeatures<Rational>&);
+template WeightFeatures<float> pull_back_pooled(const WeightFeatures<float>&, const Matrix<float>&);
+template WeightFeatures<double> pull_back_pooled(const WeightFeatures<double>&, const Matrix<double>&);
+template WeightFeatures<Float50> pull_back_pooled(const WeightFeatures<Float50>&, const Matrix<Float50>&);
+template WeightFeatures<Rational> pull_back_pooled(const WeightFeatures<Rational>&, const Matrix<Rational>&);
 
 }  // namespace attnsym

@@ -34,9 +34,8 @@ struct PooledLayout {
 template <Scalar S>
 Matrix<S> pooled_features(const WeightFeatures<S>& features);
 
-/// Adds to `gradient` the derivative by the weights of <cotangent, pooled_features(features)>.
+/// The derivative by the weights of <cotangent, pooled_features(features)>.
 template <Scalar S>
-void pull_back_pooled(const WeightFeatures<S>& features, const Matrix<S>& cotangent,
-                      WeightFeatures<S>& gradient);
+WeightFeatures<S> pull_back_pooled(const WeightFeatures<S>& features, const Matrix<S>& cotangent);
 
 }  // namespace attnsym

@@ -81,9 +81,10 @@ Gradients<ScalarGate<S>> ScalarGate<S>::backward(const WeightFeatures<S>& input,
     by_gates(t * channels_ + c, n) = by.cwiseProduct(module_of(*tensors[t], width_, input.batch, c, n)).sum();
     by *= gates(t * channels_ + c, n);
   });
-  Gradients<ScalarGate> gradients{std::move(cotangent), ScalarGate(width_, channels_)};
+  Gradients<ScalarGate> gradients{pull_back_pooled(input, Matrix<S>(gates_.transpose() * by_gates)),
+                                  ScalarGate(width_, channels_)};
+  add(gradients.input, cotangent);
   gradients.parameters.gates_.noalias() = by_gates * pooled.transpose();
-  pull_back_pooled(input, Matrix<S>(gates_.transpose() * by_gates), gradients.input);
   return gradients;
 }
 

@@ -59,6 +59,19 @@ void require_consistent(const WeightFeatures<S>& features);
 template <Scalar S>
 void require_consistent(const WeightFeatures<S>& features, Index model_width, Index channels);
 
+/// Adds entry by entry. Both have the same shape, channels and batch.
+template <Scalar S>
+void add(WeightFeatures<S>& sum, const WeightFeatures<S>& term) {
+  sum.query += term.query;
+  sum.key += term.key;
+  sum.value += term.value;
+  sum.output += term.output;
+  sum.up += term.up;
+  sum.down += term.down;
+  sum.up_bias += term.up_bias;
+  sum.down_bias += term.down_bias;
+}
+
 /// The same numbers in another scalar; exact from float and double into Rational.
 template <Scalar To, Scalar From>
 WeightFeatures<To> cast(const WeightFeatures<From>& features);
