@@ -76,7 +76,7 @@ class EquivariantLinear {
   Matrix<S> output_sum_;    // O1, e x d
   Matrix<S> output_entry_;  // O2, e x d
   Matrix<S> up_entry_;      // A7, e x d
-  // The rows of the next four, in this order, and their columns.
+  // Several parameters side by side: the outputs of the rows, in their order, then rows x columns.
   Matrix<S> pooled_;  // A and bA, 2 e x PooledLayout::size()
   Matrix<S> fixed_;   // B and bB, 2 e D x as many; of low rank, r columns stand for those of Q K^T
   Matrix<S> unit_;    // A, bA and B, (2 e + e D) x UnitLayout::size()

@@ -89,7 +89,8 @@ bool tests_a_block_layer() {
     weights.query = weights.query.cwiseMax(0).eval();
     return weights;
   };
-  if (!attnsym::testing::expect_equivariant(layer, group)) return fail("a layer of the library is not equivariant");
+  if (!attnsym::testing::expect_equivariant(layer, group))
+    return fail("a layer of the library is not equivariant");
   if (!attnsym::testing::expect_not_equivariant(relu_on_q, group, {"QK gauge"}))
     return fail("an activation on queries is not attributed to the QK gauge");
   return true;
