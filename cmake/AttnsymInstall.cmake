@@ -1,4 +1,4 @@
-# find_package(attnsym): targets attnsym::symmetry, attnsym::verify, attnsym::checkpoint and the program attnsym.
+# find_package(attnsym): targets attnsym::symmetry, attnsym::verify, attnsym::checkpoint, attnsym::nfn and the program attnsym.
 include(CMakePackageConfigHelpers)
 
 install(EXPORT attnsymTargets NAMESPACE attnsym:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/attnsym)

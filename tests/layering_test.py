@@ -23,8 +23,8 @@ ARROWS = {
 CHECKER = "verify/certificate.hpp"
 FINDER = re.compile(r"(symmetry/(canonical|assignment)|verify/(decide|matching|transport))\.")
 
-# The test kit needs RapidCheck; the library does not.
-TEST_KIT = "verify/testing/"
+# The test kits need RapidCheck; the libraries do not. The kit of a library may build on that of verify.
+TEST_KITS = ("verify/testing/", "nfn/testing/")
 
 SYMMETRY_MAY_INCLUDE = re.compile(r"Eigen/|boost/multiprecision/|[a-z_]+$")  # the last: the standard library
 
@@ -49,7 +49,9 @@ class Sources:
     def _bad_arrows(self):
         for name, targets in self.quoted.items():
             allowed = ARROWS[folder(name)]
-            yield from (f"{name} includes {target}" for target in targets if folder(target) not in allowed)
+            yield from (
+                f"{name} includes {target}" for target in targets
+                if folder(target) not in allowed and not (is_test_kit(name) and target.startswith(TEST_KITS[0])))
 
     def _bad_system_includes(self):
         for name, targets in self.system.items():
@@ -58,8 +60,8 @@ class Sources:
 
     def _test_kit_in_library(self):
         for name, targets in self.quoted.items():
-            if folder(name) != "tests" and not name.startswith(TEST_KIT):
-                yield from (f"{name} includes {target}" for target in targets if target.startswith(TEST_KIT))
+            if folder(name) != "tests" and not is_test_kit(name):
+                yield from (f"{name} includes {target}" for target in targets if is_test_kit(target))
 
     def _shared_with_checker(self):
         for path in self._paths_from(CHECKER):
@@ -83,6 +85,10 @@ class Sources:
 
 def folder(name):
     return name.split("/")[0]
+
+
+def is_test_kit(name):
+    return name.startswith(TEST_KITS)
 
 
 class Layering(unittest.TestCase):
@@ -119,6 +125,12 @@ class MadeUpIncludesAreCaught(unittest.TestCase):
 
     def test_test_kit_in_the_library(self):
         self.assert_caught(("verify/decide.cpp", '#include "verify/testing/laws.hpp"\n'))
+
+        self.assert_caught(("nfn/layer.hpp", '#include "nfn/testing/generators.hpp"\n'))
+
+    def test_test_kit_upward(self):
+        self.assert_caught(("verify/testing/laws.hpp", '#include "nfn/layer.hpp"\n'))
+        self.assert_caught(("nfn/testing/laws.hpp", '#include "verify/decide.hpp"\n'))
 
     def test_checker_includes_finder(self):
         self.assert_caught(("verify/certificate.hpp", '#include "verify/matching.hpp"\n'), ("verify/matching.hpp", ""))

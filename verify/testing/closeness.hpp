@@ -26,13 +26,17 @@ bool close(const Affine<S>& a, const Affine<S>& b, double slack = 1) {
   return close(a.linear, b.linear, slack) && is_close(column(a), column(b), slack);
 }
 
+// Products nest either way round.
+template <class G>
+bool close(const Wreath<G>& a, const Wreath<G>& b, double slack = 1);
+
 template <class G, class H>
 bool close(const Direct<G, H>& a, const Direct<G, H>& b, double slack = 1) {
   return close(a.first, b.first, slack) && close(a.second, b.second, slack);
 }
 
 template <class G>
-bool close(const Wreath<G>& a, const Wreath<G>& b, double slack = 1) {
+bool close(const Wreath<G>& a, const Wreath<G>& b, double slack) {
   if (!(a.top == b.top) || a.local.size() != b.local.size()) return false;
   for (std::size_t j = 0; j < a.local.size(); ++j) {
     if (!close(a.local[j], b.local[j], slack)) return false;

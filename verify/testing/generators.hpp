@@ -3,6 +3,7 @@
 #include <rapidcheck.h>
 
 #include <array>
+#include <cmath>
 
 #include "symmetry/attention_symmetry.hpp"
 #include "symmetry/attention_weights.hpp"
@@ -70,6 +71,24 @@ rc::Gen<GeneralLinear<S>> general_linear(Index size) {
         for (const ElementaryStep& s : steps) g = apply_step(g, s);
         return g;
       });
+}
+
+/// A product of integer shears, swaps and signs, then a scaling of every coordinate by a power of two from
+/// 1/4 to 4: exact in every binary scalar, and generating enough of GL(n) that nothing short of GL(n)
+/// commutes.
+template <Scalar S>
+rc::Gen<GeneralLinear<S>> dyadic_linear(Index size) {
+  return rc::gen::exec([size] {
+    const auto integer = *general_linear<S>(size);
+    Matrix<S> scale = Matrix<S>::Identity(size, size);
+    Matrix<S> inverse = scale;
+    for (Index k = 0; k < size; ++k) {
+      const int exponent = *small_integer(2);
+      scale(k, k) = S(std::ldexp(1.0, exponent));
+      inverse(k, k) = S(std::ldexp(1.0, -exponent));
+    }
+    return compose(GeneralLinear<S>::from_matrix_and_inverse(scale, inverse), integer);
+  });
 }
 
 /// Entries k / 4 with |k| <= 8.

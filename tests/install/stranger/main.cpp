@@ -2,9 +2,12 @@
 #include <variant>
 
 #include "checkpoint/dtype.hpp"
+#include "nfn/equivariant_linear.hpp"
+#include "nfn/testing/block_group.hpp"
 #include "symmetry/symmetry_group.hpp"
 #include "verify/decide.hpp"
 #include "verify/testing/equivariance.hpp"
+#include "verify/testing/expect_equivariant.hpp"
 
 namespace {
 
@@ -78,6 +81,21 @@ bool tests_a_layer() {
   return true;
 }
 
+// A layer of this project, and the same with an activation where none may be.
+bool tests_a_block_layer() {
+  const attnsym::testing::BlockGroup group{{3, 2, 2, 2, 3}};
+  const attnsym::EquivariantLinear<double> layer(3, 1, 1);
+  const auto relu_on_q = [](auto weights) {
+    weights.query = weights.query.cwiseMax(0).eval();
+    return weights;
+  };
+  if (!attnsym::testing::expect_equivariant(layer, group))
+    return fail("a layer of the library is not equivariant");
+  if (!attnsym::testing::expect_not_equivariant(relu_on_q, group, {"QK gauge"}))
+    return fail("an activation on queries is not attributed to the QK gauge");
+  return true;
+}
+
 }  // namespace
 
-int main() { return decides() && tests_a_layer() ? 0 : 1; }
+int main() { return decides() && tests_a_layer() && tests_a_block_layer() ? 0 : 1; }

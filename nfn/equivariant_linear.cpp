@@ -1,0 +1,279 @@
+#include "nfn/equivariant_linear.hpp"
+
+#include "nfn/head_blocks.hpp"
+#include "nfn/local_features.hpp"
+#include "nfn/model_axis.hpp"
+#include "nfn/pooled_features.hpp"
+#include "symmetry/errors.hpp"
+#include "symmetry/permutation.hpp"
+
+namespace attnsym {
+namespace {
+
+template <class S>
+Matrix<S> zeros(Index rows, Index cols) {
+  return Matrix<S>::Zero(rows, cols);
+}
+
+// (c, j) x checkpoint to c x (checkpoint, j).
+template <class S>
+Matrix<S> coordinates_to_columns(const Matrix<S>& values, Index width) {
+  Matrix<S> result(values.rows() / width, values.cols() * width);
+  for (Index n = 0; n < values.cols(); ++n) {
+    for (Index c = 0; c < result.rows(); ++c) {
+      result.row(c).segment(n * width, width) = values.col(n).segment(c * width, width).transpose();
+    }
+  }
+  return result;
+}
+
+// The inverse of coordinates_to_columns.
+template <class S>
+Matrix<S> columns_to_coordinates(const Matrix<S>& values, Index width) {
+  Matrix<S> result(values.rows() * width, values.cols() / width);
+  for (Index n = 0; n < result.cols(); ++n) {
+    for (Index c = 0; c < values.rows(); ++c) {
+      result.col(n).segment(c * width, width) = values.row(c).segment(n * width, width).transpose();
+    }
+  }
+  return result;
+}
+
+// result = (mixer (x) I_D) tensor, plus sums(c, column) at every model coordinate; checkpoint after
+// checkpoint, so that a block is still in the cache when it is touched again.
+template <class S>
+void mix_output(const Matrix<S>& mixer, const Matrix<S>& tensor, const Matrix<S>& sums, Index columns,
+                Matrix<S>& result) {
+  const Index width = result.rows() / mixer.rows();
+  for (Index first = 0; first < tensor.cols(); first += columns) {
+    for (Index e = 0; e < mixer.rows(); ++e) {
+      auto block = result.block(e * width, first, width, columns);
+      set_mixed_channel(block, mixer.row(e), tensor.middleCols(first, columns));
+      block.rowwise() += sums.row(e).segment(first, columns);
+    }
+  }
+}
+
+}  // namespace
+
+template <Scalar S>
+EquivariantLinear<S>::EquivariantLinear(Index model_width, Index in_channels, Index out_channels)
+    : width_(model_width), in_channels_(in_channels), out_channels_(out_channels) {
+  if (std::min({model_width, in_channels, out_channels}) < 1) {
+    throw ShapeError("a layer needs a positive model width and channels");
+  }
+  query_ = key_ = value_ = zeros<S>(model_rows(), in_channels * width_);
+  output_sum_ = output_entry_ = up_entry_ = zeros<S>(out_channels, in_channels);
+  pooled_ = zeros<S>(2 * out_channels, PooledLayout{width_, in_channels}.size());
+  fixed_ = zeros<S>(2 * model_rows(), pooled_.cols());
+  unit_ = zeros<S>(2 * out_channels + model_rows(), UnitLayout{width_, in_channels}.size());
+  model_ = zeros<S>(out_channels, ModelLayout{width_, in_channels}.size());
+}
+
+template <Scalar S>
+EquivariantLinear<S> EquivariantLinear<S>::low_rank(Index model_width, Index in_channels, Index out_channels,
+                                                    Index rank) {
+  if (rank < 1) throw ShapeError("a layer of low rank needs a positive rank");
+  EquivariantLinear layer(model_width, in_channels, out_channels);
+  layer.probes_ = zeros<S>(rank, layer.qk_features());
+  layer.fixed_ = zeros<S>(layer.fixed_.rows(), layer.fixed_.cols() - layer.qk_features() + rank);
+  return layer;
+}
+
+template <Scalar S>
+Index EquivariantLinear<S>::parameter_count(Index model_width, Index in_channels, Index out_channels) {
+  const Index w = model_width;
+  return in_channels * out_channels * (2 * w * w * w + 12 * w * w + 15 * w + 12) + out_channels * (2 * w + 2);
+}
+
+template <Scalar S>
+Index EquivariantLinear<S>::parameter_count(Index model_width, Index in_channels, Index out_channels,
+                                            Index rank) {
+  const Index w = model_width;
+  return parameter_count(w, in_channels, out_channels) - 2 * in_channels * out_channels * w * w * w +
+         rank * (2 * out_channels * w + in_channels * w * w);
+}
+
+template <Scalar S>
+std::vector<ParameterView<S>> EquivariantLinear<S>::parameters() {
+  ParameterTable<S> table(width_, in_channels_, out_channels_);
+  using Features = std::vector<typename ParameterTable<S>::Feature>;
+  const Features entry{{0}};
+  table.add(query_, 0, true, {{1}}, {"PhiQ"});
+  table.add(key_, 0, true, {{1}}, {"PhiK"});
+  table.add(value_, 0, true, {{1}}, {"PhiV"});
+  table.add(output_sum_, 0, false, entry, {"O1"});
+  table.add(output_entry_, 0, false, entry, {"O2"});
+  table.add(up_entry_, 0, false, entry, {"A7"});
+  const Features pooled{{2}, {1}, {0}, {1}, {0}, {1}, {0, false}};
+  table.add(pooled_, 0, false, pooled, {"A1", "A2", "A4", "A8", "A10", "A12", "A13"});
+  table.add(pooled_, out_channels_, false, pooled, {"a1", "a2", "a3", "a5", "a7", "a9", "a10"});
+  const bool full = probes_.size() == 0;
+  Features fixed = pooled;
+  if (!full) fixed[0] = {0, false, probes_.rows()};
+  table.add(fixed_, 0, true, fixed, {full ? "B1" : "B1u", "B2", "B3", "B5", "B7", "B9", "B10"});
+  table.add(fixed_, model_rows(), true, fixed, {full ? "c1" : "c1u", "c2", "c3", "c4", "c5", "c6", "c7"});
+  const Features unit{{0}, {1}, {0}};
+  table.add(unit_, 0, false, unit, {"A6", "A9", "A11"});
+  table.add(unit_, out_channels_, false, unit, {"a4", "a6", "a8"});
+  table.add(unit_, 2 * out_channels_, true, unit, {"B4", "B6", "B8"});
+  table.add(model_, 0, false, {{1}, {0}}, {"A3", "A5"});
+  std::vector<ParameterView<S>> views = table.views();
+  if (!full) {
+    ParameterTable<S> probes(width_, in_channels_, probes_.rows());
+    probes.add(probes_, 0, false, {{2}}, {"W"});
+    views.push_back(probes.views().front());
+  }
+  return views;
+}
+
+// The pooled features as B and bB see them: all of them, or with W Q K^T for Q K^T.
+template <Scalar S>
+Matrix<S> EquivariantLinear<S>::compressed(const Matrix<S>& pooled) const {
+  if (probes_.size() == 0) return pooled;
+  Matrix<S> result(fixed_.cols(), pooled.cols());
+  result.topRows(probes_.rows()).noalias() = probes_ * pooled.topRows(qk_features());
+  result.bottomRows(result.rows() - probes_.rows()) = pooled.bottomRows(pooled.rows() - qk_features());
+  return result;
+}
+
+template <Scalar S>
+WeightFeatures<S> EquivariantLinear<S>::operator()(const WeightFeatures<S>& input) const {
+  require_consistent(input, width_, in_channels_);
+  auto result = WeightFeatures<S>::uninitialized(input.shape, out_channels_, input.batch);
+  set_attention(input, result);
+  set_perceptron(input, result);
+  return result;
+}
+
+template <Scalar S>
+void EquivariantLinear<S>::set_attention(const WeightFeatures<S>& input, WeightFeatures<S>& result) const {
+  result.query.noalias() = query_ * input.query;
+  result.key.noalias() = key_ * input.key;
+  result.value.noalias() = value_ * input.value;
+  const Matrix<S> sums = output_sum_ * sum_model_axis(input.output, width_);
+  mix_output(output_entry_, input.output, sums, input.shape.heads * input.shape.value_width, result.output);
+}
+
+template <Scalar S>
+void EquivariantLinear<S>::set_perceptron(const WeightFeatures<S>& input, WeightFeatures<S>& result) const {
+  const Index e = out_channels_;
+  const Index units = input.shape.hidden_width;
+  const Matrix<S> pooled = pooled_features(input);
+  const Matrix<S> fixed = fixed_ * compressed(pooled);
+  const Matrix<S> unit_input = unit_features(input);
+  result.down.noalias() = unit_.bottomRows(model_rows()) * unit_input;
+  add_to_columns(result.down, fixed.topRows(model_rows()), units);
+  result.down_bias = fixed.bottomRows(model_rows());
+  Matrix<S> unit = unit_.topRows(2 * e) * unit_input;
+  add_to_columns(unit, pooled_ * pooled, units);
+  result.up_bias = unit.bottomRows(e);
+  const Matrix<S> model = columns_to_coordinates(Matrix<S>(model_ * model_features(input)), width_);
+  for_each_module(result, [&](Index c, Index n) {
+    auto block = result.up.block(c * width_, n * units, width_, units);
+    set_mixed_channel(block, up_entry_.row(c), input.up.middleCols(n * units, units));
+    block.rowwise() += unit.row(c).segment(n * units, units);
+    block.colwise() += model.col(n).segment(c * width_, width_);
+  });
+}
+
+template <Scalar S>
+Gradients<EquivariantLinear<S>> EquivariantLinear<S>::backward(const WeightFeatures<S>& input,
+                                                               const WeightFeatures<S>& cotangent) const {
+  require_consistent(input, width_, in_channels_);
+  require_consistent(cotangent, width_, out_channels_);
+  require_same_size("the checkpoints of input and cotangent", input.batch, cotangent.batch);
+  if (!(input.shape == cotangent.shape))
+    throw ShapeError("input and cotangent are blocks of different shapes");
+  const Index rank = probes_.rows();
+  Gradients<EquivariantLinear> gradients{
+      WeightFeatures<S>::zero(input.shape, in_channels_, input.batch),
+      rank > 0 ? low_rank(width_, in_channels_, out_channels_, rank)
+               : EquivariantLinear(width_, in_channels_, out_channels_),
+  };
+  pull_back_attention(input, cotangent, gradients);
+  pull_back_perceptron(input, cotangent, gradients);
+  return gradients;
+}
+
+template <Scalar S>
+void EquivariantLinear<S>::pull_back_attention(const WeightFeatures<S>& input,
+                                               const WeightFeatures<S>& cotangent,
+                                               Gradients<EquivariantLinear>& gradients) const {
+  EquivariantLinear& by = gradients.parameters;
+  by.query_.noalias() = cotangent.query * input.query.transpose();
+  by.key_.noalias() = cotangent.key * input.key.transpose();
+  by.value_.noalias() = cotangent.value * input.value.transpose();
+  gradients.input.query.noalias() = query_.transpose() * cotangent.query;
+  gradients.input.key.noalias() = key_.transpose() * cotangent.key;
+  gradients.input.value.noalias() = value_.transpose() * cotangent.value;
+
+  const Matrix<S> sums = sum_model_axis(cotangent.output, width_);
+  by.output_entry_ = mixer_gradient(cotangent.output, input.output, width_);
+  by.output_sum_.noalias() = sums * sum_model_axis(input.output, width_).transpose();
+  mix_output(Matrix<S>(output_entry_.transpose()), cotangent.output,
+             Matrix<S>(output_sum_.transpose() * sums), input.shape.heads * input.shape.value_width,
+             gradients.input.output);
+}
+
+template <Scalar S>
+void EquivariantLinear<S>::pull_back_perceptron(const WeightFeatures<S>& input,
+                                                const WeightFeatures<S>& cotangent,
+                                                Gradients<EquivariantLinear>& gradients) const {
+  EquivariantLinear& by = gradients.parameters;
+  const Index units = input.shape.hidden_width;
+
+  by.up_entry_ = mixer_gradient(cotangent.up, input.up, width_);
+  const Matrix<S> up_sums = sum_model_axis(cotangent.up, width_);
+  for_each_module(input, [&](Index c, Index n) {
+    set_mixed_channel(gradients.input.up.block(c * width_, n * units, width_, units), up_entry_.col(c),
+                      cotangent.up.middleCols(n * units, units));
+  });
+
+  const Matrix<S> model = coordinates_to_columns(sum_columns(cotangent.up, units), width_);
+  by.model_.noalias() = model * model_features(input).transpose();
+  pull_back_model(input, Matrix<S>(model_.transpose() * model), gradients.input);
+
+  // A and bA together; B by itself, because it is large.
+  Matrix<S> unit(2 * out_channels_, input.up.cols());
+  unit << up_sums, cotangent.up_bias;
+  const Matrix<S> unit_input = unit_features(input);
+  by.unit_.topRows(unit.rows()).noalias() = unit * unit_input.transpose();
+  by.unit_.bottomRows(model_rows()).noalias() = cotangent.down * unit_input.transpose();
+  Matrix<S> by_unit = unit_.bottomRows(model_rows()).transpose() * cotangent.down;
+  by_unit.noalias() += unit_.topRows(unit.rows()).transpose() * unit;
+  pull_back_unit(by_unit, gradients.input);
+
+  Matrix<S> fixed(fixed_.rows(), input.batch);
+  fixed << sum_columns(cotangent.down, units), cotangent.down_bias;
+  const Matrix<S> by_pooled = pull_back_outputs(pooled_features(input), sum_columns(unit, units), fixed, by);
+  add(gradients.input, pull_back_pooled(input, by_pooled));
+}
+
+// From the cotangents of the outputs that pooled features reach, A, bA and B summed over units and bB, to
+// that of the features.
+template <Scalar S>
+Matrix<S> EquivariantLinear<S>::pull_back_outputs(const Matrix<S>& pooled, const Matrix<S>& unit,
+                                                  const Matrix<S>& fixed, EquivariantLinear& by) const {
+  by.pooled_.noalias() = unit * pooled.transpose();
+  by.fixed_.noalias() = fixed * compressed(pooled).transpose();
+  Matrix<S> result = pooled_.transpose() * unit;
+  if (probes_.size() == 0) {
+    result.noalias() += fixed_.transpose() * fixed;
+    return result;
+  }
+  const Matrix<S> by_compressed = fixed_.transpose() * fixed;
+  const auto by_probes = by_compressed.topRows(probes_.rows());
+  by.probes_.noalias() = by_probes * pooled.topRows(qk_features()).transpose();
+  result.topRows(qk_features()).noalias() += probes_.transpose() * by_probes;
+  result.bottomRows(pooled.rows() - qk_features()) +=
+      by_compressed.bottomRows(by_compressed.rows() - probes_.rows());
+  return result;
+}
+
+template class EquivariantLinear<float>;
+template class EquivariantLinear<double>;
+template class EquivariantLinear<Float50>;
+template class EquivariantLinear<Rational>;
+
+}  // namespace attnsym

@@ -1,0 +1,54 @@
+#include "nfn/invariant.hpp"
+
+#include "nfn/pooled_features.hpp"
+#include "symmetry/errors.hpp"
+#include "symmetry/permutation.hpp"
+
+namespace attnsym {
+
+template <Scalar S>
+InvariantLayer<S>::InvariantLayer(Index model_width, Index in_channels, Index outputs)
+    : width_(model_width), in_channels_(in_channels) {
+  if (std::min({model_width, in_channels, outputs}) < 1) {
+    throw ShapeError("a layer needs a positive model width, channels and outputs");
+  }
+  pooled_ = Matrix<S>::Zero(outputs, PooledLayout{width_, in_channels}.size());
+}
+
+template <Scalar S>
+Index InvariantLayer<S>::parameter_count(Index model_width, Index in_channels, Index outputs) {
+  return in_channels * outputs * (model_width * model_width + 3 * model_width + 2) + outputs;
+}
+
+template <Scalar S>
+std::vector<ParameterView<S>> InvariantLayer<S>::parameters() {
+  ParameterTable<S> table(width_, in_channels_, outputs());
+  table.add(pooled_, 0, false, {{2}, {1}, {0}, {1}, {0}, {1}, {0, false}},
+            {"F1", "F2", "F3", "F4", "F5", "F6", "F7"});
+  return table.views();
+}
+
+template <Scalar S>
+Matrix<S> InvariantLayer<S>::operator()(const WeightFeatures<S>& input) const {
+  require_consistent(input, width_, in_channels_);
+  return pooled_ * pooled_features(input);
+}
+
+template <Scalar S>
+Gradients<InvariantLayer<S>> InvariantLayer<S>::backward(const WeightFeatures<S>& input,
+                                                         const Matrix<S>& cotangent) const {
+  require_consistent(input, width_, in_channels_);
+  require_same_size("the outputs and the cotangent", outputs(), cotangent.rows());
+  require_same_size("the checkpoints of input and cotangent", input.batch, cotangent.cols());
+  Gradients<InvariantLayer> gradients{pull_back_pooled(input, Matrix<S>(pooled_.transpose() * cotangent)),
+                                      InvariantLayer(width_, in_channels_, outputs())};
+  gradients.parameters.pooled_.noalias() = cotangent * pooled_features(input).transpose();
+  return gradients;
+}
+
+template class InvariantLayer<float>;
+template class InvariantLayer<double>;
+template class InvariantLayer<Float50>;
+template class InvariantLayer<Rational>;
+
+}  // namespace attnsym

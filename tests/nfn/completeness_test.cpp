@@ -1,0 +1,166 @@
+// The layers are complete [N13]: the dimension of all linear maps from (entries, Q_i K_i^T, V_i O_i, 1) that
+// commute with G_U, found as null spaces, is the number of parameters, and no parameter is redundant.
+#include <gtest/gtest.h>
+
+#include <Eigen/Eigenvalues>
+
+#include "nfn/block_symmetry.hpp"
+#include "nfn/equivariant_linear.hpp"
+#include "nfn/invariant.hpp"
+#include "tests/nfn/random_features.hpp"
+
+namespace attnsym::testing {
+namespace {
+
+using Representation = std::vector<Matrix<double>>;  // one matrix per group element
+
+std::vector<BlockElement<double>> random_elements(const BlockShape& shape) {
+  Random random(1);
+  std::vector<BlockElement<double>> elements;
+  for (int i = 0; i < 6; ++i) elements.push_back(sample_element<double>(shape, random, {3}));
+  return elements;
+}
+
+template <class Features>
+auto& tensor_of(Features& features, std::string_view wanted) {
+  auto* found = &features.query;
+  for_each_tensor(features, [&](std::string_view name, auto& tensor) {
+    if (name == wanted) found = &tensor;
+  });
+  return *found;
+}
+
+// How the elements move the entries of one tensor.
+Representation on_tensor(const BlockShape& shape, const char* name) {
+  Representation result;
+  for (const auto& g : random_elements(shape)) {
+    auto basis = WeightFeatures<double>::zero(shape, 1, 1);
+    Matrix<double>& tensor = tensor_of(basis, name);
+    Matrix<double> moved(tensor.size(), tensor.size());
+    for (Index i = 0; i < tensor.size(); ++i) {
+      tensor.setZero();
+      tensor(i) = 1;
+      const auto image = act(g, basis);
+      moved.col(i) = tensor_of(image, name).reshaped();
+    }
+    result.push_back(std::move(moved));
+  }
+  return result;
+}
+
+// How they move the h D D entries of all Q_i K_i^T, or of all V_i O_i, whose columns P_D reorders.
+Representation on_products(const BlockShape& shape, bool reorder_columns) {
+  const Index d = shape.model_width;
+  Representation result;
+  for (const auto& g : random_elements(shape)) {
+    Matrix<double> moved = Matrix<double>::Zero(shape.heads * d * d, shape.heads * d * d);
+    for (Index i = 0; i < shape.heads; ++i) {
+      for (Index p = 0; p < d; ++p) {
+        for (Index q = 0; q < d; ++q) {
+          const Index to = reorder_columns ? model_order(g)(q) : q;
+          moved((head_moves(g).top(i) * d + p) * d + to, (i * d + p) * d + q) = 1;
+        }
+      }
+    }
+    result.push_back(std::move(moved));
+  }
+  return result;
+}
+
+Representation on_one(const BlockShape& shape) {
+  return Representation(random_elements(shape).size(), Matrix<double>::Ones(1, 1));
+}
+
+// Counts squared singular values that stand out of the rounding of the squares.
+Index rank(const Matrix<double>& m) {
+  const Eigen::SelfAdjointEigenSolver<Matrix<double>> solver(m.transpose() * m, Eigen::EigenvaluesOnly);
+  return (solver.eigenvalues().array() > 1e-11 * std::max(1.0, solver.eigenvalues().maxCoeff())).count();
+}
+
+// dim { X : out(g) X = X in(g) for all g }.
+Index intertwiners(const Representation& out, const Representation& in) {
+  const Index m = out[0].rows();
+  const Index n = in[0].rows();
+  Matrix<double> equations(static_cast<Index>(out.size()) * m * n, m * n);
+  Index row = 0;
+  for (std::size_t g = 0; g < out.size(); ++g, row += m * n) {
+    for (Index j = 0; j < n; ++j) {
+      for (Index i = 0; i < m; ++i) {  // the unknown X(i, j)
+        Matrix<double> left = Matrix<double>::Zero(m, n);
+        left.col(j) = out[g].col(i);
+        left.row(i) -= in[g].row(j);
+        equations.col(j * m + i).segment(row, m * n) = left.reshaped();
+      }
+    }
+  }
+  return m * n - rank(equations);
+}
+
+const char* const tensors[] = {"Q", "K", "V", "O", "A", "B", "bA", "bB"};
+
+std::vector<Representation> lifted(const BlockShape& shape) {
+  std::vector<Representation> result;
+  for (const char* name : tensors) result.push_back(on_tensor(shape, name));
+  result.push_back(on_products(shape, false));
+  result.push_back(on_products(shape, true));
+  result.push_back(on_one(shape));
+  return result;
+}
+
+class Completeness : public ::testing::TestWithParam<BlockShape> {};
+
+TEST_P(Completeness, OfTheEquivariantLayer) {
+  Index dimension = 0;
+  for (const Representation& in : lifted(GetParam())) {
+    for (const char* name : tensors) dimension += intertwiners(on_tensor(GetParam(), name), in);
+  }
+  EXPECT_EQ(dimension, EquivariantLinear<double>::parameter_count(GetParam().model_width, 1, 1));
+}
+
+TEST_P(Completeness, OfTheInvariantLayer) {
+  Index dimension = 0;
+  for (const Representation& in : lifted(GetParam())) dimension += intertwiners(on_one(GetParam()), in);
+  EXPECT_EQ(dimension, InvariantLayer<double>::parameter_count(GetParam().model_width, 1, 1));
+}
+
+// Enough random checkpoints determine every parameter: the outputs have full rank in the parameters.
+TEST_P(Completeness, NoParameterIsRedundant) {
+  const Index d = GetParam().model_width;
+  const auto inputs = random_features<double>(GetParam(), 1, 4 * d * d, 5);
+  EquivariantLinear<double> layer(d, 1, 1);
+  const Index count = EquivariantLinear<double>::parameter_count(d, 1, 1);
+  Matrix<double> outputs;
+  Index column = 0;
+  for (const auto& view : layer.parameters()) {
+    for (Index i = 0; i < view.size(); ++i) {
+      view(i) = 1;
+      std::vector<double> values;
+      const auto result = layer(inputs);
+      for_each_tensor(result, [&](const char*, const Matrix<double>& tensor) {
+        values.insert(values.end(), tensor.data(), tensor.data() + tensor.size());
+      });
+      view(i) = 0;
+      if (outputs.size() == 0) outputs.resize(static_cast<Index>(values.size()), count);
+      outputs.col(column++) = Eigen::Map<const Eigen::VectorXd>(values.data(), outputs.rows());
+    }
+  }
+  EXPECT_EQ(rank(outputs), count);
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, Completeness,
+                         ::testing::Values(BlockShape{2, 2, 1, 1, 2}, BlockShape{2, 1, 2, 1, 3},
+                                           BlockShape{3, 2, 2, 1, 2}, BlockShape{2, 3, 1, 2, 4}));
+
+// Twin: without P_D more maps commute, so the count would notice a missing symmetry.
+TEST(CompletenessTwin, FewerSymmetriesAllowMoreMaps) {
+  const BlockShape shape{2, 2, 1, 1, 2};
+  const Representation full = on_tensor(shape, "A");
+  Random random(1);
+  Representation partial;
+  for (int i = 0; i < 6; ++i) partial.push_back(Matrix<double>::Identity(4, 4));
+  EXPECT_EQ(intertwiners(full, full), 4);
+  EXPECT_EQ(intertwiners(partial, partial), 16);
+}
+
+}  // namespace
+}  // namespace attnsym::testing
