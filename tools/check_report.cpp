@@ -138,6 +138,32 @@ void print_ladder(const CheckResult& result) {
 
 std::string brief_or_unknown(const std::optional<double>& value) { return value ? brief(*value) : "unknown"; }
 
+void print_exactness(double error_probability) {
+  std::printf("exact  the stored numbers, nothing rounded");
+  if (error_probability > 0)
+    std::printf("; wrong with probability below %s", brief(error_probability).c_str());
+  std::printf("\n");
+}
+
+void print_verdicts(const std::vector<Decision>& layers) {
+  std::printf("layer  verdict\n");
+  for (std::size_t i = 0; i < layers.size(); ++i) std::printf("%-5zu  %s\n", i, name_of(layers[i].verdict));
+}
+
+void print_figures(const std::vector<Decision>& layers) {
+  std::size_t width = 10;
+  for (const Decision& layer : layers) width = std::max(width, image_text(layer).size());
+  std::printf("layer  verdict     %-*s  ratio     resolution  condition  output bound\n",
+              static_cast<int>(width), "heads of B");
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const Decision& layer = layers[i];
+    std::printf("%-5zu  %-10s  %-*s  %-8s  %-10s  %-9s  %s\n", i, name_of(layer.verdict),
+                static_cast<int>(width), image_text(layer).c_str(), brief(layer.rounding_ratio()).c_str(),
+                brief(layer.resolution()).c_str(), brief_or_unknown(layer.gauge_condition).c_str(),
+                brief_or_unknown(layer.output_bound).c_str());
+  }
+}
+
 }  // namespace
 
 void print_text(const CheckResult& result) {
@@ -145,23 +171,9 @@ void print_text(const CheckResult& result) {
   std::printf("scope  attention only; embeddings, norms and MLPs are not compared\n");
   std::printf("group  %s\n", result.group.c_str());
   std::printf("seed   %llu\n", static_cast<unsigned long long>(result.seed));
-  if (result.error_probability)
-    std::printf(
-        "exact  the stored numbers, nothing rounded; an answer \"equal\" is wrong with probability below "
-        "%s\n",
-        brief(*result.error_probability).c_str());
+  if (result.error_probability) print_exactness(*result.error_probability);
   std::printf("\n");
-  std::size_t width = 10;
-  for (const Decision& layer : result.layers) width = std::max(width, image_text(layer).size());
-  std::printf("layer  verdict     %-*s  ratio     resolution  condition  output bound\n",
-              static_cast<int>(width), "heads of B");
-  for (std::size_t i = 0; i < result.layers.size(); ++i) {
-    const Decision& layer = result.layers[i];
-    std::printf("%-5zu  %-10s  %-*s  %-8s  %-10s  %-9s  %s\n", i, name_of(layer.verdict),
-                static_cast<int>(width), image_text(layer).c_str(), brief(layer.rounding_ratio()).c_str(),
-                brief(layer.resolution()).c_str(), brief_or_unknown(layer.gauge_condition).c_str(),
-                brief_or_unknown(layer.output_bound).c_str());
-  }
+  result.error_probability ? print_verdicts(result.layers) : print_figures(result.layers);
   if (result.ladder) print_ladder(result);
   if (result.certificate) std::printf("\ncertificate  %s\n", result.certificate->c_str());
   if (result.witness_file) std::printf("\nwitness  %s\n", result.witness_file->c_str());

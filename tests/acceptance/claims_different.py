@@ -1,5 +1,9 @@
 """Claims about pairs that compute different attention: who is named, and whether the witness holds up elsewhere."""
 
+import re
+import subprocess
+from pathlib import Path
+
 import numpy as np
 
 import bert_model
@@ -8,6 +12,7 @@ from bert_numpy import attention_module
 from command import head_images, read_witness
 from report import Claim, require
 
+REPLAY_WITNESS = Path(__file__).resolve().parents[2] / "scripts" / "replay-witness"
 ONE_PERCENT = 0.01
 GAP_OVER_NOISE = 10
 REPLAY = 1e-6  # relative, of the gap
@@ -24,6 +29,7 @@ def claims():
         Claim("V of two heads re-paired with the other's O", _repaired(("value",))),
         Claim("V bias dropped instead of moved", _constant_changed),
         Claim("K projection transposed", _transposed),
+        Claim("scripts/replay-witness finds the gap", _replayed_by_script),
     ]
 
 
@@ -61,6 +67,18 @@ def _constant_changed(bench):
 def _transposed(bench):
     edits.transpose_projection(bench.model, bench.scratch("edited"), 1, "key")
     return _distinct(bench, bench.scratch("edited"), 1, range(bench.heads))
+
+
+def _replayed_by_script(bench):
+    """The script that README gives to strangers."""
+    edits.nudge_weight(bench.model, bench.scratch("edited"), 1, 2, "value", ONE_PERCENT)
+    witness, files = bench.scratch("witness"), [model / "model.safetensors" for model in (bench.model, bench.scratch("edited"))]
+    bench.attnsym.check(bench.model, bench.scratch("edited"), witness=witness)
+    done = subprocess.run([REPLAY_WITNESS, witness, *files, str(bench.heads)], capture_output=True, text=True)
+    require(done.returncode == 0, done.stderr)
+    found, claimed = map(float, re.search(r"outputs (\S+) apart, claimed (\S+)$", done.stdout.strip()).groups())
+    require(abs(found / claimed - 1) <= REPLAY, done.stdout)
+    return done.stdout.strip()
 
 
 def _distinct(bench, other, layer, heads):

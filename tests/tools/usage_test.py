@@ -92,6 +92,9 @@ ANSWERS = [
     ("check A canonical", YES, r"\Aequivalent: "),
     ("act HALF -o exact --exact --condition 1e6", YES, "exact"),
     ("check HALF exact", YES, r"\Aidentical: "),
+    ("check A A --exact", YES, r"\Aidentical: "),
+    ("check A MOVED --exact --seed 9", NO, r"\Adistinct: .*stored numbers"),
+    ("check A MOVED --ladder", YES, r"100 digits +residual"),
 ]
 
 WRITING = [
@@ -112,6 +115,10 @@ WRITING = [
     ("check A OTHER --certificate no.cert --witness no.witness", NO, "no.witness"),
     ("certify no.cert A OTHER", YES, r"\Aaccepted: "),
     ("check A OTHER --witness no.witness", TROUBLE, "--force"),
+    ("check A MOVED --exact --certificate exact.cert", NO, "exact.cert"),
+    ("certify exact.cert A MOVED", YES, r"\Aaccepted: "),
+    ("check A A --exact --certificate equal.cert", YES, "equal.cert"),
+    ("certify equal.cert A A", YES, r"\Aaccepted: "),
 ]
 
 # --force replaces old evidence, not what the evidence is about, and not a directory.
@@ -126,6 +133,7 @@ EVIDENCE_IN_THE_WAY = [
 # The command line, the exit status, and the schema of the one object on standard output.
 JSON = [
     ("check A A --json", YES, "attnsym.check/1"),
+    ("check A MOVED --exact --ladder --json", NO, "attnsym.check/1"),
     ("check A MOVED --json --certificate json.cert", YES, "attnsym.check/1"),
     ("check A OTHER --json", NO, "attnsym.check/1"),
     ("check A COARSE --json", UNDECIDED, "attnsym.check/1"),
