@@ -6,6 +6,7 @@
 
 #include "symmetry/symmetry_group.hpp"
 #include "verify/attend.hpp"
+#include "verify/enclosure.hpp"
 #include "verify/rounding.hpp"
 
 namespace attnsym {
@@ -112,12 +113,21 @@ double variance_at_zero(const StoredAttention& module) {
   return sum / 3;
 }
 
+// Whether every entry of the output at zero is within its worst case times the allowance for arithmetic.
+bool entries_at_zero_agree(const StoredAttention& a, const StoredAttention& b, double allowance) {
+  const Matrix<double> zero = Matrix<double>::Zero(1, a.config.model_width);
+  const Enclosure x = enclose_attend(a, zero);
+  const Enclosure y = enclose_attend(b, zero);
+  return ((x.center - y.center).array().abs() <= allowance * (x.radius + y.radius).array()).all();
+}
+
 bool constants_agree(const StoredAttention& a, const StoredAttention& b) {
   const Index terms = std::max(a.config.heads * a.config.value_width, b.config.heads * b.config.value_width);
   const double limit = ratio_limit(terms, std::max(storage_unit(a), storage_unit(b)));
   const double apart = (output_at_zero(a) - output_at_zero(b)).squaredNorm();
   const double variance = variance_at_zero(a) + variance_at_zero(b);
-  return std::isfinite(apart) && std::isfinite(variance) && apart <= limit * limit * variance;
+  if (!std::isfinite(apart) || !std::isfinite(variance)) return false;
+  return apart <= limit * limit * variance && entries_at_zero_agree(a, b, limit / 2);
 }
 
 std::string failure(const char* what, Index head, Index image) {

@@ -82,6 +82,24 @@ RowVector<double> constant_variance(const StoredAttention& module) {
   return variance;
 }
 
+// The largest error of every entry of the constant that rounding can have left.
+RowVector<double> constant_radius(const StoredAttention& module) {
+  RowVector<double> radius = RowVector<double>::Zero(module.config.model_width);
+  if (module.config.output_bias) radius = module.radius.output_bias;
+  if (!module.config.value_bias) return radius;
+  for (std::size_t j = 0; j < module.weights.groups.size(); ++j) {
+    const RowVector<double>& bias = module.weights.groups[j].value_bias;
+    const RowVector<double>& bias_radius = module.radius.groups[j].value_bias;
+    Matrix<double> outputs = Matrix<double>::Zero(module.config.value_width, module.config.model_width);
+    for (std::size_t i = 0; i < module.weights.groups[j].readers.size(); ++i) {
+      outputs += module.weights.groups[j].readers[i].output;
+      radius += (bias.cwiseAbs() + bias_radius) * module.radius.groups[j].readers[i].output;
+    }
+    radius += bias_radius * outputs.cwiseAbs();
+  }
+  return radius;
+}
+
 // What summing the constant in double may have got wrong: gamma times the sum of absolute values.
 double constant_error(const StoredAttention& module) {
   AttentionWeights<double> sizes = module.weights;
@@ -191,9 +209,14 @@ ConstantComparison compare_constants(const StoredAttention& a, const StoredAtten
   const double arithmetic = constant_error(a) + constant_error(b);
   const double variance = constant_variance(a).sum() + constant_variance(b).sum();
   const Index terms = std::max(a.config.heads * a.config.value_width, b.config.heads * b.config.value_width);
-  return {apart.norm(), (apart.norm() + arithmetic) * (1 + tolerance<double>()),
-          ratio(apart.norm(), variance), ratio_limit(terms, std::max(output_unit(a), output_unit(b))),
-          std::sqrt(variance)};
+  const RowVector<double> radius = constant_radius(a) + constant_radius(b);
+  Index place = 0;
+  return {apart.norm(),
+          (apart.norm() + arithmetic) * (1 + tolerance<double>()),
+          ratio(apart.norm(), variance),
+          ratio_limit(terms, std::max(output_unit(a), output_unit(b))),
+          std::sqrt(variance),
+          largest_ratio_of(apart.cwiseAbs(), radius.cwiseAbs2(), place)};
 }
 
 }  // namespace attnsym

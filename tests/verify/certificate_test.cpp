@@ -35,6 +35,20 @@ Pair make_pair(const AttentionConfig& c, double unit, SampleOptions options = {}
   return {a, stored(c, act(g, a.weights), unit), std::move(g)};
 }
 
+// A difference in one entry of the constant that its total averages away, yet no rounding can make.
+TEST(Equivalence, TheConstantIsJudgedByEntries) {
+  const AttentionConfig c = config_of(4, 4);
+  AttentionWeights<double> w = random_weights<double>(c, 1);
+  for (auto& group : w.groups) group.value_bias.setZero();
+  w.output_bias(7) = 1e-3;
+  const StoredAttention a = stored(c, w, f16);
+  StoredAttention b = a;
+  b.weights.output_bias(7) *= 1.01;
+  EXPECT_NE(refute_equivalence(a, b, identity_element<double>(c)), std::nullopt);
+  b.weights.output_bias(7) = a.weights.output_bias(7) * (1 + 1.5 * f16);
+  EXPECT_EQ(refute_equivalence(a, b, identity_element<double>(c)), std::nullopt);
+}
+
 HeadClasses one_to_one(Index heads) {
   HeadClasses classes;
   for (Index head = 0; head < heads; ++head) classes.push_back({{head}, {head}});

@@ -96,6 +96,22 @@ TEST(RoundingRatio, TheConstantCountsTheValueBias) {
   EXPECT_FALSE(compare_constants(a, b).explained_by_rounding());
 }
 
+// A difference in one entry of the constant that its total averages away, yet no rounding can make.
+TEST(RoundingRatio, TheConstantIsJudgedByEntries) {
+  AttentionConfig c = wide_config();
+  AttentionWeights<double> w = random_weights<double>(c, 1);
+  for (auto& group : w.groups) group.value_bias.setZero();
+  w.output_bias(7) = 1e-3;
+  const StoredAttention a = stored(c, w, f16);
+  StoredAttention b = a;
+  b.weights.output_bias(7) *= 1.01;
+  const ConstantComparison compared = compare_constants(a, b);
+  EXPECT_LE(compared.ratio, compared.limit) << "else this test shows nothing";
+  EXPECT_FALSE(compared.explained_by_rounding());
+  b.weights.output_bias(7) = a.weights.output_bias(7) * (1 + 1.5 * f16);
+  EXPECT_TRUE(compare_constants(a, b).explained_by_rounding());
+}
+
 TEST(RoundingRatio, ExactEqualityIsZeroAndExactDifferenceInfinite) {
   const StoredAttention a = stored(wide_config(), random_weights<double>(wide_config(), 1), 0x1p-52);
   StoredAttention exact = a;
