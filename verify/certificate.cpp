@@ -158,7 +158,7 @@ Refutation refute_membership(const StoredAttention& a, const StoredAttention& b,
 
 Refutation refute(const StoredAttention& a, const StoredAttention& b,
                   const AttentionElement<double>& b_from_a) {
-  if (const auto reason = refute_membership(a, b, b_from_a)) return reason;
+  if (auto reason = refute_membership(a, b, b_from_a)) return reason;
   const AttentionWeights<double> moved = act(b_from_a, a.weights);
   const Permutation image = head_image(b_from_a);
   for (Index head = 0; head < image.size(); ++head) {
@@ -187,9 +187,9 @@ Refutation refute(const StoredAttention& a, const StoredAttention& b, const Head
 }
 
 Refutation refute(const StoredAttention& a, const StoredAttention& b, const HeadClasses& classes) {
-  if (const auto reason = refute_partition(a, b, classes)) return reason;
+  if (auto reason = refute_partition(a, b, classes)) return reason;
   for (const HeadClass& heads : classes) {
-    if (const auto reason = refute(a, b, heads)) return reason;
+    if (auto reason = refute(a, b, heads)) return reason;
   }
   return std::nullopt;
 }
@@ -234,7 +234,7 @@ std::optional<std::string> refute_identity(const StoredAttention& a, const Store
                                            const AttentionElement<double>& b_from_a) {
   const StoredAttention from = with_all_biases(a);
   const StoredAttention to = with_all_biases(b);
-  if (const auto reason = refute_membership(from, to, b_from_a)) return reason;
+  if (auto reason = refute_membership(from, to, b_from_a)) return reason;
   if (!is_exact(b_from_a)) return "the transport is not made of exact gauges";
   const bool both_ways =
       act(b_from_a, from.weights) == to.weights && act(inverse(b_from_a), to.weights) == from.weights;
@@ -247,8 +247,7 @@ std::optional<std::string> refute_equivalence(const StoredAttention& a, const St
   const StoredAttention from = with_all_biases(a);
   const StoredAttention to = with_all_biases(b);
   if (from.config.model_width != to.config.model_width) return "the modules have different widths";
-  if (const auto reason = std::visit([&](const auto& e) { return refute(from, to, e); }, evidence))
-    return reason;
+  if (auto reason = std::visit([&](const auto& e) { return refute(from, to, e); }, evidence)) return reason;
   if (!constants_agree(from, to)) return "the constant outputs differ by more than rounding";
   return std::nullopt;
 }

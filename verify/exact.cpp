@@ -100,7 +100,7 @@ HeadClasses classes_of(const StoredAttention& a, const StoredAttention& b,
 
 // Over all comparisons of two circuits that an answer may rest on.
 double error_probability_of(const StoredAttention& a, const StoredAttention& b) {
-  const double heads = static_cast<double>(a.config.heads + b.config.heads);
+  const auto heads = static_cast<double>(a.config.heads + b.config.heads);
   const double comparisons = heads * (heads + 1) / 2 + heads + 1;
   return comparisons * std::pow(collision_probability(a, b), static_cast<double>(primes));
 }
@@ -180,7 +180,7 @@ std::optional<std::string> refute_exact_equality(const StoredAttention& stored_a
                                                  std::uint64_t seed) {
   const StoredAttention a = with_all_biases(stored_a);
   const StoredAttention b = with_all_biases(stored_b);
-  if (const auto reason = refute_partition(a, b, classes)) return reason;
+  if (auto reason = refute_partition(a, b, classes)) return reason;
   Random random(seed);
   const ResidueComparison residues(a, b, random);
   for (const HeadClass& heads : classes) {

@@ -104,7 +104,7 @@ RowVector<double> constant_radius(const StoredAttention& module) {
 double constant_error(const StoredAttention& module) {
   AttentionWeights<double> sizes = module.weights;
   for_each_slot(sizes, [](auto& slot) { slot = slot.cwiseAbs(); });
-  const double terms = static_cast<double>(module.config.heads * module.config.value_width + 2);
+  const auto terms = static_cast<double>(module.config.heads * module.config.value_width + 2);
   return std::numeric_limits<double>::epsilon() * terms * constant_output(module.config, sizes).norm();
 }
 
