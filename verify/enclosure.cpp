@@ -99,7 +99,7 @@ class Reader {
         scale * (query.cwiseAbs() * key_radius.transpose() +
                  query_radius * (keys.cwiseAbs() + key_radius).transpose() +
                  gamma(keys.cols() + 1) * (query.cwiseAbs() * keys.cwiseAbs().transpose()));
-    return enclose_softmax(logits, outward(apart.cols()) * radius);
+    return enclose_softmax(logits, outward(apart.cols() + keys.cols()) * radius);
   }
 
   // (x V + bv) O, where x is the average of the tokens by the weights.

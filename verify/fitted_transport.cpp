@@ -79,7 +79,8 @@ bool holds(const GaugeProblem& problem, const GeneralLinear<double>& linear) {
   const Matrix<double> written_off = (a.written * linear.matrix().transpose() - b.written).topRows(d);
   const Matrix<double> written = b.written.topRows(d);
   for (std::size_t i = 0; i < problem.readers.size(); ++i) {
-    const auto& [from, to] = problem.readers[i];
+    const StoredCircuit& from = problem.readers[i].a;
+    const StoredCircuit& to = problem.readers[i].b;
     const double limit = ratio_limit(written.cols(), std::max(effective_unit(from), effective_unit(to)));
     const auto small = [&](const Circuit<double>& difference) {
       return explained_by_rounding(difference, from, to, limit);

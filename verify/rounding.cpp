@@ -185,11 +185,6 @@ double effective_unit(const StoredCircuit& c) {
                   slot_unit(c.value.right.norm(), c.radius.right.norm()));
 }
 
-double relative_noise(const StoredCircuit& circuit) {
-  const double size = norm(circuit.value);
-  return size > 0 ? std::sqrt(row_variances(circuit).sum()) / size : 0;
-}
-
 double rounding_noise(const StoredCircuit& circuit) {
   return std::ldexp(std::sqrt(row_variances(circuit).sum()), circuit.exponent);
 }

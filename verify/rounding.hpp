@@ -56,9 +56,6 @@ double effective_unit(const StoredCircuit& circuit);
 /// sqrt(variance) of one circuit: the Frobenius norm of what rounding may have added.
 double rounding_noise(const StoredCircuit& circuit);
 
-/// rounding_noise / norm; 0 for the zero circuit.
-double relative_noise(const StoredCircuit& circuit);
-
 /// Agreement that could hide a larger relative difference than this proves too little [N7].
 constexpr double coarsest_resolution = 0.05;
 
