@@ -6,12 +6,22 @@
 #include "symmetry/errors.hpp"
 
 namespace attnsym {
+namespace {
+
+void require_finite(const std::vector<double>& numbers, const char* what) {
+  for (const double number : numbers) {
+    if (!std::isfinite(number)) throw ShapeError(std::string("attention config: ") + what + " is not finite");
+  }
+}
+
+}  // namespace
 
 Index AttentionConfig::parameter_count() const {
   const Index weights =
       model_width * (heads * (key_width + value_width) + groups * (key_width + value_width));
   const Index biases = (query_bias ? heads * key_width : 0) + (key_bias ? groups * key_width : 0) +
-                       (value_bias ? groups * value_width : 0) + (output_bias ? model_width : 0);
+                       (value_bias ? groups * value_width : 0) + (output_bias ? model_width : 0) +
+                       (sinks ? heads : 0);
   return weights + biases;
 }
 
@@ -27,6 +37,19 @@ void AttentionConfig::validate() const {
   }
   if (!std::isfinite(scale) || scale == 0)
     throw ShapeError("attention config: the scale must be finite and not zero");
+  if (2 * rotary.pairs() > key_width) {
+    throw ShapeError("attention config: " + std::to_string(rotary.pairs()) +
+                     " rotary pairs do not fit into the key width " + std::to_string(key_width));
+  }
+  if (!slopes.empty() && static_cast<Index>(slopes.size()) != heads) {
+    throw ShapeError("attention config: " + std::to_string(slopes.size()) + " slopes for " +
+                     std::to_string(heads) + " heads");
+  }
+  require_finite(rotary.frequencies, "a rotary frequency");
+  require_finite(slopes, "a slope");
+  if (window < 0) throw ShapeError("attention config: the window must not be negative");
+  if (!std::isfinite(softcap) || softcap < 0)
+    throw ShapeError("attention config: the softcap must be finite and not negative");
 }
 
 }  // namespace attnsym

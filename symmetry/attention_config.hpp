@@ -1,5 +1,8 @@
 #pragma once
 
+#include <vector>
+
+#include "symmetry/rotary.hpp"
 #include "symmetry/scalar.hpp"
 
 namespace attnsym {
@@ -15,8 +18,14 @@ struct AttentionConfig {
   bool key_bias = false;
   bool value_bias = false;
   bool output_bias = false;
-  bool causal = false;  ///< token n sees tokens 0..n only
-  double scale = 1;     ///< s, multiplies q k^T
+  bool causal = false;           ///< token n sees tokens 0..n only
+  double scale = 1;              ///< s, multiplies q k^T
+  Index window = 0;              ///< token n sees tokens less than this far away only; 0 for no such limit
+  Rotary rotary{};               ///< turns queries and keys by their positions
+  std::vector<double> slopes{};  ///< ALiBi: head i adds slopes[i] * (key position - query position) to its
+                                 ///< logits; empty for none
+  double softcap = 0;            ///< a logit x becomes softcap * tanh(x / softcap); 0 for none
+  bool sinks = false;            ///< every head has a learned logit that takes weight and brings no value
 
   /// r: readers (query heads) of one group.
   Index readers_per_group() const { return heads / groups; }
@@ -24,7 +33,15 @@ struct AttentionConfig {
   /// Stored numbers of one module.
   Index parameter_count() const;
 
-  /// @throws ShapeError unless all widths are positive, g divides h and the scale is finite and not zero.
+  /// Whether both let a token see the same others and make weights of its logits alike. Heads of modules that
+  /// do not are never equal, unless they put out nothing [N3].
+  bool scores_like(const AttentionConfig& other) const {
+    return causal == other.causal && window == other.window && softcap == other.softcap &&
+           sinks == other.sinks;
+  }
+
+  /// @throws ShapeError unless all widths are positive, g divides h, the scale is finite and not zero, pairs
+  /// fit into the key width, there is a slope for every head or for none, and all these numbers are finite.
   void validate() const;
 
   bool operator==(const AttentionConfig&) const = default;

@@ -23,7 +23,8 @@ template <class S>
 QueryHead<S> moved_reader(const Gauges<S>& gauges, const QueryHead<S>& reader) {
   const Matrix<S>& a_inverse = gauges.first.linear.inverse_matrix();
   const Matrix<S>& c_inverse = gauges.second.linear.inverse_matrix();
-  QueryHead<S> moved{reader.query * a_inverse, c_inverse.transpose() * reader.output, reader.query_bias};
+  QueryHead<S> moved{reader.query * a_inverse, c_inverse.transpose() * reader.output, reader.query_bias,
+                     reader.sink};
   if (reader.query_bias.size() > 0) moved.query_bias = reader.query_bias * a_inverse;
   return moved;
 }

@@ -51,7 +51,8 @@ auto cast_slot(const Slot& slot) {
 
 template <Scalar S>
 bool QueryHead<S>::operator==(const QueryHead& other) const {
-  return equal(query, other.query) && equal(output, other.output) && equal(query_bias, other.query_bias);
+  return equal(query, other.query) && equal(output, other.output) && equal(query_bias, other.query_bias) &&
+         equal(sink, other.sink);
 }
 
 template <Scalar S>
@@ -91,6 +92,7 @@ void require_fits(const AttentionWeights<S>& weights, const AttentionConfig& con
       require_matrix(name + "query", reader.query, d, config.key_width);
       require_matrix(name + "output", reader.output, config.value_width, d);
       require_bias(name + "query bias", reader.query_bias, config.query_bias, config.key_width);
+      require_bias(name + "sink", reader.sink, config.sinks, 1);
     }
   }
   require_bias("output bias", weights.output_bias, config.output_bias, d);
@@ -106,8 +108,8 @@ AttentionWeights<To> cast(const AttentionWeights<From>& weights) {
                                                               cast_slot<To>(group.value_bias),
                                                               {}});
     for (const QueryHead<From>& reader : group.readers) {
-      out.readers.push_back(
-          {cast_slot<To>(reader.query), cast_slot<To>(reader.output), cast_slot<To>(reader.query_bias)});
+      out.readers.push_back({cast_slot<To>(reader.query), cast_slot<To>(reader.output),
+                             cast_slot<To>(reader.query_bias), cast_slot<To>(reader.sink)});
     }
   }
   result.output_bias = cast_slot<To>(weights.output_bias);

@@ -13,6 +13,7 @@ struct QueryHead {
   Matrix<S> query;          ///< Q_i, D x dk
   Matrix<S> output;         ///< O_i, dv x D
   RowVector<S> query_bias;  ///< bq_i, dk, or empty
+  RowVector<S> sink{};      ///< the logit of its sink, 1, or empty
 
   bool operator==(const QueryHead& other) const;
 };
@@ -49,8 +50,8 @@ template <Scalar To, Scalar From>
 AttentionWeights<To> cast(const AttentionWeights<From>& weights);
 
 /// Calls visit(slot) on every matrix and bias of the module, the one walk that other functions share.
-/// Order: per group key, value, key_bias, value_bias, then per reader query, output, query_bias; output_bias
-/// last.
+/// Order: per group key, value, key_bias, value_bias, then per reader query, output, query_bias, sink;
+/// output_bias last.
 template <class Weights, class Visit>
 void for_each_slot(Weights& weights, Visit visit) {
   for (auto& group : weights.groups) {
@@ -62,6 +63,7 @@ void for_each_slot(Weights& weights, Visit visit) {
       visit(reader.query);
       visit(reader.output);
       visit(reader.query_bias);
+      visit(reader.sink);
     }
   }
   visit(weights.output_bias);

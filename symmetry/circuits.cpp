@@ -56,14 +56,16 @@ Circuit<S> qk_circuit(const AttentionConfig& config, const AttentionWeights<S>& 
 template <Scalar S>
 Circuit<S> vo_circuit(const AttentionConfig& config, const AttentionWeights<S>& weights, Index head) {
   const KvGroup<S>& group = weights.groups[head / config.readers_per_group()];
-  return {group.value, group.readers[head % config.readers_per_group()].output.transpose()};
+  const Matrix<S> outputs = group.readers[head % config.readers_per_group()].output.transpose();
+  if (config.sinks && config.value_bias) return {homogeneous(group.value, group.value_bias), outputs};
+  return {group.value, outputs};
 }
 
 template <Scalar S>
 RowVector<S> constant_output(const AttentionConfig& config, const AttentionWeights<S>& weights) {
   RowVector<S> c = RowVector<S>::Zero(config.model_width);
   if (config.output_bias) c = weights.output_bias;
-  if (!config.value_bias) return c;
+  if (!config.value_bias || config.sinks) return c;
   for (const KvGroup<S>& group : weights.groups) {
     for (const QueryHead<S>& reader : group.readers) c += group.value_bias * reader.output;
   }

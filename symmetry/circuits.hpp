@@ -15,15 +15,17 @@ struct Circuit {
 template <Scalar S>
 Matrix<S> homogeneous(const Matrix<S>& weight, const RowVector<S>& bias);
 
-/// M_i = s Q^_i K_j(i)^T, (D+1) x D: all that the function sees of queries and keys without positions [N1].
+/// M_i = s Q^_i K_j(i)^T, (D+1) x D: all that the function sees of queries and keys without rotary positions,
+/// softcap and sinks [N1]; score_terms has the general case.
 template <Scalar S>
 Circuit<S> qk_circuit(const AttentionConfig& config, const AttentionWeights<S>& weights, Index head);
 
-/// N_i = V_j(i) O_i, D x D [N1].
+/// N_i = V_j(i) O_i, D x D [N1]; beside sinks V^_j(i) O_i, (D+1) x D, because value biases do not add a
+/// constant then.
 template <Scalar S>
 Circuit<S> vo_circuit(const AttentionConfig& config, const AttentionWeights<S>& weights, Index head);
 
-/// c = bo + sum_i bv_j(i) O_i, D: what the module adds to every output [N1].
+/// c = bo + sum_i bv_j(i) O_i, D: what the module adds to every output [N1]; beside sinks bo alone.
 template <Scalar S>
 RowVector<S> constant_output(const AttentionConfig& config, const AttentionWeights<S>& weights);
 

@@ -1,81 +1,100 @@
 #include "symmetry/symmetry_group.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "symmetry/errors.hpp"
-#include "symmetry/thin_qr.hpp"
+#include "symmetry/random_gauge.hpp"
 
 namespace attnsym {
 namespace {
 
-Permutation random_permutation(Random& random, Index size, bool move) {
+Permutation drawn_permutation(Random& random, Index size, bool move) {
+  return move ? random_permutation(random, size) : Permutation::identity(size);
+}
+
+// A random permutation that moves equal items only.
+template <class T>
+Permutation drawn_among_equals(Random& random, const std::vector<T>& items, bool move) {
+  const auto size = static_cast<Index>(items.size());
   std::vector<Index> image = Permutation::identity(size).image();
-  for (Index i = size - 1; move && i > 0; --i) std::swap(image[i], image[random.below(i + 1)]);
+  std::vector<bool> done(items.size(), false);
+  for (Index first = 0; move && first < size; ++first) {
+    std::vector<Index> places;
+    for (Index i = first; i < size; ++i) {
+      if (!done[i] && items[i] == items[first]) places.push_back(i);
+    }
+    const Permutation order = random_permutation(random, static_cast<Index>(places.size()));
+    for (Index i = 0; i < order.size(); ++i) {
+      image[places[i]] = places[order(i)];
+      done[places[i]] = true;
+    }
+  }
   return Permutation::from_image(std::move(image));
 }
 
-template <RealScalar S>
-Matrix<S> random_orthogonal(Random& random, Index size) {
-  Matrix<S> normal(size, size);
-  for (Index i = 0; i < normal.size(); ++i) normal.data()[i] = S(random.normal());
-  return ThinQr<S>(normal).times(Matrix<S>::Identity(size, size));
+template <Scalar S>
+GeneralLinear<S> drawn_gauge(Random& random, Index size, const std::vector<GaugeBlock>& blocks,
+                             const SampleOptions& options) {
+  if (options.monomial) return random_monomial<S>(random, size, blocks, options.condition);
+  if constexpr (RealScalar<S>) {
+    return random_gauge<S>(random, size, blocks, options.condition);
+  } else {
+    throw ShapeError("a random rational gauge must be monomial");
+  }
 }
 
-// U diag(c^1/2 ... c^-1/2) V^T with random rotations: every element has exactly the asked condition number,
-// and neither side of a circuit is favoured.
-template <RealScalar S>
-GeneralLinear<S> random_gauge(Random& random, Index size, double condition) {
-  const Matrix<S> u = random_orthogonal<S>(random, size);
-  const Matrix<S> v = random_orthogonal<S>(random, size);
-  RowVector<S> sigma(size);
-  for (Index k = 0; k < size; ++k) {
-    const double place = size == 1 ? 0 : 0.5 - static_cast<double>(k) / static_cast<double>(size - 1);
-    sigma(k) = S(std::pow(condition, place));
-  }
-  return GeneralLinear<S>::from_matrix_and_inverse(u * sigma.asDiagonal() * v.transpose(),
-                                                   v * sigma.cwiseInverse().asDiagonal() * u.transpose());
+// The slopes of the readers of every group; all empty without ALiBi.
+std::vector<std::vector<double>> slopes_by_group(const AttentionConfig& config) {
+  std::vector<std::vector<double>> result(static_cast<std::size_t>(config.groups));
+  for (std::size_t i = 0; i < config.slopes.size(); ++i)
+    result[i / config.readers_per_group()].push_back(config.slopes[i]);
+  return result;
 }
 
 template <Scalar S>
-GeneralLinear<S> random_monomial(Random& random, Index size, double condition) {
-  const int largest_exponent = static_cast<int>(std::floor(std::log2(condition) / 2));
-  const Permutation order = random_permutation(random, size, true);
-  Matrix<S> matrix = Matrix<S>::Zero(size, size);
-  Matrix<S> inverse = Matrix<S>::Zero(size, size);
-  for (Index k = 0; k < size; ++k) {
-    const int exponent = static_cast<int>(random.below(2 * largest_exponent + 1)) - largest_exponent;
-    const double factor = std::ldexp(random.below(2) == 0 ? 1.0 : -1.0, exponent);
-    matrix(order(k), k) = S(factor);
-    inverse(k, order(k)) = S(1 / factor);
-  }
-  return GeneralLinear<S>::from_matrix_and_inverse(std::move(matrix), std::move(inverse));
-}
-
-template <Scalar S>
-Affine<S> random_affine(Random& random, Index size, bool move, bool shift, const SampleOptions& options) {
-  Affine<S> gauge = Affine<S>::identity(size);
-  if (move) {
-    if (options.monomial) {
-      gauge.linear = random_monomial<S>(random, size, options.condition);
-    } else if constexpr (RealScalar<S>) {
-      gauge.linear = random_gauge<S>(random, size, options.condition);
-    } else {
-      throw ShapeError("a random rational gauge must be monomial");
-    }
-  }
-  for (Index k = 0; shift && k < size; ++k) gauge.shift(k) = S(options.shift * random.normal());
-  return gauge;
-}
-
-template <Scalar S>
-bool allowed(const Affine<S>& gauge, Index size, bool may_shift) {
-  if (gauge.linear.size() != size || gauge.shift.size() != size) return false;
-  if (!may_shift && !(gauge.shift.array() == S(0)).all()) return false;
+bool is_finite(const Affine<S>& gauge) {
   if constexpr (RealScalar<S>) return gauge.linear.matrix().allFinite() && gauge.shift.allFinite();
   return true;
 }
 
-bool value_shift_is_free(const AttentionConfig& config) { return config.value_bias && config.output_bias; }
+template <Scalar S>
+bool shifts_only(const Affine<S>& gauge, const std::vector<bool>& free) {
+  for (Index k = 0; k < gauge.shift.size(); ++k) {
+    if (!free[k] && !(gauge.shift(k) == S(0))) return false;
+  }
+  return true;
+}
+
+template <Scalar S>
+bool has_size(const Affine<S>& gauge, Index size) {
+  return gauge.linear.size() == size && gauge.shift.size() == size;
+}
+
+template <Scalar S>
+bool keeps_slopes(const AttentionElement<S>& element, const std::vector<double>& slopes) {
+  if (slopes.empty()) return true;
+  const Permutation image = head_image(element);
+  for (Index i = 0; i < image.size(); ++i) {
+    if (slopes[i] != slopes[image(i)]) return false;
+  }
+  return true;
+}
+
+// "GL(64)" or, where positions turn keys, "(C^x)^32", "(C^x)^16 x GL(32)", ...
+std::string describe_gauges(const std::vector<GaugeBlock>& blocks) {
+  std::map<std::pair<bool, Index>, Index> counts;
+  for (const GaugeBlock& block : blocks) ++counts[{!block.is_complex(), block.size()}];
+  std::string text;
+  for (const auto& [kind, count] : counts) {
+    const auto [real, size] = kind;
+    std::string one = real ? "GL(" + std::to_string(size) + ")" : "GL(" + std::to_string(size) + ", C)";
+    if (!real && size == 1) one = count > 1 ? "(C^x)" : "C^x";
+    text += (text.empty() ? "" : " x ") + one + (count > 1 ? "^" + std::to_string(count) : "");
+  }
+  return text;
+}
 
 }  // namespace
 
@@ -84,19 +103,35 @@ SymmetryGroup symmetry_of(const AttentionConfig& config) {
   return SymmetryGroup(config);
 }
 
+SymmetryGroup::SymmetryGroup(AttentionConfig config)
+    : config_(std::move(config)), blocks_(gauge_blocks(config_)), free_key_bias_(config_.key_width, false) {
+  for (const GaugeBlock& block : blocks_) {
+    if (!config_.key_bias || !key_bias_is_free(config_, block)) continue;
+    for (const Index column : block.real) free_key_bias_[column] = true;
+  }
+}
+
 template <Scalar S>
 AttentionElement<S> SymmetryGroup::sample(Random& random, const SampleOptions& options) const {
   if (!(options.condition >= 1) || !std::isfinite(options.condition)) {
     throw ShapeError("the condition number of a gauge must be finite and at least 1");
   }
-  AttentionElement<S> element{{}, random_permutation(random, config_.groups, options.heads)};
+  const auto slopes = slopes_by_group(config_);
+  const std::vector<GaugeBlock> vo_block = {real_block(config_.value_width)};
+  AttentionElement<S> element{{}, drawn_among_equals(random, slopes, options.heads)};
   for (Index j = 0; j < config_.groups; ++j) {
-    Permutation order = random_permutation(random, config_.readers_per_group(), options.readers);
-    Affine<S> qk =
-        random_affine<S>(random, config_.key_width, options.qk, options.bias && config_.key_bias, options);
-    Affine<S> vo = random_affine<S>(random, config_.value_width, options.vo,
-                                    options.bias && value_shift_is_free(config_), options);
-    element.local.push_back({std::move(order), {std::move(qk), std::move(vo)}});
+    GroupMove<S> move = identity_element<S>(config_).local.front();
+    move.first = slopes[j].empty() ? drawn_permutation(random, config_.readers_per_group(), options.readers)
+                                   : drawn_among_equals(random, slopes[j], options.readers);
+    auto& [qk, vo] = move.second;
+    if (options.qk) qk.linear = drawn_gauge<S>(random, config_.key_width, blocks_, options);
+    for (Index k = 0; options.bias && k < qk.shift.size(); ++k) {
+      if (free_key_bias_[k]) qk.shift(k) = S(options.shift * random.normal());
+    }
+    if (options.vo) vo.linear = drawn_gauge<S>(random, config_.value_width, vo_block, options);
+    for (Index k = 0; options.bias && value_bias_is_free(config_) && k < vo.shift.size(); ++k)
+      vo.shift(k) = S(options.shift * random.normal());
+    element.local.push_back(std::move(move));
   }
   return element;
 }
@@ -105,22 +140,27 @@ template <Scalar S>
 bool SymmetryGroup::contains(const AttentionElement<S>& element) const {
   if (element.top.size() != config_.groups || static_cast<Index>(element.local.size()) != config_.groups)
     return false;
+  const std::vector<bool> free_value_bias(config_.value_width, value_bias_is_free(config_));
   for (const GroupMove<S>& move : element.local) {
+    const Affine<S>& qk = qk_gauge(move);
+    const Affine<S>& vo = vo_gauge(move);
     if (reader_order(move).size() != config_.readers_per_group()) return false;
-    if (!allowed(qk_gauge(move), config_.key_width, config_.key_bias)) return false;
-    if (!allowed(vo_gauge(move), config_.value_width, value_shift_is_free(config_))) return false;
+    if (!has_size(qk, config_.key_width) || !has_size(vo, config_.value_width)) return false;
+    if (!is_finite(qk) || !is_finite(vo)) return false;
+    if (!shifts_only(qk, free_key_bias_) || !shifts_only(vo, free_value_bias)) return false;
+    if (!commutes_with_positions(qk.linear.matrix(), blocks_)) return false;
   }
-  return true;
+  return keeps_slopes(element, config_.slopes);
 }
 
 Index SymmetryGroup::dimension() const {
   const Index g = config_.groups;
-  const Index gauges =
-      g * (config_.key_width * config_.key_width + config_.value_width * config_.value_width);
-  const Index key_shift = config_.key_bias ? g * config_.key_width : 0;
-  const Index values = config_.value_bias ? g * config_.value_width : 0;
+  Index per_group = config_.value_width * config_.value_width;
+  for (const GaugeBlock& block : blocks_) per_group += block.dimension();
+  per_group += std::count(free_key_bias_.begin(), free_key_bias_.end(), true);
+  const Index values = config_.value_bias && !config_.sinks ? g * config_.value_width : 0;
   const Index value_shift = config_.output_bias ? values : std::max(Index{0}, values - config_.model_width);
-  return gauges + key_shift + value_shift;
+  return g * per_group + value_shift;
 }
 
 std::string SymmetryGroup::describe() const {
@@ -128,10 +168,16 @@ std::string SymmetryGroup::describe() const {
   const std::string g = std::to_string(config_.groups);
   const bool grouped = config_.readers_per_group() > 1;
   std::string text = grouped ? "S_" + r + " wr S_" + g : "S_" + g;
-  text += std::string("; per ") + (grouped ? "group" : "head") + " GL(" + std::to_string(config_.key_width) +
-          ") on Q-K and GL(" + std::to_string(config_.value_width) + ") on V-O";
-  if (config_.key_bias) text += "; the key bias is free";
-  if (config_.value_bias) {
+  if (!config_.slopes.empty()) text += " among heads of equal slope";
+  text += std::string("; per ") + (grouped ? "group " : "head ") + describe_gauges(blocks_) +
+          " on Q-K and GL(" + std::to_string(config_.value_width) + ") on V-O";
+  const Index free = std::count(free_key_bias_.begin(), free_key_bias_.end(), true);
+  if (free == config_.key_width) {
+    text += "; the key bias is free";
+  } else if (free > 0) {
+    text += "; " + std::to_string(free) + " of " + std::to_string(config_.key_width) + " key biases are free";
+  }
+  if (config_.value_bias && !config_.sinks) {
     text += config_.output_bias ? "; the value bias moves into the output bias"
                                 : "; the value bias moves in the kernel of the stacked outputs";
   }

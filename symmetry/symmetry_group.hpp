@@ -3,6 +3,7 @@
 #include <string>
 
 #include "symmetry/attention_symmetry.hpp"
+#include "symmetry/gauge_blocks.hpp"
 #include "symmetry/random.hpp"
 
 namespace attnsym {
@@ -16,13 +17,14 @@ struct SampleOptions {
   bool qk = true;         ///< draw QK gauges
   bool vo = true;         ///< draw VO gauges
   bool bias = true;       ///< draw bias shifts where the config allows them
-  bool monomial = false;  ///< gauges are signed permutations times powers of two, which no float format
-                          ///< rounds; their condition is at most `condition`
+  bool monomial =
+      false;  ///< gauges are permutations times signs and powers of two, and quarter turns of rotary
+              ///< pairs, which no float format rounds; their condition is at most `condition`
 };
 
 /// The symmetry group of attention modules of one config: every element leaves the function of every module
 /// unchanged, and for generic weights nothing else does, provided dk, dv <= D and, with several readers and
-/// several groups, not dk = dv = D [N2, N3].
+/// several groups, not dk = dv = D [N2, N3, N5].
 class SymmetryGroup {
  public:
   const AttentionConfig& config() const { return config_; }
@@ -37,7 +39,8 @@ class SymmetryGroup {
   template <Scalar S>
   AttentionElement<S> sample(Random& random, const SampleOptions& options = {}) const;
 
-  /// Whether the element fits the config, shifts only free biases, and has finite gauges.
+  /// Whether the element fits the config, shifts only free biases, has finite gauges that commute with rotary
+  /// positions, and keeps every head its slope.
   template <Scalar S>
   bool contains(const AttentionElement<S>& element) const;
 
@@ -50,10 +53,12 @@ class SymmetryGroup {
   std::string describe() const;
 
  private:
-  explicit SymmetryGroup(AttentionConfig config) : config_(config) {}
+  explicit SymmetryGroup(AttentionConfig config);
   friend SymmetryGroup symmetry_of(const AttentionConfig& config);
 
   AttentionConfig config_;
+  std::vector<GaugeBlock> blocks_;   // of the QK gauge
+  std::vector<bool> free_key_bias_;  // per coordinate
 };
 
 /// @throws ShapeError on an invalid config.

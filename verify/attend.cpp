@@ -1,6 +1,8 @@
 #include "verify/attend.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "symmetry/permutation.hpp"
 
@@ -14,24 +16,73 @@ Matrix<S> project(const Matrix<S>& tokens, const Matrix<S>& weight, const RowVec
   return result;
 }
 
-// Softmax over the logits row(0..seen-1); what is not seen gets weight zero.
+// Turns the pairs of a query or key by the angles of its position [N1].
 template <class S>
-RowVector<S> softmax(const RowVector<S>& logits, Index seen) {
+void turn(RowVector<S>& row, Index position, const Rotary& rotary) {
+  using std::cos;
+  using std::sin;
+  for (Index p = 0; p < rotary.pairs(); ++p) {
+    const auto [first, second] = rotary.columns(p);
+    const S angle = S(rotary.frequencies[p]) * S(position);
+    const S x = row(first);
+    const S y = row(second);
+    row(first) = x * cos(angle) - y * sin(angle);
+    row(second) = x * sin(angle) + y * cos(angle);
+  }
+}
+
+template <class S>
+void turn_all(Matrix<S>& rows, const Rotary& rotary) {
+  for (Index n = 0; n < rows.rows(); ++n) {
+    RowVector<S> row = rows.row(n);
+    turn<S>(row, n, rotary);
+    rows.row(n) = row;
+  }
+}
+
+bool sees(const AttentionConfig& config, Index query, Index key) {
+  if (config.causal && key > query) return false;
+  return config.window == 0 || std::abs(query - key) < config.window;
+}
+
+// exp(logit) over the sum of the same for all keys that are seen, and the sink if there is one.
+template <class S>
+RowVector<S> softmax(const RowVector<S>& logits, const std::vector<bool>& seen, const RowVector<S>& sink) {
   using std::exp;
+  std::vector<S> candidates(sink.data(), sink.data() + sink.size());
+  for (Index m = 0; m < logits.size(); ++m) {
+    if (seen[m]) candidates.push_back(logits(m));
+  }
+  const S largest = *std::max_element(candidates.begin(), candidates.end());
+  S sum(0);
+  for (const S& logit : candidates) sum += exp(S(logit - largest));
   RowVector<S> weights = RowVector<S>::Zero(logits.size());
-  const S largest = logits.head(seen).maxCoeff();
-  for (Index m = 0; m < seen; ++m) weights(m) = exp(S(logits(m) - largest));
-  return weights / weights.sum();
+  for (Index m = 0; m < logits.size(); ++m) {
+    if (seen[m]) weights(m) = exp(S(logits(m) - largest)) / sum;
+  }
+  return weights;
+}
+
+template <class S>
+S capped(const S& logit, const AttentionConfig& config) {
+  using std::tanh;
+  if (config.softcap == 0) return logit;
+  return S(config.softcap) * tanh(S(logit / S(config.softcap)));
 }
 
 template <class S>
 Matrix<S> mix(const Matrix<S>& queries, const Matrix<S>& keys, const Matrix<S>& values,
-              const AttentionConfig& config) {
+              const RowVector<S>& sink, Index head, const AttentionConfig& config) {
   Matrix<S> mixed(queries.rows(), values.cols());
   for (Index n = 0; n < queries.rows(); ++n) {
-    const RowVector<S> logits = S(config.scale) * (queries.row(n) * keys.transpose());
-    const Index seen = config.causal ? n + 1 : keys.rows();
-    mixed.row(n) = softmax<S>(logits, seen) * values;
+    RowVector<S> logits = S(config.scale) * (queries.row(n) * keys.transpose());
+    std::vector<bool> seen;
+    for (Index m = 0; m < keys.rows(); ++m) {
+      if (!config.slopes.empty()) logits(m) += S(config.slopes[head]) * S(m - n);
+      logits(m) = capped<S>(logits(m), config);
+      seen.push_back(sees(config, n, m));
+    }
+    mixed.row(n) = softmax<S>(logits, seen, sink) * values;
   }
   return mixed;
 }
@@ -43,12 +94,15 @@ Matrix<S> attend(const AttentionConfig& config, const AttentionWeights<S>& weigh
   require_fits(weights, config);
   require_same_size("the tokens and the model", tokens.cols(), config.model_width);
   Matrix<S> output = Matrix<S>::Zero(tokens.rows(), config.model_width);
+  Index head = 0;
   for (const KvGroup<S>& group : weights.groups) {
-    const Matrix<S> keys = project(tokens, group.key, group.key_bias);
+    Matrix<S> keys = project(tokens, group.key, group.key_bias);
+    turn_all(keys, config.rotary);
     const Matrix<S> values = project(tokens, group.value, group.value_bias);
     for (const QueryHead<S>& reader : group.readers) {
-      const Matrix<S> queries = project(tokens, reader.query, reader.query_bias);
-      output += mix<S>(queries, keys, values, config) * reader.output;
+      Matrix<S> queries = project(tokens, reader.query, reader.query_bias);
+      turn_all(queries, config.rotary);
+      output += mix<S>(queries, keys, values, reader.sink, head++, config) * reader.output;
     }
   }
   if (config.output_bias) output.rowwise() += weights.output_bias;

@@ -6,7 +6,7 @@ namespace attnsym {
 
 /// The reference forward pass, written from the definition N1 and slow on purpose: what every verdict is
 /// about.
-/// @param tokens  n x D, one token per row
+/// @param tokens  n x D, one token per row; row n is at position n
 /// @returns n x D
 /// @throws ShapeError if the weights do not fit the config or the tokens are not D wide
 template <RealScalar S>

@@ -51,53 +51,132 @@ bool within(const RowVector<double>& difference, const RowVector<double>& varian
          difference.sum() <= limit * limit * variance.sum();
 }
 
-// Whether a circuit that should be both a and b is b within the rounding of a and b. All three at b's
-// exponent.
-bool agrees(const Circuit<double>& claim, const StoredCircuit& a, const StoredCircuit& b) {
-  Squares difference = zero_squares(b);
-  Squares variance = zero_squares(b);
-  for (Index begin = 0; begin < b.value.left.rows(); begin += block_rows) {
-    const Index count = std::min(block_rows, b.value.left.rows() - begin);
-    const Matrix<double> apart = product_rows(claim.left, claim.right, begin, count) -
-                                 product_rows(b.value.left, b.value.right, begin, count);
-    add_block(difference, apart.cwiseAbs2(), begin);
-    add_block(variance, variance_rows(a, begin, count) + variance_rows(b, begin, count), begin);
+// A product that should be both stored circuits.
+struct Claim {
+  StoredCircuit product;
+  StoredCircuit a;
+  StoredCircuit b;
+};
+
+StoredCircuit exact_product(const Matrix<double>& left, const Matrix<double>& right) {
+  return normalized({left, right}, {Matrix<double>::Zero(left.rows(), left.cols()),
+                                    Matrix<double>::Zero(right.rows(), right.cols())});
+}
+
+double unit_of(const std::vector<Claim>& claims) {
+  double unit = 0;
+  for (const Claim& claim : claims) unit = std::max({unit, effective_unit(claim.a), effective_unit(claim.b)});
+  return unit;
+}
+
+// Whether products that should be both a and b are b within the rounding of a and b, row by row and column by
+// column over all of them: the terms of one score.
+bool agree(const std::vector<Claim>& claims, Index inner) {
+  int exponent = claims.front().b.exponent;
+  for (const Claim& claim : claims)
+    exponent = std::max({exponent, claim.a.exponent, claim.b.exponent, claim.product.exponent});
+  Squares difference = zero_squares(claims.front().b);
+  Squares variance = difference;
+  for (const Claim& claim : claims) {
+    const Circuit<double> product = value_at_exponent(claim.product, exponent);
+    const StoredCircuit a = at_exponent(claim.a, exponent);
+    const StoredCircuit b = at_exponent(claim.b, exponent);
+    for (Index begin = 0; begin < b.value.left.rows(); begin += block_rows) {
+      const Index count = std::min(block_rows, b.value.left.rows() - begin);
+      const Matrix<double> apart = product_rows(product.left, product.right, begin, count) -
+                                   product_rows(b.value.left, b.value.right, begin, count);
+      add_block(difference, apart.cwiseAbs2(), begin);
+      add_block(variance, variance_rows(a, begin, count) + variance_rows(b, begin, count), begin);
+    }
   }
-  const Index inner = std::max(a.value.left.cols(), b.value.left.cols());
-  const double limit = ratio_limit(inner, std::max(effective_unit(a), effective_unit(b)));
+  const double limit = ratio_limit(inner, unit_of(claims));
   return within(difference.rows, variance.rows, limit) && within(difference.columns, variance.columns, limit);
 }
 
-bool same_circuit(const StoredCircuit& a, const StoredCircuit& b) {
-  const int exponent = std::max(a.exponent, b.exponent);
-  const StoredCircuit x = at_exponent(a, exponent);
-  return agrees(x.value, x, at_exponent(b, exponent));
+// The terms of two scores, or two OV circuits as the only term.
+using Terms = std::vector<TermPair>;
+
+Terms terms_of(const StoredCircuit& a, const StoredCircuit& b) { return {{{}, a, b}}; }
+
+Index inner_width(const Terms& terms) {
+  Index of_a = 0;
+  Index of_b = 0;
+  for (const TermPair& term : terms) {
+    if (term.harmonic.sine) continue;
+    of_a += term.a.value.left.cols();
+    of_b += term.b.value.left.cols();
+  }
+  return std::max(of_a, of_b);
 }
 
-// The circuit of A against that of B, and twice with one factor transported.
-bool circuit_holds(const StoredCircuit& a, const StoredCircuit& b, const Circuit<double>& moved_factors,
-                   const Circuit<double>& b_factors) {
-  if (!same_circuit(a, b)) return false;
-  const auto mixed_agrees = [&](const Matrix<double>& left, const Matrix<double>& right) {
-    const Circuit<double> none{Matrix<double>::Zero(left.rows(), left.cols()),
-                               Matrix<double>::Zero(right.rows(), right.cols())};
-    const StoredCircuit mixed = normalized({left, right}, none);
-    const int exponent = std::max({a.exponent, b.exponent, mixed.exponent});
-    return agrees(value_at_exponent(mixed, exponent), at_exponent(a, exponent), at_exponent(b, exponent));
-  };
-  return mixed_agrees(moved_factors.left, b_factors.right) &&
-         mixed_agrees(b_factors.left, moved_factors.right);
+bool same_circuits(const Terms& terms) {
+  std::vector<Claim> claims;
+  for (const TermPair& term : terms) claims.push_back({term.a, term.a, term.b});
+  return agree(claims, inner_width(terms));
+}
+
+// Slopes and sinks, number by number: an error within its radius has a third of the square for variance.
+bool same_offsets(const StoredScores& a, const StoredScores& b) {
+  const double limit =
+      ratio_limit(std::max(a.inner_width(), b.inner_width()), std::max(effective_unit(a), effective_unit(b)));
+  for (Index i = 0; i < a.offsets.size(); ++i) {
+    const double apart = a.offsets(i) - b.offsets(i);
+    const double variance =
+        (a.offset_radius(i) * a.offset_radius(i) + b.offset_radius(i) * b.offset_radius(i)) / 3;
+    if (!(apart * apart <= limit * limit * variance)) return false;
+  }
+  return true;
+}
+
+bool same_scores(const StoredScores& a, const StoredScores& b) {
+  return same_offsets(a, b) && same_circuits(paired_terms(a, b));
+}
+
+// The circuits of A against those of B, and twice with one factor transported.
+// @param moved, of_b  the factors of A carried over and those of B, term by term
+bool circuits_hold(const Terms& terms, const std::vector<Circuit<double>>& moved,
+                   const std::vector<Circuit<double>>& of_b) {
+  if (!same_circuits(terms)) return false;
+  std::vector<Claim> left_moved;
+  std::vector<Claim> right_moved;
+  for (std::size_t t = 0; t < terms.size(); ++t) {
+    left_moved.push_back({exact_product(moved[t].left, of_b[t].right), terms[t].a, terms[t].b});
+    right_moved.push_back({exact_product(of_b[t].left, moved[t].right), terms[t].a, terms[t].b});
+  }
+  return agree(left_moved, inner_width(terms)) && agree(right_moved, inner_width(terms));
+}
+
+// The factors of a head's score terms, with a zero row where the key bias does not count.
+std::vector<Circuit<double>> score_factors(const AttentionConfig& config,
+                                           const AttentionWeights<double>& weights, Index head) {
+  std::vector<Circuit<double>> factors;
+  for (ScoreTerm<double>& term : score_terms(config, weights, head)) {
+    if (term.circuit.right.rows() == config.model_width)
+      term.circuit.right = homogeneous(term.circuit.right, RowVector<double>());
+    factors.push_back(std::move(term.circuit));
+  }
+  return factors;
+}
+
+std::vector<Circuit<double>> output_factors(const AttentionConfig& config,
+                                            const AttentionWeights<double>& weights, Index head) {
+  Circuit<double> factors = vo_circuit(config, weights, head);
+  if (factors.left.rows() == config.model_width)
+    factors.left = homogeneous(factors.left, RowVector<double>());
+  return {factors};
 }
 
 // What the module puts out for the token zero alone, and the variance of that, from the definitions N1 and
-// N7.
+// N7. Beside a sink that is not constant, and value biases are judged with the OV circuits.
 RowVector<double> output_at_zero(const StoredAttention& module) {
+  if (module.config.sinks) return module.weights.output_bias;
   return attend(module.config, module.weights,
                 Matrix<double>(Matrix<double>::Zero(1, module.config.model_width)));
 }
 
 double variance_at_zero(const StoredAttention& module) {
   double sum = module.radius.output_bias.squaredNorm();
+  if (module.config.sinks) return sum / 3;
   for (std::size_t j = 0; j < module.weights.groups.size(); ++j) {
     const KvGroup<double>& group = module.weights.groups[j];
     const KvGroup<double>& radius = module.radius.groups[j];
@@ -113,11 +192,15 @@ double variance_at_zero(const StoredAttention& module) {
   return sum / 3;
 }
 
+Enclosure enclosure_at_zero(const StoredAttention& module) {
+  if (module.config.sinks) return {module.weights.output_bias, module.radius.output_bias};
+  return enclose_attend(module, Matrix<double>::Zero(1, module.config.model_width));
+}
+
 // Whether every entry of the output at zero is within its worst case times the allowance for arithmetic.
 bool entries_at_zero_agree(const StoredAttention& a, const StoredAttention& b, double allowance) {
-  const Matrix<double> zero = Matrix<double>::Zero(1, a.config.model_width);
-  const Enclosure x = enclose_attend(a, zero);
-  const Enclosure y = enclose_attend(b, zero);
+  const Enclosure x = enclosure_at_zero(a);
+  const Enclosure y = enclosure_at_zero(b);
   return ((x.center - y.center).array().abs() <= allowance * (x.radius + y.radius).array()).all();
 }
 
@@ -163,26 +246,30 @@ Refutation refute(const StoredAttention& a, const StoredAttention& b,
   const Permutation image = head_image(b_from_a);
   for (Index head = 0; head < image.size(); ++head) {
     const Index to = image(head);
-    const bool qk = circuit_holds(stored_qk_circuit(a, head), stored_qk_circuit(b, to),
-                                  qk_circuit(b.config, moved, to), qk_circuit(b.config, b.weights, to));
+    const StoredScores scores_a = stored_scores(a, head);
+    const StoredScores scores_b = stored_scores(b, to);
+    const bool qk = same_offsets(scores_a, scores_b) &&
+                    circuits_hold(paired_terms(scores_a, scores_b), score_factors(b.config, moved, to),
+                                  score_factors(b.config, b.weights, to));
     if (!qk) return failure("QK", head, to);
-    const bool vo = circuit_holds(stored_vo_circuit(a, head), stored_vo_circuit(b, to),
-                                  vo_circuit(b.config, moved, to), vo_circuit(b.config, b.weights, to));
+    const bool vo =
+        circuits_hold(terms_of(stored_vo_circuit(a, head), stored_vo_circuit(b, to)),
+                      output_factors(b.config, moved, to), output_factors(b.config, b.weights, to));
     if (!vo) return failure("OV", head, to);
   }
   return std::nullopt;
 }
 
-// One class: the QK circuits are all that of the first head, and the OV circuits have equal sums.
+// One class: the scores are all those of the first head, and the OV circuits have equal sums.
 Refutation refute(const StoredAttention& a, const StoredAttention& b, const HeadClass& heads) {
-  std::vector<StoredCircuit> qk;
-  for (const Index head : heads.a) qk.push_back(stored_qk_circuit(a, head));
-  for (const Index head : heads.b) qk.push_back(stored_qk_circuit(b, head));
-  for (const StoredCircuit& circuit : qk) {
-    if (!same_circuit(circuit, qk.front()))
+  std::vector<StoredScores> scores;
+  for (const Index head : heads.a) scores.push_back(stored_scores(a, head));
+  for (const Index head : heads.b) scores.push_back(stored_scores(b, head));
+  for (std::size_t i = 1; i < scores.size(); ++i) {
+    if (!same_scores(scores[i], scores.front()))
       return "the QK circuits of " + describe(heads) + " are not the same within rounding";
   }
-  if (same_circuit(stored_vo_sum(a, heads.a), stored_vo_sum(b, heads.b))) return std::nullopt;
+  if (same_circuits(terms_of(stored_vo_sum(a, heads.a), stored_vo_sum(b, heads.b)))) return std::nullopt;
   return "the OV circuits of " + describe(heads) + " do not have equal sums within rounding";
 }
 
@@ -211,7 +298,7 @@ Hidden hidden_by(const StoredAttention& a, const StoredAttention& b,
   Hidden hidden;
   const Permutation image = head_image(b_from_a);
   for (Index head = 0; head < image.size(); ++head) {
-    const CircuitComparison qk = compare(stored_qk_circuit(a, head), stored_qk_circuit(b, image(head)));
+    const CircuitComparison qk = compare(stored_scores(a, head), stored_scores(b, image(head)));
     const CircuitComparison vo = compare(stored_vo_circuit(a, head), stored_vo_circuit(b, image(head)));
     hidden.add(qk.hidden_difference(), 0);
     hidden.add(vo.hidden_difference(), vo.norm);

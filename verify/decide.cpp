@@ -16,7 +16,8 @@ namespace {
 
 bool same_shape(const AttentionConfig& a, const AttentionConfig& b) {
   return a.heads == b.heads && a.groups == b.groups && a.key_width == b.key_width &&
-         a.value_width == b.value_width && a.causal == b.causal && a.scale == b.scale;
+         a.value_width == b.value_width && a.scale == b.scale && a.scores_like(b) && a.rotary == b.rotary &&
+         a.slopes == b.slopes;
 }
 
 // One decision in the making: the two modules with all biases present, and what has been found so far.
@@ -37,7 +38,7 @@ class Case {
     if (same_shape(a_.config, b_.config)) {
       const Matching matching = match_heads(a_, b_);
       compare_heads(matching);
-      if (const auto exact = exact_transport(a_.weights, b_.weights, matching)) {
+      if (const auto exact = exact_transport(a_, b_, matching)) {
         note_condition(*exact);
         return Identical{*exact};
       }
@@ -55,8 +56,7 @@ class Case {
   void compare_heads(const Matching& matching) {
     for (Index head = 0; head < a_.config.heads; ++head) {
       const Index image = matching.image_of(head);
-      decision_.heads.push_back({head, image,
-                                 compare(stored_qk_circuit(a_, head), stored_qk_circuit(b_, image)),
+      decision_.heads.push_back({head, image, compare(stored_scores(a_, head), stored_scores(b_, image)),
                                  compare(stored_vo_circuit(a_, head), stored_vo_circuit(b_, image))});
     }
     find_worst_head();
@@ -124,8 +124,8 @@ class Case {
   Suspects suspects() const {
     if (!decision_.heads.empty()) {
       const HeadComparison& worst = decision_.heads[decision_.worst_head];
-      return {stored_qk_circuit(a_, worst.head), stored_qk_circuit(b_, worst.image),
-              stored_vo_circuit(a_, worst.head), stored_vo_circuit(b_, worst.image)};
+      return suspects_in(stored_scores(a_, worst.head), stored_scores(b_, worst.image),
+                         stored_vo_circuit(a_, worst.head), stored_vo_circuit(b_, worst.image));
     }
     return suspects_of(worst_pair());
   }
@@ -154,9 +154,10 @@ class Case {
   Suspects suspects_of(const HeadClass& heads) const {
     const Index d = a_.config.model_width;
     const auto qk = [&](const StoredAttention& module, const std::vector<Index>& side) {
-      return side.empty() ? zero_circuit(d + 1, d) : stored_qk_circuit(module, side.front());
+      return side.empty() ? zero_scores(d) : stored_scores(module, side.front());
     };
-    return {qk(a_, heads.a), qk(b_, heads.b), stored_vo_sum(a_, heads.a), stored_vo_sum(b_, heads.b)};
+    return suspects_in(qk(a_, heads.a), qk(b_, heads.b), stored_vo_sum(a_, heads.a),
+                       stored_vo_sum(b_, heads.b));
   }
 
   std::string unexplained_difference() const {
@@ -173,9 +174,18 @@ class Case {
     }
   }
 
+  // A difference of slopes or sinks is beyond N8.
+  bool offsets_differ() const {
+    const auto differ = [](const auto& items) {
+      return std::any_of(items.begin(), items.end(),
+                         [](const auto& item) { return item.qk.offset_difference > 0; });
+    };
+    return differ(decision_.heads) || differ(decision_.classes);
+  }
+
   // [N8] One to one where there are heads; else every head against the first of its class.
   void note_output_bound() {
-    if (!options_.input_radius || a_.config.causal != b_.config.causal) return;
+    if (!options_.input_radius || !a_.config.scores_like(b_.config) || offsets_differ()) return;
     std::vector<HeadDistance> distances;
     if (decision_.classes_agree()) {
       for (const ClassComparison& one : decision_.classes) {
@@ -188,7 +198,7 @@ class Case {
       return;
     }
     decision_.output_bound =
-        output_bound(distances, decision_.constant.difference_at_most, *options_.input_radius);
+        output_bound(distances, decision_.constant.difference_at_most, {*options_.input_radius, a_.config});
   }
 
   StoredAttention a_;

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <vector>
 
+#include "symmetry/circuits.hpp"
 #include "symmetry/permutation.hpp"
 #include "symmetry/safe_norm.hpp"
 
@@ -37,20 +39,27 @@ Enclosure project(const Dense& x, const Dense& dx, const Dense& weight, const De
   return result;
 }
 
-// The weights of a softmax over logits that are known up to an error; the errors in `radius`.
-Enclosure enclose_softmax(const RowVector<double>& logits, const RowVector<double>& radius) {
-  const Index n = logits.size();
+// The scores of one query, each known up to an error.
+struct Logits {
+  RowVector<double> center;
+  RowVector<double> radius;
+};
+
+// The weights of a softmax; the errors in `radius`.
+Enclosure enclose_softmax(const Logits& logits) {
+  const Index n = logits.center.size();
   Enclosure weights{Dense(1, n), Dense(1, n)};
-  const RowVector<double> error = radius + 4 * unit * logits.cwiseAbs();
+  const RowVector<double>& center = logits.center;
+  const RowVector<double> error = logits.radius + 4 * unit * center.cwiseAbs();
   for (Index m = 0; m < n; ++m) {
     double others = 0;  // the other terms of the denominator over term m: as computed, and at their extremes
     double fewest = 0;
     double most = 0;
     for (Index j = 0; j < n; ++j) {
       if (j == m) continue;
-      others += std::exp(logits(j) - logits(m));
-      fewest += std::exp((logits(j) - error(j)) - (logits(m) + error(m)));
-      most += std::exp((logits(j) + error(j)) - (logits(m) - error(m)));
+      others += std::exp(center(j) - center(m));
+      fewest += std::exp((center(j) - error(j)) - (center(m) + error(m)));
+      most += std::exp((center(j) + error(j)) - (center(m) - error(m)));
     }
     const double weight = 1 / (1 + others);
     weights.center(0, m) = weight;
@@ -60,65 +69,172 @@ Enclosure enclose_softmax(const RowVector<double>& logits, const RowVector<doubl
   return weights;
 }
 
-// One reader of one key/value group, evaluated at one query token. Keys and tokens are taken relative to the
-// query's own: a softmax does not see what all its logits share, and its weights sum to 1. So what equal
-// tokens have in common drops out with its errors.
+// Turns the pairs of every row by the angles of its position.
+Enclosure turned(Enclosure rows, const Rotary& rotary) {
+  for (Index n = 0; n < rows.center.rows(); ++n) {
+    for (Index p = 0; p < rotary.pairs(); ++p) {
+      const auto [first, second] = rotary.columns(p);
+      const double angle = rotary.frequencies[p] * static_cast<double>(n);
+      const double cosine = std::cos(angle);
+      const double sine = std::sin(angle);
+      const double x = rows.center(n, first);
+      const double y = rows.center(n, second);
+      const double x_radius = rows.radius(n, first);
+      const double y_radius = rows.radius(n, second);
+      // The angle is rounded once, cosine and sine are within one unit, and two products are added.
+      const double arithmetic =
+          unit * (std::abs(angle) + 8) * (std::abs(x) + std::abs(y) + x_radius + y_radius);
+      rows.center(n, first) = x * cosine - y * sine;
+      rows.center(n, second) = x * sine + y * cosine;
+      rows.radius(n, first) = std::abs(cosine) * x_radius + std::abs(sine) * y_radius + arithmetic;
+      rows.radius(n, second) = std::abs(sine) * x_radius + std::abs(cosine) * y_radius + arithmetic;
+    }
+  }
+  return rows;
+}
+
+// cap tanh(x / cap) is monotone and never steeper than 1.
+void apply_softcap(Logits& logits, double cap) {
+  const auto capped = [&](double x) { return cap * std::tanh(x / cap); };
+  for (Index m = 0; m < logits.center.size(); ++m) {
+    const double x = logits.center(m);
+    const double reach = logits.radius(m);
+    const double center = capped(x);
+    logits.radius(m) = std::max(capped(x + reach) - center, center - capped(x - reach)) +
+                       16 * unit * std::min(cap, std::abs(x) + reach);
+    logits.center(m) = center;
+  }
+}
+
+// The tokens that one query sees.
+std::vector<Index> seen_by(const AttentionConfig& config, Index query, Index count) {
+  std::vector<Index> seen;
+  for (Index m = 0; m < (config.causal ? query + 1 : count); ++m) {
+    if (config.window == 0 || std::abs(query - m) < config.window) seen.push_back(m);
+  }
+  return seen;
+}
+
+// One reader of one key/value group, evaluated at one query token. Where the attention weights sum to one,
+// values are taken relative to the query's own token; where scores do not depend on positions and softmax
+// does not see what they share, keys are too. So what equal tokens have in common drops out with its errors.
+// Beside a sink, values are relative to what the sink brings, nothing, and a constant coordinate carries the
+// value bias.
 class Reader {
  public:
   Reader(const StoredAttention& module, Index head)
       : config_(module.config),
+        head_(head),
         group_(module.weights.groups[head / config_.readers_per_group()]),
         group_radius_(module.radius.groups[head / config_.readers_per_group()]),
         reader_(group_.readers[head % config_.readers_per_group()]),
         reader_radius_(group_radius_.readers[head % config_.readers_per_group()]),
+        relative_keys_(config_.rotary.pairs() == 0 && config_.softcap == 0 && !config_.sinks),
         key_size_(group_.key.cwiseAbs()),
-        value_size_(group_.value.cwiseAbs()),
-        output_size_(reader_.output.cwiseAbs()) {}
+        value_(group_.value),
+        value_radius_(group_radius_.value),
+        value_bias_(group_.value_bias),
+        value_bias_radius_(group_radius_.value_bias),
+        output_size_(reader_.output.cwiseAbs()) {
+    if (config_.sinks) carry_value_bias();
+    value_size_ = value_.cwiseAbs();
+  }
 
   void add_to(Enclosure& output, const Dense& tokens) const {
     const Dense exact = Dense::Zero(tokens.rows(), tokens.cols());
-    const Enclosure queries = project(tokens, exact, reader_.query, reader_radius_.query, reader_.query_bias,
-                                      reader_radius_.query_bias);
+    const Enclosure queries = turned(project(tokens, exact, reader_.query, reader_radius_.query,
+                                             reader_.query_bias, reader_radius_.query_bias),
+                                     config_.rotary);
+    Enclosure keys;
+    if (!relative_keys_) {
+      keys = turned(
+          project(tokens, exact, group_.key, group_radius_.key, group_.key_bias, group_radius_.key_bias),
+          config_.rotary);
+    }
     for (Index n = 0; n < tokens.rows(); ++n) {
-      const Index seen = config_.causal ? n + 1 : tokens.rows();
-      const Dense apart = tokens.topRows(seen).rowwise() - tokens.row(n);
-      const Enclosure weights = softmax(queries.center.row(n), queries.radius.row(n), apart);
-      add_row(output, n, tokens.row(n), apart, weights);
+      const std::vector<Index> seen = seen_by(config_, n, tokens.rows());
+      const Dense seen_tokens = tokens(seen, Eigen::all);
+      const Dense apart = seen_tokens.rowwise() - tokens.row(n);
+      const Enclosure query{queries.center.row(n), queries.radius.row(n)};
+      Logits logits = relative_keys_
+                          ? logits_of(query, relative_keys(apart))
+                          : logits_of(query, {keys.center(seen, Eigen::all), keys.radius(seen, Eigen::all)});
+      add_positions(logits, n, seen);
+      if (config_.softcap > 0) apply_softcap(logits, config_.softcap);
+      if (config_.sinks) {
+        const Dense homogeneous = with_ones(seen_tokens);
+        add_row(output, n, RowVector<double>::Zero(homogeneous.cols()), homogeneous, beside_sink(logits));
+      } else {
+        add_row(output, n, tokens.row(n), apart, enclose_softmax(logits));
+      }
     }
   }
 
  private:
-  Enclosure softmax(const RowVector<double>& query, const RowVector<double>& query_radius,
-                    const Dense& apart) const {
-    const double scale = std::abs(config_.scale);
-    const Dense keys = apart * group_.key;
-    const Dense key_radius =
-        apart.cwiseAbs() * group_radius_.key + gamma(apart.cols() + 1) * (apart.cwiseAbs() * key_size_);
-    const RowVector<double> logits = config_.scale * (query * keys.transpose());
-    const RowVector<double> radius =
-        scale * (query.cwiseAbs() * key_radius.transpose() +
-                 query_radius * (keys.cwiseAbs() + key_radius).transpose() +
-                 gamma(keys.cols() + 1) * (query.cwiseAbs() * keys.cwiseAbs().transpose()));
-    return enclose_softmax(logits, outward(apart.cols() + keys.cols()) * radius);
+  static Dense with_ones(const Dense& tokens) {
+    Dense result(tokens.rows(), tokens.cols() + 1);
+    result << tokens, Dense::Ones(tokens.rows(), 1);
+    return result;
   }
 
-  // (x V + bv) O, where x is the average of the tokens by the weights.
-  void add_row(Enclosure& output, Index n, const RowVector<double>& token, const Dense& apart,
+  void carry_value_bias() {
+    value_ = homogeneous(group_.value, group_.value_bias);
+    value_radius_ = homogeneous(group_radius_.value, group_radius_.value_bias);
+    value_bias_ = value_bias_radius_ = RowVector<double>();
+  }
+
+  Enclosure relative_keys(const Dense& apart) const {
+    return {apart * group_.key,
+            apart.cwiseAbs() * group_radius_.key + gamma(apart.cols() + 1) * (apart.cwiseAbs() * key_size_)};
+  }
+
+  Logits logits_of(const Enclosure& query, const Enclosure& keys) const {
+    const double scale = std::abs(config_.scale);
+    const Dense query_size = query.center.cwiseAbs();
+    const Dense key_size = keys.center.cwiseAbs();
+    const Dense radius =
+        scale * (query_size * keys.radius.transpose() + query.radius * (key_size + keys.radius).transpose() +
+                 gamma(key_size.cols() + 1) * (query_size * key_size.transpose()));
+    return {config_.scale * (query.center * keys.center.transpose()),
+            outward(group_.key.rows() + key_size.cols()) * radius};
+  }
+
+  void add_positions(Logits& logits, Index query, const std::vector<Index>& seen) const {
+    if (config_.slopes.empty()) return;
+    for (std::size_t m = 0; m < seen.size(); ++m) {
+      const double offset = config_.slopes[head_] * static_cast<double>(seen[m] - query);
+      logits.center(m) += offset;
+      logits.radius(m) += gamma(2) * (std::abs(logits.center(m)) + std::abs(offset));
+    }
+  }
+
+  // The weights of the tokens alone; the sink keeps the rest.
+  Enclosure beside_sink(const Logits& logits) const {
+    const Index count = logits.center.size();
+    Logits all{RowVector<double>(count + 1), RowVector<double>(count + 1)};
+    all.center << logits.center, reader_.sink(0);
+    all.radius << logits.radius, reader_radius_.sink(0);
+    const Enclosure weights = enclose_softmax(all);
+    return {weights.center.leftCols(count), weights.radius.leftCols(count)};
+  }
+
+  // (x V + bv) O, where x is `base` plus the average of `apart` by the weights.
+  void add_row(Enclosure& output, Index n, const RowVector<double>& base, const Dense& apart,
                const Enclosure& weights) const {
-    const Index operations = apart.cols() + apart.rows() + group_.value.cols();
+    const Index operations = apart.cols() + apart.rows() + value_.cols();
     const Dense distance = apart.cwiseAbs();
-    const Dense average = token + weights.center * apart;
-    const Dense arithmetic = gamma(apart.rows() + 1) * (token.cwiseAbs() + weights.center * distance);
-    const Enclosure mixed = project(average, arithmetic, group_.value, group_radius_.value, group_.value_bias,
-                                    group_radius_.value_bias);
-    // What the weights of the softmax leave open moves the average along the tokens' differences only.
-    const Dense moved = (apart * group_.value) * reader_.output;
+    const Dense average = base + weights.center * apart;
+    const Dense arithmetic = gamma(apart.rows() + 1) * (base.cwiseAbs() + weights.center * distance);
+    const Enclosure mixed =
+        project(average, arithmetic, value_, value_radius_, value_bias_, value_bias_radius_);
+    // What the weights of the softmax leave open moves the average along `apart` only.
+    const Dense moved = (apart * value_) * reader_.output;
     const Dense moved_error = gamma(operations) * (distance * value_size_ * output_size_);
     const Dense strayed = weights.radius * distance;
     const Dense strayed_mixed = strayed * value_size_;
     Dense radius = weights.radius * (moved.cwiseAbs() + moved_error);
-    radius += (mixed.radius + strayed * group_radius_.value) * output_size_;
-    radius += (mixed.center.cwiseAbs() + mixed.radius + strayed_mixed + strayed * group_radius_.value) *
+    radius += (mixed.radius + strayed * value_radius_) * output_size_;
+    radius += (mixed.center.cwiseAbs() + mixed.radius + strayed_mixed + strayed * value_radius_) *
               reader_radius_.output;
     radius += gamma(operations) * (mixed.center.cwiseAbs() * output_size_);
     output.center.row(n) += mixed.center * reader_.output;
@@ -127,11 +243,17 @@ class Reader {
   }
 
   const AttentionConfig& config_;
+  Index head_;
   const KvGroup<double>& group_;
   const KvGroup<double>& group_radius_;
   const QueryHead<double>& reader_;
   const QueryHead<double>& reader_radius_;
+  bool relative_keys_;
   Dense key_size_;
+  Dense value_;
+  Dense value_radius_;
+  RowVector<double> value_bias_;
+  RowVector<double> value_bias_radius_;
   Dense value_size_;
   Dense output_size_;
 };

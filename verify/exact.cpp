@@ -30,7 +30,7 @@ class ResidueComparison {
  public:
   ResidueComparison(const StoredAttention& a, const StoredAttention& b, Random& random) {
     for (std::size_t i = 0; i < primes; ++i) {
-      const ResidueProbe probe(a.config.model_width, random);
+      const ResidueProbe probe(a.config, b.config, random);
       pairs_.push_back({probe.modulus(), probe(a), probe(b)});
     }
   }
@@ -92,7 +92,7 @@ HeadClasses classes_of(const StoredAttention& a, const StoredAttention& b,
   std::map<Key, std::size_t> known;
   add_all(
       known, a.config.heads, [&](Index head) { return residues.qk_of_a(head); }, &HeadClass::a);
-  if (a.config.causal != b.config.causal) known.clear();  // nothing in common then [N3]
+  if (!a.config.scores_like(b.config)) known.clear();  // nothing in common then [N3]
   add_all(
       known, b.config.heads, [&](Index head) { return residues.qk_of_b(head); }, &HeadClass::b);
   return classes;
@@ -131,8 +131,8 @@ Suspects suspects_of(const StoredAttention& a, const StoredAttention& b, const H
     if (!heads.a.empty()) head_a = heads.a.front();
     if (!heads.b.empty()) head_b = heads.b.front();
   }
-  return {stored_qk_circuit(a, head_a), stored_qk_circuit(b, head_b), stored_vo_circuit(a, head_a),
-          stored_vo_circuit(b, head_b)};
+  return suspects_in(stored_scores(a, head_a), stored_scores(b, head_b), stored_vo_circuit(a, head_a),
+                     stored_vo_circuit(b, head_b));
 }
 
 Verdict shown_by_an_input(const StoredAttention& a, const StoredAttention& b, const Suspects& suspects,
@@ -147,7 +147,7 @@ Verdict shown_by_an_input(const StoredAttention& a, const StoredAttention& b, co
 
 std::optional<AttentionElement<double>> exact_gauge(const StoredAttention& a, const StoredAttention& b) {
   if (!(a.config == b.config)) return std::nullopt;
-  return exact_transport(a.weights, b.weights, match_heads(a, b));
+  return exact_transport(a, b, match_heads(a, b));
 }
 
 }  // namespace

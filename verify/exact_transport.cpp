@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "symmetry/symmetry_group.hpp"
 #include "verify/gauge_sides.hpp"
 
 namespace attnsym {
@@ -61,23 +62,34 @@ std::optional<Affine<double>> exact_gauge(const GaugeSides& a, const GaugeSides&
                         RowVector<double>::Zero(n)};
 }
 
+bool same_sinks(const KvGroup<double>& a, const KvGroup<double>& b, const Permutation& order) {
+  for (Index i = 0; i < order.size(); ++i) {
+    if (a.readers[i].sink != b.readers[order(i)].sink) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
-std::optional<AttentionElement<double>> exact_transport(const AttentionWeights<double>& a,
-                                                        const AttentionWeights<double>& b,
+std::optional<AttentionElement<double>> exact_transport(const StoredAttention& stored_a,
+                                                        const StoredAttention& stored_b,
                                                         const Matching& matching) {
+  const AttentionWeights<double>& a = stored_a.weights;
+  const AttentionWeights<double>& b = stored_b.weights;
   if (a.output_bias != b.output_bias) return std::nullopt;
   AttentionElement<double> element{{}, matching.groups};
   for (Index j = 0; j < matching.groups.size(); ++j) {
     const KvGroup<double>& to = b.groups[matching.groups(j)];
     const Permutation& order = matching.readers[j];
     const Permutation stay = identity_like(order);
+    if (!same_sinks(a.groups[j], to, order)) return std::nullopt;
     const auto qk = exact_gauge(qk_sides(a.groups[j], order), qk_sides(to, stay));
     if (!qk) return std::nullopt;
     const auto vo = exact_gauge(vo_sides(a.groups[j], order), vo_sides(to, stay));
     if (!vo) return std::nullopt;
     element.local.push_back({order, {*qk, *vo}});
   }
+  if (!symmetry_of(stored_a.config).contains(element)) return std::nullopt;
   return element;
 }
 

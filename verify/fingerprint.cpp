@@ -1,6 +1,7 @@
 #include "verify/fingerprint.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "symmetry/random.hpp"
@@ -32,11 +33,10 @@ class Probe {
   Matrix<double> right_;
 };
 
-std::vector<Fingerprint> fingerprints(const StoredAttention& module, const Probe& probe,
-                                      StoredCircuit (*circuit)(const StoredAttention&, Index)) {
-  std::vector<Fingerprint> result;
-  for (Index head = 0; head < module.config.heads; ++head) result.push_back(probe(circuit(module, head)));
-  return result;
+// A fixed weight for every harmonic, so that terms which trade places are noticed.
+double weight_of(const Harmonic& harmonic) {
+  Random random(std::bit_cast<std::uint64_t>(harmonic.frequency) + (harmonic.sine ? 1 : 0));
+  return 1 + random.uniform() / 2;
 }
 
 // Both in units of the larger.
@@ -55,16 +55,43 @@ struct Common {
   }
 };
 
+Fingerprint sum(const std::vector<Fingerprint>& terms, const std::vector<double>& weights) {
+  int exponent = terms.front().exponent;
+  for (const Fingerprint& term : terms) exponent = std::max(exponent, term.exponent);
+  Fingerprint result{RowVector<double>::Zero(probe_count), exponent};
+  for (std::size_t t = 0; t < terms.size(); ++t) {
+    const double factor = std::ldexp(weights[t], terms[t].exponent - exponent);
+    result.probes += factor * terms[t].probes;
+    result.noise = std::hypot(result.noise, factor * terms[t].noise);
+  }
+  return result;
+}
+
 }  // namespace
 
 std::vector<Fingerprint> qk_fingerprints(const StoredAttention& module) {
   const Index d = module.config.model_width;
-  return fingerprints(module, Probe(d + 1, d, qk_salt), stored_qk_circuit);
+  const Probe probe(d + 1, d + 1, qk_salt);
+  std::vector<Fingerprint> result;
+  for (Index head = 0; head < module.config.heads; ++head) {
+    std::vector<Fingerprint> terms;
+    std::vector<double> weights;
+    for (const StoredTerm& term : stored_scores(module, head).terms) {
+      terms.push_back(probe(term.circuit));
+      weights.push_back(weight_of(term.harmonic));
+    }
+    result.push_back(sum(terms, weights));
+  }
+  return result;
 }
 
 std::vector<Fingerprint> vo_fingerprints(const StoredAttention& module) {
   const Index d = module.config.model_width;
-  return fingerprints(module, Probe(d, d, vo_salt), stored_vo_circuit);
+  const Probe probe(d + 1, d, vo_salt);
+  std::vector<Fingerprint> result;
+  for (Index head = 0; head < module.config.heads; ++head)
+    result.push_back(probe(stored_vo_circuit(module, head)));
+  return result;
 }
 
 double relative_distance(const Fingerprint& a, const Fingerprint& b) {

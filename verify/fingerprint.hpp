@@ -2,12 +2,12 @@
 
 #include <vector>
 
-#include "verify/stored_circuit.hpp"
+#include "symmetry/stored_attention.hpp"
 
 namespace attnsym {
 
-/// x_t^T C y_t for a few fixed pseudo-random x_t, y_t: a cheap hint at which circuits may be equal. It
-/// proposes, and decides nothing [N4].
+/// x_t^T C y_t for a few fixed pseudo-random x_t, y_t, and for scores a fixed combination of that over their
+/// terms: a cheap hint at which circuits may be equal. It proposes, and decides nothing [N4].
 struct Fingerprint {
   RowVector<double> probes;  ///< in units of 2^exponent
   int exponent = 0;

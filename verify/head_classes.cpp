@@ -12,7 +12,7 @@ struct Head {
   const StoredAttention* module;
   Index index;
 
-  StoredCircuit qk() const { return stored_qk_circuit(*module, index); }
+  StoredScores qk() const { return stored_scores(*module, index); }
   StoredCircuit vo() const { return stored_vo_circuit(*module, index); }
 };
 
@@ -40,12 +40,12 @@ class Classifier {
  private:
   // The class whose first circuit is nearest among those from `begin` on that agree, or a new one.
   HeadClass& class_of(const Head& head, const Fingerprint& print, std::size_t begin) {
-    const StoredCircuit circuit = head.qk();
+    const StoredScores scores = head.qk();
     std::size_t best = classes_.size();
     double best_ratio = 0;
     for (std::size_t k = begin; k < classes_.size(); ++k) {
       if (!may_agree(prints_[k], print, limit_)) continue;
-      const CircuitComparison compared = compare(first_of(a_, b_, classes_[k]).qk(), circuit);
+      const CircuitComparison compared = compare(first_of(a_, b_, classes_[k]).qk(), scores);
       if (!compared.explained_by_rounding()) continue;
       if (best < classes_.size() && compared.largest_ratio() >= best_ratio) continue;
       best = k;
@@ -81,15 +81,15 @@ std::optional<std::string> refute_partition(const StoredAttention& a, const Stor
   if (!covers(classes, &HeadClass::a, a.config.heads) || !covers(classes, &HeadClass::b, b.config.heads))
     return "the classes do not contain every head exactly once";
   const auto mixed = [](const HeadClass& heads) { return !heads.a.empty() && !heads.b.empty(); };
-  if (a.config.causal != b.config.causal && std::any_of(classes.begin(), classes.end(), mixed))
-    return "heads with different masks have no circuit in common";
+  if (!a.config.scores_like(b.config) && std::any_of(classes.begin(), classes.end(), mixed))
+    return "heads with different masks, softcaps or sinks have no circuit in common";
   return std::nullopt;
 }
 
 HeadClasses classify_heads(const StoredAttention& a, const StoredAttention& b) {
   Classifier classifier(a, b);
   classifier.add_all(a, &HeadClass::a, 0);
-  classifier.add_all(b, &HeadClass::b, a.config.causal == b.config.causal ? 0 : classifier.count());
+  classifier.add_all(b, &HeadClass::b, a.config.scores_like(b.config) ? 0 : classifier.count());
   return std::move(classifier).result();
 }
 
@@ -103,11 +103,11 @@ double ClassComparison::hidden_difference() const {
 ClassComparison compare_class(const StoredAttention& a, const StoredAttention& b, const HeadClass& heads) {
   ClassComparison result{heads, {}, compare(stored_vo_sum(a, heads.a), stored_vo_sum(b, heads.b))};
   const Head first = first_of(a, b, heads);
-  const StoredCircuit first_qk = first.qk();
+  const StoredScores first_qk = first.qk();
   bool blank = true;
   const auto add = [&](const Head& head) {
     const CircuitComparison alone =
-        compare(head.vo(), zero_circuit(a.config.model_width, a.config.model_width));
+        compare(head.vo(), zero_circuit(a.config.model_width + 1, a.config.model_width));
     result.vo_scale = std::max(result.vo_scale, alone.norm);
     result.vo_norms_at_most += alone.norm_at_most;
     if (head.module == first.module && head.index == first.index) return;

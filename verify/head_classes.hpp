@@ -8,7 +8,8 @@
 
 namespace attnsym {
 
-/// Heads of two modules that share one QK circuit. Only the sum of their OV circuits counts [N3].
+/// Heads of two modules that share one QK circuit, or with positions one score. Only the sum of their OV
+/// circuits counts [N3].
 struct HeadClass {
   std::vector<Index> a;
   std::vector<Index> b;
@@ -19,14 +20,14 @@ struct HeadClass {
 /// The reduced form of two modules beside each other: every head of both is in one class.
 using HeadClasses = std::vector<HeadClass>;
 
-/// Puts together the heads whose QK circuits agree within rounding with that of the first in their class.
-/// Modules with different masks have no circuit in common: their heads are kept apart, and equality is left
-/// only if everything cancels [N3].
+/// Puts together the heads whose scores agree within rounding with that of the first in their class. Modules
+/// with different masks, softcaps or sinks have no score in common: their heads are kept apart, and equality
+/// is left only if everything cancels [N3].
 /// @pre equal widths; all biases present
 HeadClasses classify_heads(const StoredAttention& a, const StoredAttention& b);
 
 /// The reason why these are not classes of the heads of two modules - every head of both in exactly one,
-/// heads with different masks apart [N3] - or nothing.
+/// heads with different masks, softcaps or sinks apart [N3] - or nothing.
 std::optional<std::string> refute_partition(const StoredAttention& a, const StoredAttention& b,
                                             const HeadClasses& classes);
 

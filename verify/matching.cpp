@@ -6,6 +6,13 @@
 namespace attnsym {
 namespace {
 
+// More than any two fingerprints are: heads of different slope are never matched if it can be helped.
+constexpr double heads_apart = 100;
+
+bool same_slope(const AttentionConfig& a, Index i, const AttentionConfig& b, Index k) {
+  return a.slopes.empty() || b.slopes.empty() || a.slopes[i] == b.slopes[k];
+}
+
 // cost(i, k): how far head i of A is from head k of B.
 Matrix<double> head_costs(const StoredAttention& a, const StoredAttention& b) {
   const std::vector<Fingerprint> qk_a = qk_fingerprints(a);
@@ -14,8 +21,10 @@ Matrix<double> head_costs(const StoredAttention& a, const StoredAttention& b) {
   const std::vector<Fingerprint> vo_b = vo_fingerprints(b);
   Matrix<double> cost(a.config.heads, b.config.heads);
   for (Index i = 0; i < cost.rows(); ++i) {
-    for (Index k = 0; k < cost.cols(); ++k)
+    for (Index k = 0; k < cost.cols(); ++k) {
       cost(i, k) = relative_distance(qk_a[i], qk_b[k]) + relative_distance(vo_a[i], vo_b[k]);
+      if (!same_slope(a.config, i, b.config, k)) cost(i, k) += heads_apart;
+    }
   }
   return cost;
 }

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "symmetry/gauge_blocks.hpp"
+#include "verify/stored_scores.hpp"
+
 namespace attnsym {
 namespace {
 
@@ -45,23 +48,28 @@ Span span_of(const StoredAttention& a, const StoredAttention& b) {
 
 }  // namespace
 
-ResidueProbe::ResidueProbe(Index model_width, Random& random)
+ResidueProbe::ResidueProbe(const AttentionConfig& a, const AttentionConfig& b, Random& random)
     : modulus_(prime_from(random)),
-      query_probe_(random_residues(modulus_, model_width + 1, random)),
-      key_probe_(random_residues(modulus_, model_width, random)),
-      value_probe_(random_residues(modulus_, model_width, random)),
-      output_probe_(random_residues(modulus_, model_width, random)) {}
+      query_probe_(random_residues(modulus_, a.model_width + 1, random)),
+      key_probe_(random_residues(modulus_, a.model_width + 1, random)),
+      value_probe_(random_residues(modulus_, a.model_width + 1, random)),
+      output_probe_(random_residues(modulus_, a.model_width, random)),
+      offsets_(random_residues(modulus_, 2, random)) {
+  for (const AttentionConfig* config : {&a, &b}) {
+    for (const GaugeBlock& block : gauge_blocks(*config)) {
+      for (const bool sine : {false, true})
+        harmonics_.try_emplace({block.frequency, sine}, random_residues(modulus_, 1, random).front());
+    }
+  }
+}
 
-// probe * [weight; bias], one residue per column.
-ResidueProbe::Residues ResidueProbe::read(const Residues& probe, const Matrix<double>& weight,
-                                          const RowVector<double>& bias) const {
+// probe * weight, one residue per column; the probe may be longer than the columns.
+ResidueProbe::Residues ResidueProbe::read(const Residues& probe, const Matrix<double>& weight) const {
   Residues result;
   for (Index column = 0; column < weight.cols(); ++column) {
     std::uint64_t sum = modulus_.zero();
     for (Index row = 0; row < weight.rows(); ++row)
       sum = modulus_.add(sum, modulus_.multiply(probe[row], modulus_.of_double(weight(row, column))));
-    if (bias.size() > 0)
-      sum = modulus_.add(sum, modulus_.multiply(probe[weight.rows()], modulus_.of_double(bias(column))));
     result.push_back(sum);
   }
   return result;
@@ -73,25 +81,35 @@ std::uint64_t ResidueProbe::dot(const Residues& x, const Residues& y) const {
   return sum;
 }
 
+// The score of one head. The scale is multiplied in afterwards, because in double it would round.
+std::uint64_t ResidueProbe::read(const StoredAttention& module, Index head) const {
+  AttentionConfig unscaled = module.config;
+  unscaled.scale = 1;
+  std::uint64_t sum = modulus_.zero();
+  for (const ScoreTerm<double>& term : score_terms(unscaled, module.weights, head)) {
+    const std::uint64_t value =
+        dot(read(query_probe_, term.circuit.left), read(key_probe_, term.circuit.right));
+    sum = modulus_.add(sum, modulus_.multiply(harmonics_.at(term.harmonic), value));
+  }
+  sum = modulus_.multiply(sum, modulus_.of_double(module.config.scale));
+  const StoredScores scores = stored_scores(module, head);
+  for (Index i = 0; i < scores.offsets.size(); ++i)
+    sum = modulus_.add(sum, modulus_.multiply(offsets_[i], modulus_.of_double(scores.offsets(i))));
+  return sum;
+}
+
 ModuleResidues ResidueProbe::operator()(const StoredAttention& module) const {
-  const RowVector<double> none;
-  const std::uint64_t scale = modulus_.of_double(module.config.scale);
+  const Residues bias_probe = {modulus_.one()};
   ModuleResidues result;
-  const Matrix<double> output_bias = module.weights.output_bias.transpose();
-  result.constant = read(output_probe_, output_bias, none).front();
-  for (const KvGroup<double>& group : module.weights.groups) {
-    const Residues keys = read(key_probe_, group.key, none);
-    const Residues values = read(value_probe_, group.value, none);
-    Residues value_bias;
-    for (Index k = 0; k < group.value_bias.size(); ++k)
-      value_bias.push_back(modulus_.of_double(group.value_bias(k)));
-    for (const QueryHead<double>& reader : group.readers) {
-      const Residues queries = read(query_probe_, reader.query, reader.query_bias);
-      const Residues outputs = read(output_probe_, reader.output.transpose(), none);
-      result.qk.push_back(modulus_.multiply(scale, dot(queries, keys)));
-      result.vo.push_back(dot(values, outputs));
-      result.constant = modulus_.add(result.constant, dot(value_bias, outputs));
-    }
+  result.constant = read(output_probe_, module.weights.output_bias.transpose()).front();
+  for (Index head = 0; head < module.config.heads; ++head) {
+    const Circuit<double> vo = vo_circuit(module.config, module.weights, head);
+    const Residues outputs = read(output_probe_, vo.right);
+    result.qk.push_back(read(module, head));
+    result.vo.push_back(dot(read(value_probe_, vo.left), outputs));
+    if (module.config.sinks) continue;
+    const KvGroup<double>& group = module.weights.groups[head / module.config.readers_per_group()];
+    result.constant = modulus_.add(result.constant, dot(read(bias_probe, group.value_bias), outputs));
   }
   return result;
 }

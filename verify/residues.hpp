@@ -1,28 +1,31 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <vector>
 
 #include "symmetry/random.hpp"
+#include "symmetry/score_terms.hpp"
 #include "symmetry/stored_attention.hpp"
 #include "verify/modular.hpp"
 
 namespace attnsym {
 
 /// The circuits of a module modulo a prime at one pair of random probes, x M y and x N y, and the constant c
-/// y. Equal circuits have equal residues; different ones have equal residues with small probability [N9].
+/// y. Of a score with several terms, the sum of random multiples of them, and of its offsets. Equal circuits
+/// have equal residues; different ones have equal residues with small probability [N9].
 struct ModuleResidues {
   std::vector<std::uint64_t> qk;  ///< per head
   std::vector<std::uint64_t> vo;  ///< per head
   std::uint64_t constant = 0;
 };
 
-/// A prime with its probes for modules of one width.
+/// A prime with its probes for two modules of one width.
 class ResidueProbe {
  public:
-  ResidueProbe(Index model_width, Random& random);
+  ResidueProbe(const AttentionConfig& a, const AttentionConfig& b, Random& random);
 
-  /// @pre module.config.model_width is that of the probe; all biases present
+  /// @pre module.config is one of the two; all biases present
   ModuleResidues operator()(const StoredAttention& module) const;
 
   const Modulus& modulus() const { return modulus_; }
@@ -30,14 +33,17 @@ class ResidueProbe {
  private:
   using Residues = std::vector<std::uint64_t>;
 
-  Residues read(const Residues& probe, const Matrix<double>& weight, const RowVector<double>& bias) const;
+  Residues read(const Residues& probe, const Matrix<double>& weight) const;
+  std::uint64_t read(const StoredAttention& module, Index head) const;
   std::uint64_t dot(const Residues& x, const Residues& y) const;
 
   Modulus modulus_;
   Residues query_probe_;   // D+1, the last for the query bias
-  Residues key_probe_;     // D
-  Residues value_probe_;   // D
+  Residues key_probe_;     // D+1
+  Residues value_probe_;   // D+1
   Residues output_probe_;  // D
+  std::map<Harmonic, std::uint64_t> harmonics_;
+  Residues offsets_;  // slope and sink
 };
 
 /// An upper bound of the probability that one probe takes two different circuits of these modules for equal:

@@ -59,6 +59,86 @@ double computing_error(const StoredCircuit& a, const StoredCircuit& b) {
          (a.value.left.norm() * a.value.right.norm() + b.value.left.norm() * b.value.right.norm());
 }
 
+// Squares of differences, entry by entry, beside their variances.
+struct Squares {
+  RowVector<double> differences;
+  RowVector<double> variances;
+
+  void add(const RowVector<double>& squares, const RowVector<double>& variance) {
+    if (differences.size() == 0) differences = variances = RowVector<double>::Zero(squares.size());
+    differences += squares;
+    variances += variance;
+  }
+
+  bool within(double limit) const {
+    const double largest = limit * limit;
+    return differences.allFinite() && (differences.array() <= largest * variances.array()).all() &&
+           differences.sum() <= largest * variances.sum();
+  }
+};
+
+// Squared row norms of left right^T.
+RowVector<double> product_squares(const Matrix<double>& left, const Matrix<double>& right) {
+  return (left * (right.transpose() * right)).cwiseProduct(left).rowwise().sum().transpose();
+}
+
+// Adds up the comparisons of terms, all in units of 2^exponent.
+class Comparison {
+ public:
+  explicit Comparison(int exponent) : exponent_(exponent) {}
+
+  void add(const Harmonic& harmonic, const StoredCircuit& a, const StoredCircuit& b) {
+    const StoredCircuit x = at_exponent(a, exponent_);
+    const StoredCircuit y = at_exponent(b, exponent_);
+    const DifferenceNorms<double> apart = difference_norms(x.value, y.value);
+    rows_.add(apart.rows.cwiseAbs2(), row_variances(x) + row_variances(y));
+    columns_.add(apart.columns.cwiseAbs2(), column_variances(x) + column_variances(y));
+    norm_a_ = std::hypot(norm_a_, apart.norm_a);
+    norm_b_ = std::hypot(norm_b_, apart.norm_b);
+    const double error = computing_error(x, y);
+    error_ += error;
+    // |cos A + sin B| <= sqrt(|A|^2 + |B|^2) at every distance; frequencies add up.
+    const double at_most = apart.total + error;
+    if (harmonic.sine) {
+      last_frequency_ = std::hypot(last_frequency_, at_most);
+    } else {
+      earlier_frequencies_ += last_frequency_;
+      last_frequency_ = at_most;
+    }
+  }
+
+  CircuitComparison result(Index inner_width, double unit) const {
+    const double total = std::sqrt(rows_.differences.sum());
+    const double variance = rows_.variances.sum();
+    const double norm = std::max(norm_a_, norm_b_);
+    CircuitComparison result;
+    result.difference = std::ldexp(total, exponent_);
+    result.difference_at_most =
+        std::ldexp((earlier_frequencies_ + last_frequency_) * (1 + tolerance<double>()), exponent_);
+    result.norm = std::ldexp(norm, exponent_);
+    result.norm_at_most = std::ldexp(norm + error_, exponent_);
+    result.ratio = ratio(total, variance);
+    result.largest_row_ratio =
+        largest_ratio_of(rows_.differences.cwiseSqrt(), rows_.variances, result.largest_row);
+    result.largest_column_ratio =
+        largest_ratio_of(columns_.differences.cwiseSqrt(), columns_.variances, result.largest_column);
+    result.noise = std::ldexp(std::sqrt(variance), exponent_);
+    result.resolution = norm > 0 ? std::sqrt(variance) / norm : 0;
+    result.limit = ratio_limit(inner_width, unit);
+    return result;
+  }
+
+ private:
+  int exponent_;
+  Squares rows_;
+  Squares columns_;
+  double norm_a_ = 0;
+  double norm_b_ = 0;
+  double error_ = 0;
+  double earlier_frequencies_ = 0;
+  double last_frequency_ = 0;
+};
+
 double slot_unit(double value_norm, double radius_norm) {
   return value_norm > 0 ? radius_norm / value_norm : 0;
 }
@@ -68,7 +148,7 @@ double slot_unit(double value_norm, double radius_norm) {
 RowVector<double> constant_variance(const StoredAttention& module) {
   RowVector<double> variance = RowVector<double>::Zero(module.config.model_width);
   if (module.config.output_bias) variance = variance_of(module.radius.output_bias);
-  if (!module.config.value_bias) return variance;
+  if (!module.config.value_bias || module.config.sinks) return variance;
   for (std::size_t j = 0; j < module.weights.groups.size(); ++j) {
     const KvGroup<double>& group = module.weights.groups[j];
     const KvGroup<double>& radius = module.radius.groups[j];
@@ -86,7 +166,7 @@ RowVector<double> constant_variance(const StoredAttention& module) {
 RowVector<double> constant_radius(const StoredAttention& module) {
   RowVector<double> radius = RowVector<double>::Zero(module.config.model_width);
   if (module.config.output_bias) radius = module.radius.output_bias;
-  if (!module.config.value_bias) return radius;
+  if (!module.config.value_bias || module.config.sinks) return radius;
   for (std::size_t j = 0; j < module.weights.groups.size(); ++j) {
     const RowVector<double>& bias = module.weights.groups[j].value_bias;
     const RowVector<double>& bias_radius = module.radius.groups[j].value_bias;
@@ -119,6 +199,18 @@ double output_unit(const StoredAttention& module) {
   return unit;
 }
 
+// The ALiBi slope and the sink of a head, whose differences are seen by all tokens alike.
+void note_offsets(CircuitComparison& result, const StoredScores& a, const StoredScores& b) {
+  const RowVector<double> variance = variance_of(a.offset_radius) + variance_of(b.offset_radius);
+  Index place = 0;
+  const RowVector<double> apart = (a.offsets - b.offsets).cwiseAbs();
+  const double largest = largest_ratio_of(apart, variance, place);
+  result.offset_difference = apart.maxCoeff();
+  if (!(largest > result.largest_row_ratio)) return;
+  result.largest_row_ratio = largest;
+  result.largest_row = -1;
+}
+
 }  // namespace
 
 double CircuitComparison::largest_ratio() const {
@@ -131,45 +223,39 @@ double CircuitComparison::largest_ratio() const {
 
 CircuitComparison compare(const StoredCircuit& a, const StoredCircuit& b) {
   const int exponent = std::max(a.exponent, b.exponent);
-  const StoredCircuit x = at_exponent(a, exponent);
-  const StoredCircuit y = at_exponent(b, exponent);
-  const DifferenceNorms<double> apart = difference_norms(x.value, y.value);
-  const RowVector<double> rows = row_variances(x) + row_variances(y);
-  const RowVector<double> columns = column_variances(x) + column_variances(y);
-  const double norm = std::max(apart.norm_a, apart.norm_b);
-  const double error = computing_error(x, y);
-  CircuitComparison result;
-  result.difference = std::ldexp(apart.total, exponent);
-  result.difference_at_most = std::ldexp(apart.total + error, exponent);
-  result.norm = std::ldexp(norm, exponent);
-  result.norm_at_most = std::ldexp(norm + error, exponent);
-  result.ratio = ratio(apart.total, rows.sum());
-  result.largest_row_ratio = largest_ratio_of(apart.rows, rows, result.largest_row);
-  result.largest_column_ratio = largest_ratio_of(apart.columns, columns, result.largest_column);
-  result.noise = std::ldexp(std::sqrt(rows.sum()), exponent);
-  result.resolution = norm > 0 ? std::sqrt(rows.sum()) / norm : 0;
-  result.limit = ratio_limit(std::max(a.value.left.cols(), b.value.left.cols()),
-                             std::max(effective_unit(a), effective_unit(b)));
+  Comparison sums(exponent);
+  sums.add({}, a, b);
+  return sums.result(std::max(a.value.left.cols(), b.value.left.cols()),
+                     std::max(effective_unit(a), effective_unit(b)));
+}
+
+CircuitComparison compare(const StoredScores& a, const StoredScores& b) {
+  const std::vector<TermPair> pairs = paired_terms(a, b);
+  int exponent = pairs.front().a.exponent;
+  for (const TermPair& pair : pairs) exponent = std::max({exponent, pair.a.exponent, pair.b.exponent});
+  Comparison sums(exponent);
+  for (const TermPair& pair : pairs) sums.add(pair.harmonic, pair.a, pair.b);
+  CircuitComparison result =
+      sums.result(std::max(a.inner_width(), b.inner_width()), std::max(effective_unit(a), effective_unit(b)));
+  note_offsets(result, a, b);
   return result;
 }
 
-bool explained_by_rounding(const Circuit<double>& difference, const StoredCircuit& a, const StoredCircuit& b,
-                           double limit) {
-  const int exponent = std::max(a.exponent, b.exponent);
-  const StoredCircuit x = at_exponent(a, exponent);
-  const StoredCircuit y = at_exponent(b, exponent);
+bool explained_by_rounding(const std::vector<StoredDifference>& differences, double limit) {
+  int exponent = differences.front().a.exponent;
+  for (const StoredDifference& one : differences)
+    exponent = std::max({exponent, one.a.exponent, one.b.exponent});
   const double factor = std::ldexp(1.0, -exponent);
-  const auto within = [&](const Matrix<double>& left, const Matrix<double>& right,
-                          const RowVector<double>& variance) {
-    const Matrix<double> scaled = factor * left;
-    const RowVector<double> squares =
-        (scaled * (right.transpose() * right)).cwiseProduct(scaled).rowwise().sum().transpose();
-    const double largest = limit * limit;
-    return squares.allFinite() && (squares.array() <= largest * variance.array()).all() &&
-           squares.sum() <= largest * variance.sum();
-  };
-  return within(difference.left, difference.right, row_variances(x) + row_variances(y)) &&
-         within(difference.right, difference.left, column_variances(x) + column_variances(y));
+  Squares rows;
+  Squares columns;
+  for (const StoredDifference& one : differences) {
+    const StoredCircuit x = at_exponent(one.a, exponent);
+    const StoredCircuit y = at_exponent(one.b, exponent);
+    const Matrix<double> left = factor * one.difference.left;
+    rows.add(product_squares(left, one.difference.right), row_variances(x) + row_variances(y));
+    columns.add(product_squares(one.difference.right, left), column_variances(x) + column_variances(y));
+  }
+  return rows.within(limit) && columns.within(limit);
 }
 
 double ratio_limit(Index inner_width, double unit) { return 2 * arithmetic_allowance(inner_width, unit); }
@@ -183,6 +269,18 @@ double arithmetic_allowance(Index inner_width, double unit) {
 double effective_unit(const StoredCircuit& c) {
   return std::max(slot_unit(c.value.left.norm(), c.radius.left.norm()),
                   slot_unit(c.value.right.norm(), c.radius.right.norm()));
+}
+
+double effective_unit(const StoredScores& scores) {
+  double unit = 0;
+  for (const StoredTerm& term : scores.terms) unit = std::max(unit, effective_unit(term.circuit));
+  return unit;
+}
+
+double rounding_noise(const StoredScores& scores) {
+  double noise = 0;
+  for (const StoredTerm& term : scores.terms) noise = std::hypot(noise, rounding_noise(term.circuit));
+  return noise;
 }
 
 double rounding_noise(const StoredCircuit& circuit) {

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "verify/stored_circuit.hpp"
+#include "verify/stored_scores.hpp"
 
 namespace attnsym {
 
@@ -15,11 +15,12 @@ struct CircuitComparison {
   double ratio = 0;
   double largest_row_ratio = 0;
   double largest_column_ratio = 0;
-  Index largest_row = 0;
+  Index largest_row = 0;  ///< -1 for a slope or a sink
   Index largest_column = 0;
-  double noise = 0;       ///< sqrt(variance): what rounding may have added
-  double resolution = 0;  ///< noise / norm: the smallest relative difference that could be seen
-  double limit = 0;       ///< the ratio up to which rounding is the explanation, see ratio_limit
+  double noise = 0;              ///< sqrt(variance): what rounding may have added
+  double resolution = 0;         ///< noise / norm: the smallest relative difference that could be seen
+  double offset_difference = 0;  ///< the largest difference of what scores add whatever the tokens
+  double limit = 0;              ///< the ratio up to which rounding is the explanation, see ratio_limit
 
   double largest_ratio() const;
 
@@ -33,11 +34,23 @@ struct CircuitComparison {
 /// @throws ShapeError if the outer shapes differ
 CircuitComparison compare(const StoredCircuit& a, const StoredCircuit& b);
 
-/// Whether a circuit that is a difference already, left right^T, is within `limit` times the rounding of two
-/// circuits in total, every row and every column. Its norms come from Gram matrices: a few digits are enough
-/// here, and nothing cancels. False where the range of double is left.
-bool explained_by_rounding(const Circuit<double>& difference, const StoredCircuit& a, const StoredCircuit& b,
-                           double limit);
+/// The terms of two scores together: squares of norms, rows and columns are added up over the terms, so that
+/// one rounded number weighs the same whatever the positions. difference_at_most bounds the difference at
+/// every distance [N8]. Offsets count as rows of their own.
+CircuitComparison compare(const StoredScores& a, const StoredScores& b);
+
+/// Circuits that are differences already, left right^T, at 2^0, beside the stored circuits that they are
+/// differences of.
+struct StoredDifference {
+  Circuit<double> difference;
+  StoredCircuit a;
+  StoredCircuit b;
+};
+
+/// Whether differences, added up as terms are, are within `limit` times the rounding of the two circuits in
+/// total, every row and every column. Norms come from Gram matrices: a few digits are enough here, and
+/// nothing cancels. False where the range of double is left.
+bool explained_by_rounding(const std::vector<StoredDifference>& differences, double limit);
 
 /// [N7] How far apart, in units of storage rounding, two files of one function may be: 2
 /// arithmetic_allowance(n, u), n the inner width and u the unit roundoff of the coarser file.
@@ -52,9 +65,11 @@ double arithmetic_allowance(Index inner_width, double unit);
 /// The unit roundoff u for which the radii are those of rounding the values, u |w|, on average; the coarser
 /// of the two factors. 0 for the zero circuit.
 double effective_unit(const StoredCircuit& circuit);
+double effective_unit(const StoredScores& scores);
 
 /// sqrt(variance) of one circuit: the Frobenius norm of what rounding may have added.
 double rounding_noise(const StoredCircuit& circuit);
+double rounding_noise(const StoredScores& scores);
 
 /// Agreement that could hide a larger relative difference than this proves too little [N7].
 constexpr double coarsest_resolution = 0.05;

@@ -39,42 +39,52 @@ int normalize(Matrix<double>& value, Matrix<double>& radius) {
   return exponent;
 }
 
-// Heads of one module whose values are the same numbers, and the sum of their outputs.
+// Weights of homogeneous tokens (x, 1): with a zero row where a bias does not count.
+Matrix<double> with_bias_row(const Matrix<double>& weight, Index model_width) {
+  return weight.rows() > model_width ? weight : homogeneous(weight, RowVector<double>());
+}
+
+// [N1] V^ and O^T of one head.
+Circuit<double> homogeneous_vo(const AttentionConfig& config, const AttentionWeights<double>& weights,
+                               Index head) {
+  Circuit<double> circuit = vo_circuit(config, weights, head);
+  circuit.left = with_bias_row(circuit.left, config.model_width);
+  return circuit;
+}
+
+// Heads of one module whose values are the same numbers, and the sum of their outputs. Beside sinks values
+// come with their bias.
 struct SharedValues {
   Matrix<double> value;
   Matrix<double> value_radius;
   Matrix<double> outputs;        // transposed, D x dv
   Matrix<double> output_radius;  // independent errors: their squares add up
-
-  bool has_values_of(const KvGroup<double>& group) const { return value == group.value; }
 };
 
 void add_head(std::vector<SharedValues>& parts, const StoredAttention& module, Index head) {
-  const Index readers = module.config.readers_per_group();
-  const KvGroup<double>& group = module.weights.groups[head / readers];
-  const KvGroup<double>& radius = module.radius.groups[head / readers];
-  const Matrix<double> output = group.readers[head % readers].output.transpose();
-  const Matrix<double> output_radius = radius.readers[head % readers].output.transpose();
+  const Circuit<double> head_vo = homogeneous_vo(module.config, module.weights, head);
+  const Circuit<double> head_radius = homogeneous_vo(module.config, module.radius, head);
   const auto same = std::find_if(parts.begin(), parts.end(),
-                                 [&](const SharedValues& part) { return part.has_values_of(group); });
+                                 [&](const SharedValues& part) { return part.value == head_vo.left; });
   if (same == parts.end()) {
-    parts.push_back({group.value, radius.value, output, output_radius});
+    parts.push_back({head_vo.left, head_radius.left, head_vo.right, head_radius.right});
   } else {
-    same->outputs += output;
-    same->output_radius =
-        same->output_radius.binaryExpr(output_radius, [](double r, double s) { return std::hypot(r, s); });
+    same->outputs += head_vo.right;
+    same->output_radius = same->output_radius.binaryExpr(head_radius.right,
+                                                         [](double r, double s) { return std::hypot(r, s); });
   }
 }
 
-StoredCircuit beside_each_other(const std::vector<StoredCircuit>& circuits, Index width) {
-  if (circuits.empty()) return zero_circuit(width, width);
+StoredCircuit beside_each_other(const std::vector<StoredCircuit>& circuits) {
+  const Index rows = circuits.front().value.left.rows();
+  const Index width = circuits.front().value.right.rows();
   int exponent = zero_exponent;
   Index columns = 0;
   for (const StoredCircuit& circuit : circuits) {
     exponent = std::max(exponent, circuit.exponent);
     columns += circuit.value.left.cols();
   }
-  const Circuit<double> blank{Matrix<double>(width, columns), Matrix<double>(width, columns)};
+  const Circuit<double> blank{Matrix<double>(rows, columns), Matrix<double>(width, columns)};
   StoredCircuit sum{blank, blank, exponent};
   Index begin = 0;
   for (const StoredCircuit& unscaled : circuits) {
@@ -135,8 +145,8 @@ StoredCircuit stored_qk_circuit(const StoredAttention& module, Index head) {
 }
 
 StoredCircuit stored_vo_circuit(const StoredAttention& module, Index head) {
-  return normalized(vo_circuit(module.config, module.weights, head),
-                    vo_circuit(module.config, module.radius, head));
+  return normalized(homogeneous_vo(module.config, module.weights, head),
+                    homogeneous_vo(module.config, module.radius, head));
 }
 
 StoredCircuit stored_vo_sum(const StoredAttention& module, const std::vector<Index>& heads) {
@@ -146,7 +156,8 @@ StoredCircuit stored_vo_sum(const StoredAttention& module, const std::vector<Ind
   for (const SharedValues& part : parts) {
     circuits.push_back(normalized({part.value, part.outputs}, {part.value_radius, part.output_radius}));
   }
-  return beside_each_other(circuits, module.config.model_width);
+  const Index width = module.config.model_width;
+  return circuits.empty() ? zero_circuit(width + 1, width) : beside_each_other(circuits);
 }
 
 StoredCircuit zero_circuit(Index rows, Index columns) {

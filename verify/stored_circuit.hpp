@@ -16,14 +16,15 @@ struct StoredCircuit {
   int exponent = 0;
 };
 
-/// M_i with its scale s; @pre all biases present or absent alike, see with_all_biases.
+/// M_i with its scale s, for modules without rotary positions, softcap and sinks; stored_scores has the
+/// general case. @pre all biases present or absent alike, see with_all_biases.
 StoredCircuit stored_qk_circuit(const StoredAttention& module, Index head);
 
-/// N_i.
+/// N_i, (D+1) x D: the last row, of the value bias, is zero but beside sinks.
 StoredCircuit stored_vo_circuit(const StoredAttention& module, Index head);
 
-/// The sum of N_i over some heads, zero for none. Heads with the same stored values are added up at their
-/// outputs, because they share the rounding errors of the values.
+/// The sum of N_i over some heads, (D+1) x D, zero for none. Heads with the same stored values are added up
+/// at their outputs, because they share the rounding errors of the values.
 StoredCircuit stored_vo_sum(const StoredAttention& module, const std::vector<Index>& heads);
 
 /// The same circuit with its left factor rescaled to another exponent.

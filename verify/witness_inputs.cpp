@@ -124,7 +124,7 @@ void add_opposite_keys(Inputs& inputs, const Matrix<double>& query, const Matrix
   }
 }
 
-// Row `width` of a QK circuit belongs to the query bias: the zero token reads it.
+// Row and column `width` belong to biases: the zero token reads them.
 Matrix<double> coordinate(Index width, Index place) {
   Matrix<double> token = Matrix<double>::Zero(width, 1);
   if (place < width) token(place, 0) = 1;
@@ -143,19 +143,41 @@ void add_sparse_tokens(Inputs& inputs, Index width, const Suspects& suspects) {
   }
 }
 
+// The part of a singular vector that tokens can follow; a bias alone leaves nothing.
+Matrix<double> token_direction(const Matrix<double>& vector, Index width) {
+  Matrix<double> direction = vector.topRows(width);
+  normalize(direction);
+  return direction;
+}
+
+// The input with its last token, the query, as far away as brings out the harmonic, zero tokens in between.
+// Slow harmonics do not show at short distances.
+Matrix<double> spaced(const Matrix<double>& input, const Harmonic& harmonic) {
+  constexpr double longest = 48;
+  const double quarter = std::acos(0.0) / harmonic.frequency;
+  const auto gap = static_cast<Index>(std::min(longest, std::floor(quarter)));
+  Matrix<double> tokens = Matrix<double>::Zero(input.rows() + gap, input.cols());
+  tokens.topRows(input.rows() - 1) = input.topRows(input.rows() - 1);
+  tokens.bottomRows(1) = input.bottomRows(1);
+  return tokens;
+}
+
 void add_directed_tokens(Inputs& inputs, Index width, const Suspects& suspects, Random& random) {
   constexpr int draws = 4;
   const LeadingPair qk = leading_pair(Difference(suspects.qk_a, suspects.qk_b));
   const LeadingPair vo = leading_pair(Difference(suspects.vo_a, suspects.vo_b));
-  Matrix<double> query = qk.left.topRows(width);
-  if (query.norm() > 0) query.normalize();  // a bias alone leaves nothing
+  const Matrix<double> query = token_direction(qk.left, width);
+  const Matrix<double> key = token_direction(qk.right, width);
+  const Matrix<double> value = token_direction(vo.left, width);
   Matrix<double> directions(3, width);
-  directions << query.transpose(), qk.right.transpose(), vo.left.transpose();
-  const Matrix<double> queries = directions * suspects.qk_a.value.left.topRows(width);
-  const double logit = (queries * (directions * suspects.qk_a.value.right).transpose()).cwiseAbs().maxCoeff();
+  directions << query.transpose(), key.transpose(), value.transpose();
+  const Circuit<double>& circuit = suspects.qk_a.value;
+  const Matrix<double> queries = directions * circuit.left.topRows(width);
+  const double logit =
+      (queries * (directions * circuit.right.topRows(width)).transpose()).cwiseAbs().maxCoeff();
   const double log_logit = log_size(logit, suspects.qk_a.exponent);
-  add_equal_tokens(inputs, vo.left, {token_sizes(log_logit).front()});
-  add_opposite_keys(inputs, query, qk.right, log_logit);
+  add_equal_tokens(inputs, value, {token_sizes(log_logit).front()});
+  add_opposite_keys(inputs, query, key, log_logit);
   for (const double size : token_sizes(log_logit)) {
     for (int i = 0; i < draws; ++i)
       inputs.emplace_back(size * normal_matrix(random, random_length, directions.rows()) * directions);
@@ -171,6 +193,9 @@ std::vector<Matrix<double>> candidate_inputs(Index width, const Suspects& suspec
     inputs.emplace_back(size * normal_matrix(random, random_length, width));
   add_sparse_tokens(inputs, width, suspects);
   add_directed_tokens(inputs, width, suspects, random);
+  if (suspects.harmonic.frequency == 0) return inputs;
+  const std::size_t count = inputs.size();
+  for (std::size_t i = 1; i < count; ++i) inputs.push_back(spaced(inputs[i], suspects.harmonic));
   return inputs;
 }
 

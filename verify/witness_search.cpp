@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "verify/certificate.hpp"
+#include "verify/rounding.hpp"
 #include "verify/witness_inputs.hpp"
 
 namespace attnsym {
@@ -86,6 +87,19 @@ class Search {
 };
 
 }  // namespace
+
+Suspects suspects_in(const StoredScores& qk_a, const StoredScores& qk_b, StoredCircuit vo_a,
+                     StoredCircuit vo_b) {
+  std::optional<TermPair> worst;
+  double largest = -1;
+  for (TermPair& pair : paired_terms(qk_a, qk_b)) {
+    const double difference = compare(pair.a, pair.b).difference;
+    if (!(difference > largest)) continue;
+    largest = difference;
+    worst = std::move(pair);
+  }
+  return {worst->a, worst->b, std::move(vo_a), std::move(vo_b), worst->harmonic};
+}
 
 std::optional<Witness> search_witness(const StoredAttention& a, const StoredAttention& b,
                                       const Suspects& suspects, double factor, std::uint64_t seed) {

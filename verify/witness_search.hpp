@@ -2,18 +2,24 @@
 
 #include <optional>
 
-#include "verify/stored_circuit.hpp"
+#include "verify/stored_scores.hpp"
 #include "verify/witness.hpp"
 
 namespace attnsym {
 
-/// The circuits in which two modules differ most: where to look for a separating input.
+/// The circuits in which two modules differ most: where to look for a separating input. Of scores with
+/// positions, the term that differs most.
 struct Suspects {
   StoredCircuit qk_a;
   StoredCircuit qk_b;
   StoredCircuit vo_a;
   StoredCircuit vo_b;
+  Harmonic harmonic{};  ///< of the QK circuits
 };
+
+/// Suspects in one head of A and one of B.
+Suspects suspects_in(const StoredScores& qk_a, const StoredScores& qk_b, StoredCircuit vo_a,
+                     StoredCircuit vo_b);
 
 /// Searches for an input that separates the modules by `factor` [N3: sequences of three tokens suffice]: the
 /// zero tokens, which put out the constant; random tokens; the entries and the leading singular directions in

@@ -25,6 +25,7 @@ AttentionWeights<S> random_weights(const AttentionConfig& c, std::uint64_t seed)
     for (Index i = 0; i < c.readers_per_group(); ++i) {
       group.readers.push_back({matrix(c.model_width, c.key_width), matrix(c.value_width, c.model_width),
                                bias(c.query_bias, c.key_width)});
+      if (c.sinks) group.readers.back().sink = matrix(1, 1);
     }
     w.groups.push_back(std::move(group));
   }

@@ -141,7 +141,8 @@ rc::Gen<AttentionWeights<S>> weights(const AttentionConfig& c) {
                        {}};
       for (Index i = 0; i < c.readers_per_group(); ++i) {
         group.readers.push_back({*matrix<S>(c.model_width, c.key_width),
-                                 *matrix<S>(c.value_width, c.model_width), bias(c.query_bias, c.key_width)});
+                                 *matrix<S>(c.value_width, c.model_width), bias(c.query_bias, c.key_width),
+                                 bias(c.sinks, 1)});
       }
       w.groups.push_back(std::move(group));
     }

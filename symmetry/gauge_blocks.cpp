@@ -1,0 +1,134 @@
+#include "symmetry/gauge_blocks.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <numbers>
+
+namespace attnsym {
+namespace {
+
+constexpr double pi = std::numbers::pi;
+
+// The same turn at every whole position, in (-pi, pi].
+double principal(double frequency) {
+  const double turn = std::remainder(frequency, 2 * pi);
+  return turn == -pi ? pi : turn;
+}
+
+}  // namespace
+
+std::vector<GaugeBlock> gauge_blocks(const AttentionConfig& config) {
+  std::map<double, GaugeBlock> blocks;
+  for (Index pair = 0; pair < config.rotary.pairs(); ++pair) {
+    const double turn = principal(config.rotary.frequencies[pair]);
+    const auto [first, second] = config.rotary.columns(pair);
+    GaugeBlock& block = blocks[std::abs(turn)];
+    block.real.push_back(first);
+    if (turn == 0 || turn == pi) {
+      block.real.push_back(second);
+    } else {
+      block.imaginary.push_back(second);
+      block.orientation.push_back(turn > 0 ? 1 : -1);
+    }
+  }
+  for (Index column = 2 * config.rotary.pairs(); column < config.key_width; ++column)
+    blocks[0].real.push_back(column);
+  std::vector<GaugeBlock> result;
+  for (auto& [frequency, block] : blocks) {
+    block.frequency = frequency;
+    result.push_back(std::move(block));
+  }
+  return result;
+}
+
+GaugeBlock real_block(Index size) {
+  GaugeBlock block;
+  for (Index column = 0; column < size; ++column) block.real.push_back(column);
+  return block;
+}
+
+template <Scalar S>
+Matrix<S> block_columns(const Matrix<S>& matrix, const GaugeBlock& block, bool turned) {
+  const Index n = block.size();
+  Matrix<S> columns(matrix.rows(), block.is_complex() ? 2 * n : n);
+  for (Index k = 0; k < n; ++k) {
+    if (!block.is_complex()) {
+      columns.col(k) = matrix.col(block.real[k]);
+      continue;
+    }
+    columns.col(turned ? n + k : k) = matrix.col(block.real[k]);
+    columns.col(turned ? k : n + k) =
+        S(turned ? -block.orientation[k] : block.orientation[k]) * matrix.col(block.imaginary[k]);
+  }
+  return columns;
+}
+
+template <Scalar S>
+void set_block(Matrix<S>& matrix, const GaugeBlock& block, const Matrix<S>& real,
+               const Matrix<S>& imaginary) {
+  for (Index k = 0; k < block.size(); ++k) {
+    for (Index l = 0; l < block.size(); ++l) {
+      matrix(block.real[k], block.real[l]) = real(k, l);
+      if (!block.is_complex()) continue;
+      const S from = S(block.orientation[l]);
+      const S to = S(block.orientation[k]);
+      matrix(block.real[k], block.imaginary[l]) = -from * imaginary(k, l);
+      matrix(block.imaginary[k], block.real[l]) = to * imaginary(k, l);
+      matrix(block.imaginary[k], block.imaginary[l]) = to * from * real(k, l);
+    }
+  }
+}
+
+template <Scalar S>
+bool commutes_with_positions(const Matrix<S>& matrix, const std::vector<GaugeBlock>& blocks) {
+  Matrix<S> made = Matrix<S>::Zero(matrix.rows(), matrix.cols());
+  for (const GaugeBlock& block : blocks) {
+    Matrix<S> real(block.size(), block.size());
+    Matrix<S> imaginary = Matrix<S>::Zero(block.size(), block.size());
+    for (Index k = 0; k < block.size(); ++k) {
+      for (Index l = 0; l < block.size(); ++l) {
+        real(k, l) = matrix(block.real[k], block.real[l]);
+        if (block.is_complex())
+          imaginary(k, l) = S(block.orientation[k]) * matrix(block.imaginary[k], block.real[l]);
+      }
+    }
+    set_block(made, block, real, imaginary);
+  }
+  // Products of complex matrices are complex up to rounding.
+  return is_close(made, matrix, static_cast<double>(matrix.cols()));
+}
+
+bool key_bias_is_free(const AttentionConfig& config, const GaugeBlock& block) {
+  return block.frequency == 0 && config.softcap == 0 && !config.sinks;
+}
+
+bool key_bias_counts(const AttentionConfig& config) {
+  if (!config.key_bias) return false;
+  if (config.softcap != 0 || config.sinks) return true;
+  const std::vector<double>& frequencies = config.rotary.frequencies;
+  return std::any_of(frequencies.begin(), frequencies.end(),
+                     [](double frequency) { return principal(frequency) != 0; });
+}
+
+bool value_bias_is_free(const AttentionConfig& config) {
+  return config.value_bias && config.output_bias && !config.sinks;
+}
+
+template Matrix<float> block_columns(const Matrix<float>&, const GaugeBlock&, bool);
+template Matrix<double> block_columns(const Matrix<double>&, const GaugeBlock&, bool);
+template Matrix<Float50> block_columns(const Matrix<Float50>&, const GaugeBlock&, bool);
+template Matrix<Rational> block_columns(const Matrix<Rational>&, const GaugeBlock&, bool);
+
+template void set_block(Matrix<float>&, const GaugeBlock&, const Matrix<float>&, const Matrix<float>&);
+template void set_block(Matrix<double>&, const GaugeBlock&, const Matrix<double>&, const Matrix<double>&);
+template void set_block(Matrix<Float50>&, const GaugeBlock&, const Matrix<Float50>&, const Matrix<Float50>&);
+template void set_block(Matrix<Rational>&, const GaugeBlock&, const Matrix<Rational>&,
+                        const Matrix<Rational>&);
+
+template bool commutes_with_positions(const Matrix<float>&, const std::vector<GaugeBlock>&);
+template bool commutes_with_positions(const Matrix<double>&, const std::vector<GaugeBlock>&);
+template bool commutes_with_positions(const Matrix<Float50>&, const std::vector<GaugeBlock>&);
+template bool commutes_with_positions(const Matrix<Rational>&, const std::vector<GaugeBlock>&);
+
+}  // namespace attnsym

@@ -1,0 +1,91 @@
+#pragma once
+
+#include <numbers>
+#include <string>
+#include <vector>
+
+#include "symmetry/attention_config.hpp"
+
+namespace attnsym::testing {
+
+/// One row of N5: a kind of attention, at D 6, dk 4, dv 3.
+struct AttentionKind {
+  std::string name;
+  AttentionConfig config;
+  Index dimension;  ///< measured as the null space of the Jacobian of a tiny network
+};
+
+/// D 6, dk 4, dv 3.
+inline AttentionConfig tiny_config(Index heads, Index groups) {
+  AttentionConfig c{6, heads, groups, 4, 3};
+  c.scale = 0.5;
+  return c;
+}
+
+inline AttentionConfig with_biases(AttentionConfig c, bool output = true) {
+  c.query_bias = c.key_bias = c.value_bias = true;
+  c.output_bias = output;
+  return c;
+}
+
+inline AttentionConfig with_rotary(AttentionConfig c, std::vector<double> frequencies,
+                                   PairLayout layout = PairLayout::HalfSplit) {
+  c.rotary = {std::move(frequencies), layout};
+  return c;
+}
+
+inline AttentionConfig with_slopes(AttentionConfig c) {
+  for (Index head = 0; head < c.heads; ++head)
+    c.slopes.push_back(std::exp2(-1.0 - static_cast<double>(head)));
+  return c;
+}
+
+inline AttentionConfig with_softcap(AttentionConfig c) {
+  c.softcap = 3;
+  return c;
+}
+
+inline AttentionConfig with_sinks(AttentionConfig c) {
+  c.sinks = true;
+  return c;
+}
+
+inline AttentionConfig with_causal_mask(AttentionConfig c) {
+  c.causal = true;
+  return c;
+}
+
+inline std::vector<AttentionKind> attention_kinds() {
+  const AttentionConfig plain = tiny_config(2, 2);
+  const AttentionConfig biased = with_biases(plain);
+  const double pi = std::numbers::pi;
+  const std::vector<double> two{1.0, 0.3};
+  return {
+      {"no positions", plain, 50},
+      {"causal mask", with_causal_mask(plain), 50},
+      {"all biases", biased, 64},
+      {"biases but for the output", with_biases(plain, false), 58},
+      {"the same, 3 heads", with_biases(tiny_config(3, 3), false), 90},
+      {"ALiBi", with_slopes(plain), 50},
+      {"rotary", with_rotary(plain, two), 26},
+      {"rotary, interleaved", with_rotary(plain, two, PairLayout::Interleaved), 26},
+      {"rotary, causal mask", with_causal_mask(with_rotary(plain, two)), 26},
+      {"rotary, two equal frequencies", with_rotary(plain, {0.7, 0.7}), 34},
+      {"rotary, opposite frequencies", with_rotary(plain, {0.7, -0.7}), 34},
+      {"rotary, a frequency 0", with_rotary(plain, {0.7, 0}), 30},
+      {"rotary, a frequency pi", with_rotary(plain, {0.7, pi}), 30},
+      {"half of the width rotary", with_rotary(plain, {0.7}), 30},
+      {"rotary, all biases", with_rotary(biased, two), 32},
+      {"half rotary, all biases", with_rotary(biased, {0.7}), 40},
+      {"softcap", with_softcap(plain), 50},
+      {"softcap, all biases", with_softcap(biased), 56},
+      {"sinks", with_sinks(plain), 50},
+      {"sinks, all biases", with_sinks(biased), 50},
+      {"GQA", tiny_config(4, 2), 50},
+      {"MQA", tiny_config(4, 1), 25},
+      {"GQA, rotary", with_rotary(tiny_config(4, 2), two), 26},
+      {"GQA, all biases", with_biases(tiny_config(4, 2)), 64},
+  };
+}
+
+}  // namespace attnsym::testing

@@ -1,0 +1,141 @@
+// The group of every kind of attention [N5]: dimensions, what it has, what it has not.
+#include "tests/support/attention_kinds.hpp"
+
+#include <gtest/gtest.h>
+
+#include "symmetry/symmetry_group.hpp"
+#include "verify/testing/closeness.hpp"
+
+namespace attnsym {
+namespace {
+
+using testing::attention_kinds;
+using testing::AttentionKind;
+using testing::tiny_config;
+using testing::with_rotary;
+using testing::with_slopes;
+
+TEST(AttentionKinds, DimensionsAreThoseMeasured) {
+  for (const AttentionKind& kind : attention_kinds())
+    EXPECT_EQ(symmetry_of(kind.config).dimension(), kind.dimension) << kind.name;
+}
+
+TEST(AttentionKinds, SamplesAreElementsOfTheAskedCondition) {
+  Random random(3);
+  for (const AttentionKind& kind : attention_kinds()) {
+    const SymmetryGroup group = symmetry_of(kind.config);
+    for (const double wanted : {1.0, 30.0}) {
+      SampleOptions options;
+      options.condition = wanted;
+      const auto element = group.sample<double>(random, options);
+      EXPECT_TRUE(group.contains(element)) << kind.name;
+      for (const auto& move : element.local) {
+        const double condition_found = condition(qk_gauge(move).linear);
+        EXPECT_NEAR(condition_found, wanted, 1e-9 * wanted) << kind.name;
+      }
+      EXPECT_TRUE(group.contains(inverse(element))) << kind.name;
+      EXPECT_TRUE(group.contains(compose(element, group.sample<double>(random, options)))) << kind.name;
+    }
+  }
+}
+
+TEST(AttentionKinds, MonomialSamplesAreExact) {
+  SampleOptions options;
+  options.monomial = true;
+  options.condition = 64;
+  options.bias = false;
+  for (const AttentionKind& kind : attention_kinds()) {
+    Random random(7);
+    const SymmetryGroup group = symmetry_of(kind.config);
+    const auto element = group.sample<Rational>(random, options);
+    EXPECT_TRUE(group.contains(element)) << kind.name;
+    EXPECT_EQ(compose(element, inverse(element)), group.identity<Rational>()) << kind.name;
+    EXPECT_FALSE(element == group.identity<Rational>()) << kind.name;
+  }
+}
+
+// An element with this matrix for the QK gauge of the first group.
+AttentionElement<double> with_qk(const AttentionConfig& config, const Matrix<double>& matrix) {
+  auto element = identity_element<double>(config);
+  element.local[0].second.first.linear = GeneralLinear<double>::from_matrix(matrix);
+  return element;
+}
+
+// Columns of half-split pairs: (0, 2) and (1, 3).
+TEST(RotaryGauges, AreComplexNumbersPerPairAndNothingElse) {
+  const AttentionConfig c = with_rotary(tiny_config(2, 2), {1.0, 0.3});
+  const SymmetryGroup group = symmetry_of(c);
+  const Matrix<double> one = Matrix<double>::Identity(4, 4);
+  Matrix<double> turn = one;
+  turn(0, 0) = turn(2, 2) = 0.6;
+  turn(2, 0) = 0.8;
+  turn(0, 2) = -0.8;
+  EXPECT_TRUE(group.contains(with_qk(c, 3 * turn)));
+  Matrix<double> scale = one;
+  scale(0, 0) = 2;
+  EXPECT_FALSE(group.contains(with_qk(c, scale))) << "a real scale of one coordinate of a pair";
+  Matrix<double> reflection = one;
+  reflection(2, 2) = -1;
+  EXPECT_FALSE(group.contains(with_qk(c, reflection)));
+  const Matrix<double> swap = one(std::vector<Index>{1, 0, 3, 2}, Eigen::all);
+  EXPECT_FALSE(group.contains(with_qk(c, swap))) << "two pairs that trade places";
+  Matrix<double> shear = one;
+  shear(0, 1) = 0.1;
+  EXPECT_FALSE(group.contains(with_qk(c, shear)));
+  EXPECT_TRUE(symmetry_of(with_rotary(c, {0.7, 0.7})).contains(with_qk(c, swap)))
+      << "pairs of one frequency may";
+}
+
+TEST(RotaryGauges, KnowWhichFrequenciesAreOne) {
+  const auto blocks = [](std::vector<double> frequencies) {
+    return gauge_blocks(with_rotary(tiny_config(2, 2), std::move(frequencies))).size();
+  };
+  const double turn = 2 * std::numbers::pi;
+  EXPECT_EQ(blocks({1, 0.3}), 2);
+  EXPECT_EQ(blocks({1, -1}), 1);
+  EXPECT_EQ(blocks({0, turn}), 1) << "a whole turn is none";
+  EXPECT_EQ(blocks({std::numbers::pi, -std::numbers::pi}), 1);
+}
+
+TEST(Alibi, HeadsKeepTheirSlopes) {
+  AttentionConfig c = with_slopes(tiny_config(4, 2));
+  auto element = identity_element<double>(c);
+  element.top = Permutation::from_image({1, 0});
+  EXPECT_FALSE(symmetry_of(c).contains(element));
+  c.slopes = {0.5, 0.5, 0.5, 0.5};
+  EXPECT_TRUE(symmetry_of(c).contains(element));
+  c.slopes = {0.5, 0.25, 0.5, 0.25};
+  EXPECT_TRUE(symmetry_of(c).contains(element));
+  element.local[0].first = Permutation::from_image({1, 0});
+  EXPECT_FALSE(symmetry_of(c).contains(element));
+  Random random(1);
+  int moved = 0;
+  for (int draw = 0; draw < 20; ++draw) {
+    const auto drawn = symmetry_of(c).sample<double>(random);
+    EXPECT_TRUE(symmetry_of(c).contains(drawn));
+    moved += drawn.top == Permutation::identity(2) ? 0 : 1;
+  }
+  EXPECT_GT(moved, 0);
+}
+
+TEST(Describe, NamesTheGaugesThatPositionsLeave) {
+  EXPECT_EQ(symmetry_of(with_rotary(tiny_config(4, 2), {1, 0.3})).describe(),
+            "S_2 wr S_2; per group (C^x)^2 on Q-K and GL(3) on V-O");
+  EXPECT_EQ(symmetry_of(with_rotary(testing::with_biases(tiny_config(2, 2)), {0.7})).describe(),
+            "S_2; per head C^x x GL(2) on Q-K and GL(3) on V-O; 2 of 4 key biases are free; the value bias "
+            "moves into the output bias");
+}
+
+TEST(Config, RefusesPositionsThatDoNotFit) {
+  EXPECT_THROW(symmetry_of(with_rotary(tiny_config(2, 2), {1, 2, 3})), ShapeError);
+  EXPECT_THROW(symmetry_of(with_rotary(tiny_config(2, 2), {std::nan("")})), ShapeError);
+  AttentionConfig c = tiny_config(2, 2);
+  c.slopes = {0.5};
+  EXPECT_THROW(symmetry_of(c), ShapeError);
+  c = tiny_config(2, 2);
+  c.softcap = -1;
+  EXPECT_THROW(symmetry_of(c), ShapeError);
+}
+
+}  // namespace
+}  // namespace attnsym

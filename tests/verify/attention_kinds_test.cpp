@@ -1,0 +1,363 @@
+// Every kind of attention [N5]: the reference forward, enclosures and verdicts.
+#include "tests/support/attention_kinds.hpp"
+
+#include <gtest/gtest.h>
+
+#include <Eigen/LU>
+#include <complex>
+
+#include "symmetry/score_terms.hpp"
+#include "symmetry/symmetry_group.hpp"
+#include "tests/support/random_module.hpp"
+#include "verify/attend.hpp"
+#include "verify/certificate.hpp"
+#include "verify/decide.hpp"
+#include "verify/enclosure.hpp"
+#include "verify/exact.hpp"
+
+namespace attnsym {
+namespace {
+
+using testing::attention_kinds;
+using testing::AttentionKind;
+using testing::bf16;
+using testing::f32;
+using testing::random_weights;
+using testing::stored;
+using testing::tiny_config;
+using testing::with_biases;
+using testing::with_rotary;
+using testing::with_sinks;
+using testing::with_slopes;
+using testing::with_softcap;
+
+const std::vector<double> two{1.0, 0.3};
+
+Matrix<double> tokens(Index rows = 6) { return fixed_probe<double>(rows, 6, 2); }
+
+double relative(const Matrix<double>& a, const Matrix<double>& b) { return (a - b).norm() / a.norm(); }
+
+AttentionElement<double> sample(const AttentionConfig& c, std::uint64_t seed = 11) {
+  Random random(seed);
+  return symmetry_of(c).sample<double>(random);
+}
+
+TEST(Attend, IsInvariantUnderTheGroupOfEveryKind) {
+  for (const AttentionKind& kind : attention_kinds()) {
+    const auto w = random_weights<double>(kind.config, 3);
+    const Matrix<double> before = attend(kind.config, w, tokens());
+    const Matrix<double> after = attend(kind.config, act(sample(kind.config), w), tokens());
+    EXPECT_LT(relative(before, after), 1e-12) << kind.name;
+  }
+}
+
+// Two tokens and one head, written out: position 1 looks at position 0.
+TEST(Attend, TurnsPairsByTheDistance) {
+  AttentionConfig c{2, 1, 1, 2, 1};
+  c.rotary.frequencies = {0.5};
+  AttentionWeights<double> w;
+  const Matrix<double> one = Matrix<double>::Identity(2, 2);
+  Matrix<double> value(2, 1);
+  value << 1, 0;
+  w.groups.push_back({one, value, {}, {}, {{one, value.transpose(), {}}}});
+  Matrix<double> x(2, 2);
+  x << 1, 2, 3, -1;
+  // (q1 + i q2) e^(i 0.5) conj(k1 + i k2): the query at 1 is turned forward by one step.
+  const std::complex<double> query(3, -1);
+  const std::complex<double> step = std::polar(1.0, 0.5);
+  const double far = (query * step * std::conj(std::complex<double>(1, 2))).real();
+  const double weight = 1 / (1 + std::exp(10 - far));
+  EXPECT_NEAR(attend(c, w, x)(1, 0), weight * 1 + (1 - weight) * 3, 1e-14);
+}
+
+TEST(Attend, SinkTakesWeightAndSoftcapBounds) {
+  AttentionConfig c{1, 1, 1, 1, 1};
+  c.sinks = true;
+  const auto one = [](double value) { return Matrix<double>(Matrix<double>::Constant(1, 1, value)); };
+  AttentionWeights<double> w;
+  w.groups.push_back({one(2), one(3), {}, {}, {{one(1), one(1), {}, RowVector<double>::Constant(1, 0.5)}}});
+  const double logit = 2;
+  EXPECT_NEAR(attend(c, w, one(1))(0, 0), 3 * std::exp(logit) / (std::exp(logit) + std::exp(0.5)), 1e-14);
+  c.softcap = 0.75;
+  const double capped = 0.75 * std::tanh(logit / 0.75);
+  EXPECT_NEAR(attend(c, w, one(1))(0, 0), 3 * std::exp(capped) / (std::exp(capped) + std::exp(0.5)), 1e-14);
+}
+
+TEST(Attend, WindowHidesWhatIsFarAway) {
+  AttentionConfig c = testing::with_causal_mask(tiny_config(2, 2));
+  c.window = 2;
+  const auto w = random_weights<double>(c, 3);
+  Matrix<double> other = tokens();
+  other.row(0) *= -2;
+  const Matrix<double> before = attend(c, w, tokens());
+  const Matrix<double> after = attend(c, w, other);
+  EXPECT_GT((before - after).topRows(2).norm(), 1e-3);
+  EXPECT_EQ(before.bottomRows(4), after.bottomRows(4));
+}
+
+// score_terms: the sum of the terms at a distance is the score that the reference computes.
+TEST(ScoreTerms, AddUpToTheScore) {
+  for (const AttentionKind& kind : attention_kinds()) {
+    const AttentionConfig& c = kind.config;
+    const auto w = random_weights<double>(c, 5);
+    const auto turned = [&](RowVector<double> row, Index position) {
+      for (Index p = 0; p < c.rotary.pairs(); ++p) {
+        const auto [x, y] = c.rotary.columns(p);
+        const std::complex<double> z =
+            std::complex<double>(row(x), row(y)) *
+            std::polar(1.0, c.rotary.frequencies[p] * static_cast<double>(position));
+        row(x) = z.real();
+        row(y) = z.imag();
+      }
+      return row;
+    };
+    const RowVector<double> x = tokens().row(0);
+    const RowVector<double> y = tokens().row(1);
+    const Index head = c.heads - 1;
+    const auto& group = w.groups.back();
+    const auto& reader = group.readers.back();
+    RowVector<double> query = x * reader.query;
+    if (c.query_bias) query += reader.query_bias;
+    RowVector<double> key = y * group.key;
+    for (const GaugeBlock& block : gauge_blocks(c)) {
+      if (!c.key_bias || key_bias_is_free(c, block)) continue;
+      for (const auto* columns : {&block.real, &block.imaginary})
+        for (const Index k : *columns) key(k) += group.key_bias(k);
+    }
+    const double expected = c.scale * turned(query, 7).dot(turned(key, 4));
+    double sum = 0;
+    for (const auto& term : score_terms(c, w, head)) {
+      const auto extended = [](const RowVector<double>& token, Index size) {
+        RowVector<double> result = RowVector<double>::Ones(size);
+        result.head(token.size()) = token;
+        return result;
+      };
+      const double angle = 3 * term.harmonic.frequency;
+      sum += (term.harmonic.sine ? std::sin(angle) : std::cos(angle)) *
+             (extended(x, 7) * term.circuit.left)
+                 .dot(extended(y, term.circuit.right.rows()) * term.circuit.right);
+    }
+    EXPECT_NEAR(sum, expected, 1e-12) << kind.name;
+  }
+}
+
+// The radius has to hold all outputs of weights within theirs; corners are the hardest.
+TEST(Enclosure, HoldsTheOutputsOfEveryKind) {
+  Random random(9);
+  for (const AttentionKind& kind : attention_kinds()) {
+    const StoredAttention module = stored(kind.config, random_weights<double>(kind.config, 4), bf16);
+    const Enclosure enclosure = enclose_attend(module, tokens());
+    for (int draw = 0; draw < 10; ++draw) {
+      AttentionWeights<double> w = module.weights;
+      std::vector<const double*> radii;
+      for_each_slot(module.radius, [&](const auto& slot) { radii.push_back(slot.data()); });
+      std::size_t next = 0;
+      for_each_slot(w, [&](auto& slot) {
+        const double* radius = radii[next++];
+        for (Index i = 0; i < slot.size(); ++i)
+          slot.data()[i] += random.below(2) == 0 ? radius[i] : -radius[i];
+      });
+      const Matrix<double> off = (attend(kind.config, w, tokens()) - enclosure.center).cwiseAbs();
+      EXPECT_LE(off.cwiseQuotient(enclosure.radius).maxCoeff(), 1.0001) << kind.name;
+    }
+    EXPECT_LT(enclosure.radius.norm(), enclosure.center.norm()) << kind.name << ": too wide to be of use";
+    const Matrix<Float50> exact =
+        attend(kind.config, cast<Float50>(module.weights), Matrix<Float50>(tokens().cast<Float50>()));
+    const Enclosure tight = enclose_attend(taken_as_exact(module), tokens());
+    const Matrix<double> error = (exact - tight.center.cast<Float50>()).cwiseAbs().cast<double>();
+    EXPECT_LE(error.cwiseQuotient(tight.radius).maxCoeff(), 1) << kind.name;
+    EXPECT_LT(tight.radius.norm(), 1e-10 * tight.center.norm()) << kind.name;
+  }
+}
+
+std::string verdict_of(const StoredAttention& a, const StoredAttention& b) {
+  return name_of(decide_equivalence(a, b).verdict);
+}
+
+TEST(Decide, FindsTheMovedModuleEquivalent) {
+  for (const AttentionKind& kind : attention_kinds()) {
+    const AttentionConfig& c = kind.config;
+    for (const double unit : {f32, bf16}) {
+      const StoredAttention a = stored(c, random_weights<double>(c, 6), unit);
+      EXPECT_EQ(verdict_of(a, a), "identical") << kind.name;
+      const StoredAttention b = stored(c, act(sample(c), a.weights), unit);
+      const Decision decision = decide_equivalence(a, b);
+      const auto* equivalent = std::get_if<Equivalent>(&decision.verdict);
+      ASSERT_NE(equivalent, nullptr) << kind.name << " at " << unit << " " << name_of(decision.verdict);
+      EXPECT_TRUE(std::holds_alternative<AttentionElement<double>>(equivalent->evidence)) << kind.name;
+      EXPECT_EQ(refute_equivalence(a, b, equivalent->evidence).value_or("holds"), "holds") << kind.name;
+      EXPECT_LT(decision.rounding_ratio(), 1.2) << kind.name;
+    }
+  }
+}
+
+TEST(Decide, ExactGaugesAreIdenticalAndExactlyEqual) {
+  SampleOptions options;
+  options.monomial = true;
+  options.condition = 16;
+  options.bias = false;
+  for (const AttentionKind& kind : attention_kinds()) {
+    Random random(8);
+    const StoredAttention a = stored(kind.config, random_weights<double>(kind.config, 6), f32);
+    const auto element = symmetry_of(kind.config).sample<double>(random, options);
+    const StoredAttention b = stored(kind.config, act(element, a.weights), f32);
+    EXPECT_EQ(verdict_of(a, b), "identical") << kind.name;
+    EXPECT_STREQ(name_of(decide_exactly(a, b, 5).verdict), "identical") << kind.name;
+    const auto moved = stored(kind.config, act(sample(kind.config), a.weights), f32);
+    EXPECT_STREQ(name_of(decide_exactly(a, moved, 5).verdict), "distinct") << kind.name << ": rounded";
+  }
+}
+
+// What is not in the group, moved by hand.
+struct WrongMove {
+  std::string name;
+  AttentionConfig config;
+  void (*edit)(StoredAttention& module);
+};
+
+// Carries the keys of the first group over by L and its queries by the inverse.
+void gauge(StoredAttention& module, const Matrix<double>& linear) {
+  auto& group = module.weights.groups[0];
+  group.key = group.key * linear.transpose();
+  if (group.key_bias.size() > 0) group.key_bias = group.key_bias * linear.transpose();
+  for (auto& reader : group.readers) {
+    reader.query = reader.query * linear.inverse();
+    if (reader.query_bias.size() > 0) reader.query_bias = reader.query_bias * linear.inverse();
+  }
+}
+
+Matrix<double> diagonal(double a, double b, double c, double d) {
+  RowVector<double> entries(4);
+  entries << a, b, c, d;
+  return entries.asDiagonal();
+}
+
+std::vector<WrongMove> wrong_moves() {
+  const AttentionConfig rotary = with_rotary(tiny_config(2, 2), two);
+  const AttentionConfig gqa = tiny_config(4, 2);
+  const AttentionConfig biased = with_biases(tiny_config(2, 2));
+  return {
+      {"a generic gauge in rotary pairs", rotary,
+       [](StoredAttention& m) {
+         gauge(m, Matrix<double>::Identity(4, 4) + fixed_probe<double>(4, 4, 1) / 2);
+       }},
+      {"a real scale in a rotary pair", rotary, [](StoredAttention& m) { gauge(m, diagonal(2, 1, 1, 1)); }},
+      {"a reflection in a rotary pair", rotary, [](StoredAttention& m) { gauge(m, diagonal(1, 1, -1, 1)); }},
+      {"two rotary pairs swapped", rotary,
+       [](StoredAttention& m) {
+         gauge(m, Matrix<double>::Identity(4, 4)(std::vector<Index>{1, 0, 3, 2}, Eigen::all));
+       }},
+      {"another rotary base", rotary, [](StoredAttention& m) { m.config.rotary.frequencies[1] = 0.2; }},
+      {"interleaved weights read as half-split", rotary,
+       [](StoredAttention& m) { m.config.rotary.layout = PairLayout::Interleaved; }},
+      {"readers swapped across groups", gqa,
+       [](StoredAttention& m) { std::swap(m.weights.groups[0].readers[0], m.weights.groups[1].readers[0]); }},
+      {"readers grouped modulo instead of in blocks", gqa,
+       [](StoredAttention& m) { std::swap(m.weights.groups[0].readers[1], m.weights.groups[1].readers[0]); }},
+      {"a key bias shift under rotary positions", with_rotary(biased, two),
+       [](StoredAttention& m) { m.weights.groups[0].key_bias(1) += 1; }},
+      {"a key bias shift under a softcap", with_softcap(biased),
+       [](StoredAttention& m) { m.weights.groups[0].key_bias(1) += 1; }},
+      {"a key bias shift beside a sink", with_sinks(biased),
+       [](StoredAttention& m) { m.weights.groups[0].key_bias(1) += 1; }},
+      {"a value bias moved beside a sink", with_sinks(biased),
+       [](StoredAttention& m) {
+         auto& group = m.weights.groups[0];
+         m.weights.output_bias += group.value_bias * group.readers[0].output;
+         group.value_bias.setZero();
+       }},
+      {"ALiBi heads swapped without their slopes", with_slopes(tiny_config(2, 2)),
+       [](StoredAttention& m) { std::swap(m.weights.groups[0], m.weights.groups[1]); }},
+      {"another softcap", with_softcap(tiny_config(2, 2)), [](StoredAttention& m) { m.config.softcap = 2; }},
+      {"no softcap", with_softcap(tiny_config(2, 2)), [](StoredAttention& m) { m.config.softcap = 0; }},
+      {"another sink", with_sinks(tiny_config(2, 2)),
+       [](StoredAttention& m) { m.weights.groups[0].readers[0].sink(0) += 0.5; }},
+      {"a causal mask", tiny_config(2, 2), [](StoredAttention& m) { m.config.causal = true; }},
+      {"another scale", rotary, [](StoredAttention& m) { m.config.scale = 0.4; }},
+  };
+}
+
+TEST(Decide, FindsWrongMovesDistinctWithAWitness) {
+  for (const WrongMove& wrong : wrong_moves()) {
+    for (const double unit : {f32, bf16}) {
+      const StoredAttention a = stored(wrong.config, random_weights<double>(wrong.config, 6), unit);
+      StoredAttention moved = a;
+      wrong.edit(moved);
+      const StoredAttention b = stored(moved.config, moved.weights, unit);
+      const Decision decision = decide_equivalence(a, b);
+      const auto* distinct = std::get_if<Distinct>(&decision.verdict);
+      ASSERT_NE(distinct, nullptr) << wrong.name << " at " << unit << ": " << name_of(decision.verdict);
+      EXPECT_EQ(refute_witness(a, b, distinct->witness.input).value_or("holds"), "holds") << wrong.name;
+    }
+  }
+}
+
+TEST(Decide, SlopesMayTravelWithTheirHeads) {
+  const AttentionConfig c = with_slopes(tiny_config(2, 2));
+  const StoredAttention a = stored(c, random_weights<double>(c, 6), f32);
+  StoredAttention b = a;
+  std::swap(b.weights.groups[0], b.weights.groups[1]);
+  std::swap(b.radius.groups[0], b.radius.groups[1]);
+  std::swap(b.config.slopes[0], b.config.slopes[1]);
+  EXPECT_EQ(verdict_of(a, b), "equivalent");
+}
+
+// The same weights in the other convention of pairs.
+TEST(Decide, InterleavedColumnsReorderedAreHalfSplit) {
+  const AttentionConfig half = with_rotary(tiny_config(4, 2), two);
+  const AttentionConfig interleaved = with_rotary(tiny_config(4, 2), two, PairLayout::Interleaved);
+  const StoredAttention a = stored(interleaved, random_weights<double>(interleaved, 6), bf16);
+  StoredAttention b{half, a.weights, a.radius};
+  const std::vector<Index> order{0, 2, 1, 3};
+  for (auto* weights : {&b.weights, &b.radius}) {
+    for (auto& group : weights->groups) {
+      group.key = Matrix<double>(group.key(Eigen::all, order));
+      for (auto& reader : group.readers) reader.query = Matrix<double>(reader.query(Eigen::all, order));
+    }
+  }
+  EXPECT_EQ(verdict_of(a, b), "equivalent");
+}
+
+TEST(Decide, GroupsWrittenOutAreTheSameAsMultiHeadAttention) {
+  const AttentionConfig grouped = with_rotary(with_biases(tiny_config(4, 2)), two);
+  AttentionConfig written_out = grouped;
+  written_out.groups = 4;
+  const StoredAttention a = stored(grouped, random_weights<double>(grouped, 6), bf16);
+  const auto write_out = [](const AttentionWeights<double>& w) {
+    AttentionWeights<double> result{{}, w.output_bias};
+    for (const auto& group : w.groups) {
+      for (const auto& reader : group.readers)
+        result.groups.push_back({group.key, group.value, group.key_bias, group.value_bias, {reader}});
+    }
+    return result;
+  };
+  const StoredAttention b{written_out, write_out(a.weights), write_out(a.radius)};
+  EXPECT_EQ(verdict_of(a, b), "equivalent");
+}
+
+TEST(OutputBound, HoldsUnderPositions) {
+  for (const AttentionKind& kind : attention_kinds()) {
+    const AttentionConfig& c = kind.config;
+    const StoredAttention a = stored(c, random_weights<double>(c, 6), bf16);
+    const StoredAttention b = stored(c, act(sample(c), a.weights), bf16);
+    DecideOptions options;
+    options.input_radius = 2;
+    const Decision decision = decide_equivalence(a, b, options);
+    if (c.sinks) {
+      EXPECT_FALSE(decision.output_bound.has_value() && decision.heads[0].qk.offset_difference > 0);
+      continue;
+    }
+    ASSERT_TRUE(decision.output_bound.has_value()) << kind.name;
+    Random random(2);
+    for (int draw = 0; draw < 50; ++draw) {
+      Matrix<double> x(5, 6);
+      for (Index i = 0; i < x.size(); ++i) x.data()[i] = random.normal();
+      for (Index n = 0; n < x.rows(); ++n) x.row(n) *= 2 / x.row(n).norm();
+      const Matrix<double> apart = attend(c, a.weights, x) - attend(c, b.weights, x);
+      EXPECT_LE(apart.rowwise().norm().maxCoeff(), *decision.output_bound) << kind.name;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace attnsym
