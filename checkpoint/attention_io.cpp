@@ -13,10 +13,10 @@
 namespace attnsym {
 namespace {
 
-// The stored tensors of one module. A bias may be absent, a weight may not.
+// The stored tensors of one module. A bias may be absent, a weight may not. Projections may share a tensor.
 class ModuleTensors {
  public:
-  ModuleTensors(const Checkpoint& checkpoint, Index layer) {
+  ModuleTensors(const Checkpoint& checkpoint, Index layer) : placement_{checkpoint.layout().packing, false} {
     const Layout& layout = checkpoint.layout();
     const std::array<const LinearNames*, 4> linears{&layout.query, &layout.key, &layout.value,
                                                     &layout.output};
@@ -24,26 +24,40 @@ class ModuleTensors {
       tensors_[2 * i] = checkpoint.require(linears[i]->weight, layer);
       tensors_[2 * i + 1] = checkpoint.find(linears[i]->bias, layer);
     }
+    placement_.transposed = layout.transposed && !is_untransposed(checkpoint.config());
   }
 
   const std::optional<StoredTensor>& at(Projection projection, Part part) const {
     return tensors_[position(projection, part)];
   }
 
-  static std::size_t position(Projection projection, Part part) {
-    return 2 * static_cast<std::size_t>(projection) + static_cast<std::size_t>(part);
-  }
+  const Placement& placement() const { return placement_; }
 
+  // Every tensor once.
   std::vector<StoredTensor> present() const {
     std::vector<StoredTensor> list;
     for (const std::optional<StoredTensor>& tensor : tensors_) {
-      if (tensor) list.push_back(*tensor);
+      if (!tensor) continue;
+      const auto known = [&](const StoredTensor& other) { return other.info == tensor->info; };
+      if (std::ranges::none_of(list, known)) list.push_back(*tensor);
     }
     return list;
   }
 
  private:
+  static std::size_t position(Projection projection, Part part) {
+    return 2 * static_cast<std::size_t>(projection) + static_cast<std::size_t>(part);
+  }
+
+  // minGPT and nanoGPT have GPT-2's names but store [out, in], which the shape of the packed tensor tells.
+  bool is_untransposed(const ModelConfig& config) const {
+    const auto& shape = at(Projection::Query, Part::Weight)->info->shape;
+    return placement_.packing != Packing::Separate && shape.size() == 2 && shape[0] != config.hidden_size &&
+           shape[1] == config.hidden_size;
+  }
+
   std::array<std::optional<StoredTensor>, 8> tensors_;
+  Placement placement_;
 };
 
 void require_readable(const StoredTensor& tensor, const std::vector<std::int64_t>& shape) {
@@ -57,8 +71,9 @@ void require_readable(const StoredTensor& tensor, const std::vector<std::int64_t
   }
 }
 
-AttentionConfig config_of(const ModelConfig& model, const ModuleTensors& tensors) {
+AttentionConfig config_of(const ModelConfig& model, const ModuleTensors& tensors, Index layer) {
   const auto has_bias = [&](Projection projection) { return tensors.at(projection, Part::Bias).has_value(); };
+  const ScoreRule& scores = model.scores(layer);
   return {.model_width = model.hidden_size,
           .heads = model.heads,
           .groups = model.kv_heads,
@@ -68,23 +83,30 @@ AttentionConfig config_of(const ModelConfig& model, const ModuleTensors& tensors
           .key_bias = has_bias(Projection::Key),
           .value_bias = has_bias(Projection::Value),
           .output_bias = has_bias(Projection::Output),
-          .causal = model.causal,
-          .scale = 1 / std::sqrt(static_cast<double>(model.head_dim))};
+          .causal = scores.causal,
+          .scale = scores.scale,
+          .window = scores.window,
+          .rotary = scores.rotary,
+          .slopes = scores.slopes,
+          .softcap = scores.softcap};
 }
 
 void require_shapes(const ModuleTensors& tensors, const AttentionConfig& config) {
-  const auto require = [&](Projection projection, Index out, Index in) {
-    require_readable(*tensors.at(projection, Part::Weight), {out, in});
-    if (const auto& bias = tensors.at(projection, Part::Bias)) require_readable(*bias, {out});
-  };
-  require(Projection::Query, config.heads * config.key_width, config.model_width);
-  require(Projection::Key, config.groups * config.key_width, config.model_width);
-  require(Projection::Value, config.groups * config.value_width, config.model_width);
-  require(Projection::Output, config.model_width, config.heads * config.value_width);
+  const ModuleSlices slices(config, tensors.placement());
+  for (const Projection projection :
+       {Projection::Query, Projection::Key, Projection::Value, Projection::Output}) {
+    const std::vector<std::int64_t> shape = slices.shape(projection);
+    require_readable(*tensors.at(projection, Part::Weight), shape);
+    if (const auto& bias = tensors.at(projection, Part::Bias))
+      require_readable(*bias, {tensors.placement().transposed ? shape[1] : shape[0]});
+  }
 }
 
-AttentionConfig checked_config(const Checkpoint& checkpoint, const ModuleTensors& tensors) {
-  const AttentionConfig config = config_of(checkpoint.config(), tensors);
+AttentionConfig checked_config(const Checkpoint& checkpoint, const ModuleTensors& tensors, Index layer) {
+  if (!checkpoint.layout().query_norm.empty())
+    throw FormatError(checkpoint.path().string() + ": norms of queries and keys, as " +
+                      checkpoint.config().model_type + " has them, are not supported yet");
+  const AttentionConfig config = config_of(checkpoint.config(), tensors, layer);
   require_shapes(tensors, config);
   return config;
 }
@@ -141,20 +163,60 @@ NamedTensor blank_tensor(const TensorInfo& info, Dtype dtype) {
   return {info.name, dtype, info.shape, std::vector<std::byte>(count * size_of(dtype))};
 }
 
-void encode_slice(const StoredTensor& tensor, const ModuleSlice<const double>& slice, NamedTensor& target) {
+// The numbers of a slice, one after the other.
+class Run {
+ public:
+  std::span<double> of(Index count) {
+    numbers_.resize(static_cast<std::size_t>(count));
+    return numbers_;
+  }
+
+  std::span<const double> gathered(const ModuleSlice<const double>& slice) {
+    if (slice.stride == 1) return {slice.numbers, static_cast<std::size_t>(slice.count)};
+    const std::span<double> run = of(slice.count);
+    for (Index i = 0; i < slice.count; ++i)
+      run[static_cast<std::size_t>(i)] = slice.numbers[i * slice.stride];
+    return run;
+  }
+
+ private:
+  std::vector<double> numbers_;
+};
+
+void encode_run(const StoredTensor& tensor, Index offset, std::span<const double> numbers,
+                NamedTensor& target) {
   const std::size_t size = size_of(target.dtype);
   const std::span<std::byte> bytes(target.bytes);
   try {
-    encode(target.dtype, slice.numbers,
-           bytes.subspan(static_cast<std::size_t>(slice.offset) * size, slice.numbers.size() * size));
+    encode(target.dtype, numbers,
+           bytes.subspan(static_cast<std::size_t>(offset) * size, numbers.size() * size));
   } catch (const FormatError& error) {
     throw FormatError(tensor.describe() + ": " + error.what());
   }
 }
 
+// Fills a slice of weights and the same slice of radii.
+void read_slice(const StoredTensor& tensor, const ModuleSlice<double>& slice, double* radius, Run& run) {
+  const bool dense = slice.stride == 1;
+  const std::span<double> numbers =
+      dense ? std::span(slice.numbers, static_cast<std::size_t>(slice.count)) : run.of(slice.count);
+  decode(tensor.info->dtype, bytes_of(tensor, slice.offset, numbers.size()), numbers);
+  require_finite(tensor, slice.offset, numbers, "stored");
+  const Rounding rounding = rounding_of(tensor.info->dtype);
+  if (dense) {
+    std::ranges::transform(numbers, radius, [&](double number) { return rounding.radius(number); });
+    return;
+  }
+  for (Index i = 0; i < slice.count; ++i) {
+    const double number = numbers[static_cast<std::size_t>(i)];
+    slice.numbers[i * slice.stride] = number;
+    radius[i * slice.stride] = rounding.radius(number);
+  }
+}
+
 std::optional<RowVector<double>> read_norm_vector(const Checkpoint& checkpoint,
-                                                  const std::vector<std::string_view>& names, Index layer) {
-  for (const std::string_view name : names) {
+                                                  const std::vector<std::string>& names, Index layer) {
+  for (const std::string& name : names) {
     const std::optional<StoredTensor> tensor = checkpoint.find(name, layer);
     if (!tensor) continue;
     require_readable(*tensor, {checkpoint.config().hidden_size});
@@ -172,36 +234,32 @@ std::optional<RowVector<double>> read_norm_vector(const Checkpoint& checkpoint,
 Index layer_count(const Checkpoint& checkpoint) { return checkpoint.config().layers; }
 
 AttentionConfig attention_config(const Checkpoint& checkpoint, Index layer) {
-  return checked_config(checkpoint, ModuleTensors(checkpoint, layer));
+  return checked_config(checkpoint, ModuleTensors(checkpoint, layer), layer);
 }
 
 StoredAttention read_attention(const Checkpoint& checkpoint, Index layer) {
   const ModuleTensors tensors(checkpoint, layer);
   StoredAttention module;
-  module.config = checked_config(checkpoint, tensors);
+  module.config = checked_config(checkpoint, tensors, layer);
   for (const StoredTensor& tensor : tensors.present()) tensor.file->will_need(*tensor.info);
 
   // Both halves are filled slice by slice, while the numbers are at hand.
   module.weights = allocate(module.config);
   module.radius = allocate(module.config);
-  std::vector<std::span<double>> radii;
-  for_each_slice(module.config, module.radius,
-                 [&](const ModuleSlice<double>& slice) { radii.push_back(slice.numbers); });
+  const ModuleSlices slices(module.config, tensors.placement());
+  std::vector<double*> radii;
+  slices.for_each(module.radius, [&](const ModuleSlice<double>& slice) { radii.push_back(slice.numbers); });
   auto radius = radii.begin();
-  for_each_slice(module.config, module.weights, [&](const ModuleSlice<double>& slice) {
-    const StoredTensor& tensor = *tensors.at(slice.projection, slice.part);
-    decode(tensor.info->dtype, bytes_of(tensor, slice.offset, slice.numbers.size()), slice.numbers);
-    require_finite(tensor, slice.offset, slice.numbers, "stored");
-    const Rounding rounding = rounding_of(tensor.info->dtype);
-    std::ranges::transform(slice.numbers, (radius++)->begin(),
-                           [&](double number) { return rounding.radius(number); });
+  Run run;
+  slices.for_each(module.weights, [&](const ModuleSlice<double>& slice) {
+    read_slice(*tensors.at(slice.projection, slice.part), slice, *radius++, run);
   });
   return module;
 }
 
 ModuleFormats attention_formats(const Checkpoint& checkpoint, Index layer) {
   const ModuleTensors tensors(checkpoint, layer);
-  checked_config(checkpoint, tensors);
+  checked_config(checkpoint, tensors, layer);
   const auto format = [&](Projection projection) {
     ExponentRange range = exponents_of(tensors.at(projection, Part::Weight)->info->dtype);
     if (const auto& bias = tensors.at(projection, Part::Bias)) {
@@ -217,9 +275,12 @@ ModuleFormats attention_formats(const Checkpoint& checkpoint, Index layer) {
 std::optional<double> input_radius(const Checkpoint& checkpoint, Index layer) {
   const NormNames& norm = layer == 0 ? checkpoint.layout().first_norm : checkpoint.layout().norm;
   const std::optional<RowVector<double>> gain = read_norm_vector(checkpoint, norm.gains, layer);
+  if (!gain) return std::nullopt;
+  const double longest = (gain->array() + checkpoint.layout().norm_offset).abs().maxCoeff();
+  const double radius = std::sqrt(static_cast<double>(gain->size())) * longest;
+  if (norm.biases.empty()) return radius;
   const std::optional<RowVector<double>> bias = read_norm_vector(checkpoint, norm.biases, layer);
-  if (!gain || !bias) return std::nullopt;
-  return std::sqrt(static_cast<double>(gain->size())) * gain->cwiseAbs().maxCoeff() + bias->norm();
+  return bias ? std::optional(radius + bias->norm()) : std::nullopt;
 }
 
 std::vector<StoredTensor> stored_attention_tensors(const Checkpoint& checkpoint, Index layer) {
@@ -230,43 +291,43 @@ std::vector<NamedTensor> attention_tensors(const Checkpoint& checkpoint, Index l
                                            const AttentionWeights<double>& weights,
                                            std::optional<Dtype> store_as) {
   const ModuleTensors tensors(checkpoint, layer);
-  const AttentionConfig config = checked_config(checkpoint, tensors);
+  const AttentionConfig config = checked_config(checkpoint, tensors, layer);
   require_fits(weights, config);
 
-  std::array<NamedTensor, 8> encoded;
-  for_each_slice(config, weights, [&](const ModuleSlice<const double>& slice) {
+  std::vector<NamedTensor> encoded;
+  for (const StoredTensor& tensor : tensors.present())
+    encoded.push_back(blank_tensor(*tensor.info, store_as.value_or(tensor.info->dtype)));
+  Run run;
+  ModuleSlices(config, tensors.placement()).for_each(weights, [&](const ModuleSlice<const double>& slice) {
     const StoredTensor& tensor = *tensors.at(slice.projection, slice.part);
-    NamedTensor& target = encoded[ModuleTensors::position(slice.projection, slice.part)];
-    if (target.name.empty()) target = blank_tensor(*tensor.info, store_as.value_or(tensor.info->dtype));
-    require_finite(tensor, slice.offset, slice.numbers, "new");
-    encode_slice(tensor, slice, target);
+    const std::span<const double> numbers = run.gathered(slice);
+    require_finite(tensor, slice.offset, numbers, "new");
+    encode_run(tensor, slice.offset, numbers,
+               *std::ranges::find(encoded, tensor.info->name, &NamedTensor::name));
   });
-
-  std::vector<NamedTensor> result;
-  for (NamedTensor& tensor : encoded) {
-    if (!tensor.name.empty()) result.push_back(std::move(tensor));
-  }
-  return result;
+  return encoded;
 }
 
 void require_exact(const Checkpoint& checkpoint, Index layer, const AttentionWeights<double>& weights,
                    std::optional<Dtype> store_as) {
   const ModuleTensors tensors(checkpoint, layer);
-  const AttentionConfig config = checked_config(checkpoint, tensors);
+  const AttentionConfig config = checked_config(checkpoint, tensors, layer);
   require_fits(weights, config);
   std::vector<std::byte> bytes;
   std::vector<double> stored;
-  for_each_slice(config, weights, [&](const ModuleSlice<const double>& slice) {
+  Run run;
+  ModuleSlices(config, tensors.placement()).for_each(weights, [&](const ModuleSlice<const double>& slice) {
     const StoredTensor& tensor = *tensors.at(slice.projection, slice.part);
     const Dtype dtype = store_as.value_or(tensor.info->dtype);
-    stored.resize(slice.numbers.size());
+    const std::span<const double> numbers = run.gathered(slice);
+    stored.resize(numbers.size());
     bytes.resize(stored.size() * size_of(dtype));
-    encode(dtype, slice.numbers, bytes);
+    encode(dtype, numbers, bytes);
     decode(dtype, bytes, stored);
-    const auto [number, rounded] = std::ranges::mismatch(slice.numbers, stored);
-    if (number == slice.numbers.end()) return;
+    const auto [number, rounded] = std::ranges::mismatch(numbers, stored);
+    if (number == numbers.end()) return;
     throw FormatError(tensor.describe() + ": new entry " +
-                      position_text(tensor.info->shape, slice.offset + (number - slice.numbers.begin())) +
+                      position_text(tensor.info->shape, slice.offset + (number - numbers.begin())) +
                       " would be rounded in dtype " + std::string(name_of(dtype)) +
                       ", so the output would not be exact");
   });

@@ -15,8 +15,12 @@ std::string_view text_of(const MappedFile& file) {
   return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
 }
 
-ModelConfig read_config(const fs::path& path) {
-  return parse_model_config(text_of(MappedFile::open(path)), path.string());
+ParsedConfig read_config(const fs::path& path, const std::optional<fs::path>& layout) {
+  const MappedFile config = MappedFile::open(path);
+  if (!layout) return parse_model_config(text_of(config), path.string());
+  const MappedFile table = MappedFile::open(*layout);
+  if (table.bytes().empty()) throw FormatError(layout->string() + ": is empty, expected a layout in JSON");
+  return parse_model_config(text_of(config), path.string(), text_of(table), layout->string());
 }
 
 void require_listed_tensors(const ShardIndex& index, const std::vector<SafetensorsFile>& files,
@@ -48,7 +52,8 @@ std::string StoredTensor::describe() const {
   return file->path().string() + ": tensor " + in_quotes(info->name);
 }
 
-Checkpoint Checkpoint::open(const fs::path& where, const std::optional<fs::path>& config) {
+Checkpoint Checkpoint::open(const fs::path& where, const std::optional<fs::path>& config,
+                            const std::optional<fs::path>& layout) {
   std::error_code error;
   const fs::file_status status = fs::status(where, error);
   if (!fs::exists(status)) throw IoError(where.string() + ": cannot open: " + error.message());
@@ -59,13 +64,12 @@ Checkpoint Checkpoint::open(const fs::path& where, const std::optional<fs::path>
                       "--config");
   }
 
-  Checkpoint checkpoint(where, read_config(config.value_or(where / "config.json")));
+  Checkpoint checkpoint(where, read_config(config.value_or(where / "config.json"), layout));
   checkpoint.is_directory_ = is_directory;
-  checkpoint.layout_ = find_layout(checkpoint.config_.model_type);
   checkpoint.open_weights();
   checkpoint.choose_prefix();
   for (Index layer = 0; layer < checkpoint.config_.layers; ++layer) {
-    checkpoint.require(checkpoint.layout_->query.weight, layer);
+    checkpoint.require(checkpoint.layout_.query.weight, layer);
   }
   checkpoint.refuse_other_attention();
   return checkpoint;
@@ -97,12 +101,12 @@ void Checkpoint::open_shards(const fs::path& index_path) {
 
 void Checkpoint::choose_prefix() {
   std::vector<std::string_view> present;
-  for (const std::string_view prefix : layout_->prefixes) {
-    if (find(tensor_name(prefix, layout_->query.weight, 0))) present.push_back(prefix);
+  for (const std::string& prefix : layout_.prefixes) {
+    if (find(tensor_name(prefix, layout_.query.weight, 0))) present.push_back(prefix);
   }
   if (present.empty()) {
-    throw FormatError(path_.string() + ": no tensor " + in_quotes(tensor_name("", layout_->query.weight, 0)) +
-                      ", with or without " + in_quotes(layout_->prefixes.back()) + " before it: not a " +
+    throw FormatError(path_.string() + ": no tensor " + in_quotes(tensor_name("", layout_.query.weight, 0)) +
+                      ", with or without " + in_quotes(layout_.prefixes.back()) + " before it: not a " +
                       config_.model_type + " checkpoint");
   }
   if (present.size() > 1) {
@@ -122,7 +126,7 @@ void Checkpoint::refuse_other_attention() const {
       if (tensor.name.find(".crossattention.") != std::string::npos) {
         refuse({&file, &tensor}, "belongs to cross-attention, which is not supported");
       }
-      for (const LinearNames* names : {&layout_->query, &layout_->key, &layout_->value, &layout_->output}) {
+      for (const LinearNames* names : {&layout_.query, &layout_.key, &layout_.value, &layout_.output}) {
         if (layer_of(tensor.name, prefix_, names->weight).value_or(0) < config_.layers) continue;
         refuse({&file, &tensor}, "belongs to a layer that config.json does not have: it names " +
                                      std::to_string(config_.layers));

@@ -28,18 +28,20 @@ struct StoredTensor {
 class Checkpoint {
  public:
   /// @param where a directory with config.json and model.safetensors or model.safetensors.index.json, or a
-  /// single safetensors file; @param config replaces the directory's config.json, and a single file needs it.
+  /// single safetensors file; @param config replaces the directory's config.json, and a single file needs it;
+  /// @param layout a file with the table of a family that is not built in, see parse_layout.
   /// @throws IoError, FormatError with file, key or tensor, and reason.
   static Checkpoint open(const std::filesystem::path& where,
-                         const std::optional<std::filesystem::path>& config = {});
+                         const std::optional<std::filesystem::path>& config = {},
+                         const std::optional<std::filesystem::path>& layout = {});
 
   const std::filesystem::path& path() const { return path_; }
   bool is_directory() const { return is_directory_; }
   const ModelConfig& config() const { return config_; }
-  const Layout& layout() const { return *layout_; }
+  const Layout& layout() const { return layout_; }
 
   /// What precedes every tensor name in this checkpoint: one of layout().prefixes.
-  std::string_view prefix() const { return prefix_; }
+  const std::string& prefix() const { return prefix_; }
 
   /// All weight files: one, or the shards in the order of their names.
   const std::vector<SafetensorsFile>& files() const { return files_; }
@@ -60,8 +62,8 @@ class Checkpoint {
   StoredTensor require(std::string_view pattern, Index layer) const;
 
  private:
-  Checkpoint(std::filesystem::path path, ModelConfig config)
-      : path_(std::move(path)), config_(std::move(config)) {}
+  Checkpoint(std::filesystem::path path, ParsedConfig parsed)
+      : path_(std::move(path)), config_(std::move(parsed.config)), layout_(std::move(parsed.layout)) {}
 
   void open_weights();
   void open_shards(const std::filesystem::path& index);
@@ -71,8 +73,8 @@ class Checkpoint {
   std::filesystem::path path_;
   bool is_directory_ = false;
   ModelConfig config_;
-  const Layout* layout_ = nullptr;
-  std::string_view prefix_;
+  Layout layout_;
+  std::string prefix_;
   std::vector<SafetensorsFile> files_;
   std::optional<std::filesystem::path> index_path_;
 };

@@ -5,43 +5,100 @@
 #include <string_view>
 #include <vector>
 
+#include "checkpoint/json_object.hpp"
+#include "symmetry/rotary.hpp"
 #include "symmetry/scalar.hpp"
 
 namespace attnsym {
 
+/// A number that the configuration has under one of several keys, or that is fixed. null and nothing mean
+/// that it has no value.
+struct ConfigValue {
+  std::vector<std::string> keys;  ///< the first that is there counts
+  std::optional<double> fixed;
+};
+
 /// Keys of config.json under which a family keeps its sizes.
-struct ConfigKeys {
-  std::string_view layers, hidden_size, heads, kv_heads, head_dim;
+struct SizeKeys {
+  ConfigValue layers, hidden_size, heads, kv_heads, head_dim;
 };
 
 /// The stored tensors of one linear map, as name patterns.
 struct LinearNames {
-  std::string_view weight, bias;
+  std::string weight, bias;
 };
 
-/// A norm's gain and bias under all the names that libraries have used, as name patterns.
+/// How rows of queries, keys and values share tensors.
+enum class Packing {
+  Separate,      ///< a tensor each, heads in order
+  Concatenated,  ///< one tensor: all queries, all keys, all values
+  PerGroup,      ///< one tensor: of every group its queries, its key and its value
+};
+
+/// A norm's gain and bias under all the names that libraries have used, as name patterns. RMS norms have no
+/// biases.
 struct NormNames {
-  std::vector<std::string_view> gains, biases;
+  std::vector<std::string> gains, biases;
 };
 
-/// Where one model family keeps its attention. A family is a table, and a new family is a new table and a
-/// test, no new code path. In a pattern {layer} stands for the layer's number and {previous} for the number
-/// before. Weights are stored [out, in] as torch.nn.Linear does, y = W x + b; head i owns rows [i hd, (i+1)
-/// hd) of query, key and value and the same columns of output.
+/// What scores depend on besides queries and keys, and where the configuration says so.
+struct PositionKeys {
+  enum class Kind { None, Rotary, Alibi } kind = Kind::None;
+  ConfigValue base{{}, 10000};  ///< rotary: of the frequencies base^(-2p / width)
+  ConfigValue local_base{};     ///< rotary: the base of layers with a sliding window, where that is another
+  ConfigValue fraction{{}, 1};  ///< rotary: the share of a head's coordinates that is turned
+  PairLayout pairs = PairLayout::HalfSplit;
+  bool scaled_slopes = false;  ///< ALiBi: slopes are rounded to bfloat16 and multiplied by the scale (falcon)
+};
+
+/// Which layers have the window of the configuration where its layer_types do not say.
+enum class WindowLayers { All, Even, FromMaxWindowLayers, AllButEveryPattern };
+
+/// Where one model family keeps its attention, and what its configuration means. A family is a table, and a
+/// new family is a new table and a test, no new code path: see families.cpp, and parse_layout for tables from
+/// files. In a pattern {layer} stands for the layer's number and {previous} for the number before. Weights
+/// are stored [out, in] as torch.nn.Linear does, y = W x + b, or [in, out] if `transposed`; columns of the
+/// output map belong to the heads in order.
 struct Layout {
-  std::string_view model_type;
-  std::vector<std::string_view> prefixes;  ///< what may precede every name; "" where nothing may
-  ConfigKeys keys;
+  std::string model_type;
+  std::vector<std::string> prefixes{""};  ///< what may precede every name
+  std::string nested;                     ///< the key of the configuration that holds everything, if one does
+  SizeKeys sizes;
   LinearNames query, key, value, output;
-  NormNames first_norm;  ///< produces the input of layer 0's attention
-  NormNames norm;        ///< produces the input of every other layer's attention
+  Packing packing = Packing::Separate;
+  bool transposed = false;
+  std::string query_norm, key_norm;  ///< gains of norms over queries and keys
+  NormNames first_norm;              ///< produces the input of layer 0's attention
+  NormNames norm;                    ///< produces the input of every other layer's attention
+  double norm_offset = 0;            ///< 1 where a gain g is stored as g - 1
+  PositionKeys positions;
+  std::string causal_key;  ///< a flag of the configuration; without one `causal` says
+  bool causal = true;
+  ConfigValue query_scalar{};  ///< scores are divided by its root; head_dim without one
+  ConfigValue softcap{};
+  ConfigValue window{};
+  std::string window_flag;  ///< a flag without which there is no window
+  WindowLayers window_layers = WindowLayers::All;
+  std::string text;  ///< the table itself, JSON
 };
 
-/// All families, in alphabetical order.
-const std::vector<Layout>& layouts();
+/// The table for this configuration, with defaults for keys that are absent, among all families.
+/// @throws FormatError for a model_type that none of them is, naming those there are.
+struct FamilyConfig {
+  Layout layout;
+  JsonObject config;
+};
+FamilyConfig find_family(const JsonObject& config);
 
-/// nullptr for an unknown model_type.
-const Layout* find_layout(std::string_view model_type);
+/// All model types, in alphabetical order.
+std::vector<std::string> family_names();
+
+/// The tables of one family as text: JSON, one after the other; empty for an unknown one.
+std::vector<std::string> family_tables(std::string_view model_type);
+
+/// A table from a file, in the form of those in families.cpp.
+/// @throws FormatError naming file, key and what is expected; also for a key that means nothing.
+FamilyConfig parse_layout(std::string_view json, std::string_view name, const JsonObject& config);
 
 /// The tensor name a pattern stands for.
 std::string tensor_name(std::string_view prefix, std::string_view pattern, Index layer);

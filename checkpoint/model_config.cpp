@@ -1,131 +1,167 @@
 #include "checkpoint/model_config.hpp"
 
-#include <nlohmann/json.hpp>
-#include <optional>
+#include <algorithm>
+#include <cmath>
 
-#include "checkpoint/layout.hpp"
 #include "checkpoint/printable.hpp"
-#include "checkpoint/strict_json.hpp"
-#include "symmetry/errors.hpp"
+#include "checkpoint/rotary_config.hpp"
 
 namespace attnsym {
 namespace {
 
-using Json = nlohmann::json;
-
-constexpr Index largest_size = Index{1} << 31;
-
-// The keys of one config.json, with messages that name file, key and value.
-class Keys {
- public:
-  Keys(const Json& json, std::string_view name) : json_(json), name_(name) {}
-
-  Index size(std::string_view key) const {
-    if (const std::optional<Index> value = optional_size(key)) return *value;
-    fail(in_quotes(key) + " is missing, expected a positive integer");
-  }
-
-  /// Absent and null mean the same in these files.
-  std::optional<Index> optional_size(std::string_view key) const {
-    const Json* value = find(key);
-    if (!value) return std::nullopt;
-    if (!value->is_number_integer() || *value < 1 || *value > largest_size) {
-      refuse(key, *value, "a positive integer up to 2^31");
-    }
-    return value->get<Index>();
-  }
-
-  std::optional<std::string> optional_text(std::string_view key) const {
-    const Json* value = find(key);
-    if (!value) return std::nullopt;
-    if (!value->is_string()) refuse(key, *value, "a string");
-    return value->get<std::string>();
-  }
-
-  /// @throws FormatError if the key says what this reader would ignore; false and null say nothing.
-  void refuse_feature(std::string_view key, const std::string& reason) const {
-    const Json* value = find(key);
-    if (value && *value != false) fail(in_quotes(key) + " is " + in_quotes(value->dump()) + ": " + reason);
-  }
-
-  bool flag(std::string_view key) const {
-    const Json* value = find(key);
-    if (!value) return false;
-    if (!value->is_boolean()) refuse(key, *value, "true or false");
-    return value->get<bool>();
-  }
-
-  [[noreturn]] void fail(const std::string& reason) const { throw FormatError(name_ + ": " + reason); }
-
- private:
-  const Json* find(std::string_view key) const {
-    const auto found = json_.find(key);
-    return found == json_.end() || found->is_null() ? nullptr : &*found;
-  }
-
-  [[noreturn]] void refuse(std::string_view key, const Json& value, const std::string& expected) const {
-    fail(in_quotes(key) + " is " + in_quotes(value.dump()) + ", expected " + expected);
-  }
-
-  const Json& json_;
-  std::string name_;
-};
-
-const Layout& require_layout(const Keys& keys) {
-  std::vector<std::string> model_types;
-  for (const Layout& layout : layouts()) model_types.emplace_back(layout.model_type);
-  const std::string known = joined(model_types, ", ");
-  const std::optional<std::string> model_type = keys.optional_text("model_type");
-  if (!model_type) keys.fail("'model_type' is missing, expected one of: " + known);
-  const Layout* layout = find_layout(*model_type);
-  if (!layout) keys.fail("'model_type' is " + in_quotes(*model_type) + ", expected one of: " + known);
-  return *layout;
+std::string names_of(const ConfigValue& value) {
+  std::vector<std::string> quoted;
+  for (const std::string& key : value.keys) quoted.push_back(in_quotes(key));
+  return joined(quoted, " or ");
 }
 
-Index head_dim(const Keys& keys, const Layout& layout, Index hidden_size, Index heads) {
-  if (const std::optional<Index> given = keys.optional_size(layout.keys.head_dim)) return *given;
-  if (hidden_size % heads != 0) {
-    keys.fail(in_quotes(layout.keys.hidden_size) + " " + std::to_string(hidden_size) +
-              " does not divide into " + std::to_string(heads) + " heads");
+std::optional<Index> optional_size(const JsonObject& config, const ConfigValue& value) {
+  for (const std::string& key : value.keys) {
+    if (const auto size = config.size(key)) return size;
   }
-  return hidden_size / heads;
+  if (!value.fixed) return std::nullopt;
+  const auto fixed = static_cast<Index>(std::clamp(*value.fixed, 0.0, 0x1p31));
+  if (fixed < 1 || static_cast<double>(fixed) != *value.fixed)
+    config.fail("the layout fixes a size at " + std::to_string(*value.fixed) +
+                ", expected a positive integer");
+  return fixed;
 }
 
-std::string require_absolute_positions(const Keys& keys) {
-  std::string positions = keys.optional_text("position_embedding_type").value_or("absolute");
-  if (positions == "absolute") return positions;
-  keys.fail("'position_embedding_type' is " + in_quotes(positions) +
-            ", expected 'absolute': tables of relative positions are multiplied with queries and keys, which "
-            "breaks "
-            "their gauge, and are not supported yet");
+Index size(const JsonObject& config, const ConfigValue& value) {
+  if (const auto found = optional_size(config, value)) return *found;
+  config.fail(names_of(value) + " is missing, expected a positive integer");
+}
+
+void read_sizes(ModelConfig& model, const JsonObject& config, const SizeKeys& keys) {
+  model.layers = size(config, keys.layers);
+  model.hidden_size = size(config, keys.hidden_size);
+  model.heads = size(config, keys.heads);
+  model.kv_heads = optional_size(config, keys.kv_heads).value_or(model.heads);
+  const auto head_dim = optional_size(config, keys.head_dim);
+  if (!head_dim && model.hidden_size % model.heads != 0) {
+    config.fail(names_of(keys.hidden_size) + " " + std::to_string(model.hidden_size) +
+                " does not divide into " + std::to_string(model.heads) + " heads");
+  }
+  model.head_dim = head_dim.value_or(model.hidden_size / model.heads);
+  constexpr Index most = 1 << 16;
+  if (model.heads > most || model.head_dim > most)
+    config.fail(std::to_string(model.heads) + " heads of width " + std::to_string(model.head_dim) +
+                " are more than the " + std::to_string(most) + " that are supported");
+  if (model.heads % model.kv_heads != 0) {
+    config.fail(names_of(keys.kv_heads) + " is " + std::to_string(model.kv_heads) +
+                ", expected a divisor of the " + std::to_string(model.heads) + " heads");
+  }
+}
+
+// To 8 significant bits, ties to even.
+double rounded_to_bfloat16(double value) {
+  int exponent = 0;
+  const double mantissa = std::frexp(value, &exponent);
+  return std::ldexp(std::nearbyint(std::ldexp(mantissa, 8)), exponent - 8);
+}
+
+void read_window(ModelConfig& model, const JsonObject& config, const Layout& layout) {
+  const bool wanted = layout.window_flag.empty() || config.flag(layout.window_flag).value_or(false);
+  const auto window = wanted ? optional_size(config, layout.window) : std::nullopt;
+  if (!window) return;
+  model.sliding.window = *window;
+  model.window_layers = layout.window_layers;
+  if (layout.window_layers == WindowLayers::All) return;
+  if (layout.window_layers == WindowLayers::FromMaxWindowLayers)
+    model.window_parameter = size(config, {{"max_window_layers"}, {}});
+  if (layout.window_layers == WindowLayers::AllButEveryPattern)
+    model.window_parameter = size(config, {{"sliding_window_pattern"}, {}});
+  model.layer_types = config.texts("layer_types").value_or(std::vector<std::string>{});
+  if (!model.layer_types.empty() && static_cast<Index>(model.layer_types.size()) != model.layers) {
+    config.fail("'layer_types' has " + std::to_string(model.layer_types.size()) + " entries, expected " +
+                std::to_string(model.layers));
+  }
+}
+
+// What all layers have in common.
+ScoreRule common_rule(const ModelConfig& model, const JsonObject& config, const Layout& layout) {
+  ScoreRule rule;
+  rule.causal = layout.causal_key.empty() ? layout.causal : config.flag(layout.causal_key).value_or(false);
+  const double scalar = number_of(config, layout.query_scalar).value_or(static_cast<double>(model.head_dim));
+  if (!(scalar > 0)) config.fail(names_of(layout.query_scalar) + " is not positive");
+  rule.scale = 1 / std::sqrt(scalar);
+  rule.softcap = number_of(config, layout.softcap).value_or(0);
+  if (rule.softcap < 0) config.fail(names_of(layout.softcap) + " is negative");
+  if (layout.positions.kind == PositionKeys::Kind::Alibi) {
+    rule.slopes = alibi_slopes(model.heads);
+    for (double& slope : rule.slopes)
+      slope = layout.positions.scaled_slopes ? rounded_to_bfloat16(slope) * rule.scale : slope;
+  }
+  return rule;
+}
+
+void add_rotary(ScoreRule& rule, RotaryRule positions) {
+  rule.rotary = std::move(positions.rotary);
+  rule.scale *= positions.score_factor;
+}
+
+void read_scores(ModelConfig& model, const JsonObject& config, const Layout& layout) {
+  model.full = model.sliding = common_rule(model, config, layout);
+  read_window(model, config, layout);
+  const PositionKeys& positions = layout.positions;
+  if (positions.kind != PositionKeys::Kind::Rotary) return;
+  const bool by_layer = !positions.local_base.keys.empty();
+  add_rotary(model.full, rotary_rule(config, positions, positions.base, model.head_dim,
+                                     by_layer ? "full_attention" : "", true));
+  add_rotary(model.sliding, by_layer
+                                ? rotary_rule(config, positions, positions.local_base, model.head_dim,
+                                              "sliding_attention", false)
+                                : rotary_rule(config, positions, positions.base, model.head_dim, "", true));
+}
+
+void refuse_unsupported(const JsonObject& config) {
+  const auto refuse = [&](std::string_view key, const char* reason) {
+    const std::string value = config.dump(key);
+    if (value != "null" && value != "false")
+      config.fail(in_quotes(key) + " is " + in_quotes(value) + ": " + reason);
+  };
+  refuse("add_cross_attention", "cross-attention is not supported");
+  refuse("is_encoder_decoder", "models of an encoder and a decoder are not supported");
+  refuse("quantization_config", "quantized weights are not supported");
+}
+
+bool is_for(std::string_view layout_json, std::string_view layout_name, const JsonObject& config) {
+  if (layout_json.empty()) return false;
+  const auto model_type = JsonObject::parse(layout_json, layout_name).text("model_type");
+  return !config.has("model_type") || config.text("model_type") == model_type;
 }
 
 }  // namespace
 
-ModelConfig parse_model_config(std::string_view json, std::string_view name) {
-  require_strict_json(json, name);
-  const Json document = Json::parse(json);
-  const Keys keys(document, name);
-  if (!document.is_object()) keys.fail("expected a JSON object");
-
-  const Layout& layout = require_layout(keys);
-  ModelConfig config;
-  config.model_type = layout.model_type;
-  config.layers = keys.size(layout.keys.layers);
-  config.hidden_size = keys.size(layout.keys.hidden_size);
-  config.heads = keys.size(layout.keys.heads);
-  config.kv_heads = keys.optional_size(layout.keys.kv_heads).value_or(config.heads);
-  config.head_dim = head_dim(keys, layout, config.hidden_size, config.heads);
-  config.position_embedding_type = require_absolute_positions(keys);
-  keys.refuse_feature("add_cross_attention", "cross-attention is not supported");
-  keys.refuse_feature("is_encoder_decoder", "models of an encoder and a decoder are not supported");
-  keys.refuse_feature("quantization_config", "quantized weights are not supported");
-  config.causal = keys.flag("is_decoder");
-  if (config.heads % config.kv_heads != 0) {
-    keys.fail(in_quotes(layout.keys.kv_heads) + " is " + std::to_string(config.kv_heads) +
-              ", expected a divisor of the " + std::to_string(config.heads) + " heads");
+bool ModelConfig::is_sliding(Index layer) const {
+  if (sliding.window == 0) return false;
+  if (!layer_types.empty()) return layer_types[layer] == "sliding_attention";
+  switch (window_layers) {
+    case WindowLayers::All:
+      return true;
+    case WindowLayers::Even:
+      return layer % 2 == 0;
+    case WindowLayers::FromMaxWindowLayers:
+      return layer >= window_parameter;
+    case WindowLayers::AllButEveryPattern:
+      return (layer + 1) % window_parameter != 0;
   }
-  return config;
+  return false;
+}
+
+ParsedConfig parse_model_config(std::string_view json, std::string_view name, std::string_view layout_json,
+                                std::string_view layout_name) {
+  const JsonObject document = JsonObject::parse(json, name);
+  FamilyConfig family = is_for(layout_json, layout_name, document)
+                            ? parse_layout(layout_json, layout_name, document)
+                            : find_family(document);
+  ParsedConfig parsed{{}, std::move(family.layout)};
+  parsed.config.model_type = parsed.layout.model_type;
+  refuse_unsupported(document);
+  read_sizes(parsed.config, family.config, parsed.layout.sizes);
+  read_scores(parsed.config, family.config, parsed.layout);
+  parsed.config.norm_eps = number_of(family.config, {{"rms_norm_eps"}, 1e-6}).value_or(1e-6);
+  return parsed;
 }
 
 }  // namespace attnsym

@@ -2,13 +2,25 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
-#include "symmetry/scalar.hpp"
+#include "checkpoint/layout.hpp"
+#include "symmetry/attention_config.hpp"
 
 namespace attnsym {
 
-/// What config.json says about the attention of a model. All sizes are at most 2^31, so products of two are
-/// safe.
+/// What config.json says about the scores of one layer.
+struct ScoreRule {
+  bool causal = false;
+  Index window = 0;
+  Rotary rotary;
+  std::vector<double> slopes;
+  double softcap = 0;
+  double scale = 1;
+};
+
+/// What config.json says about the attention of a model, by the table of its family. All sizes are at most
+/// 2^31, so products of two are safe.
 struct ModelConfig {
   std::string model_type;
   Index layers = 0;
@@ -16,13 +28,32 @@ struct ModelConfig {
   Index heads = 0;        ///< query heads
   Index kv_heads = 0;     ///< key/value groups; divides heads
   Index head_dim = 0;     ///< width of a head, for queries, keys and values alike
-  std::string position_embedding_type;
-  bool causal = false;  ///< token n sees tokens 0..n only (is_decoder)
+  double norm_eps = 0;    ///< of norms over queries and keys
+  ScoreRule full;         ///< of layers without a sliding window
+  ScoreRule sliding;      ///< of layers with one
+
+  /// @param layer  0 <= layer < layers
+  const ScoreRule& scores(Index layer) const { return is_sliding(layer) ? sliding : full; }
+
+  bool is_sliding(Index layer) const;
+
+  WindowLayers window_layers = WindowLayers::All;
+  Index window_parameter = 0;            ///< of FromMaxWindowLayers and AllButEveryPattern
+  std::vector<std::string> layer_types;  ///< of every layer, where the configuration says so
+};
+
+/// A configuration and the table that explains it.
+struct ParsedConfig {
+  ModelConfig config;
+  Layout layout;
 };
 
 /// @param name goes into messages: the file the text comes from.
+/// @param layout_json  a table that takes the place of the built-in ones for its own model_type; empty for
+/// none
 /// @throws FormatError naming the key, what it is and what was expected; also for a model_type without a
-/// layout and for relative positions.
-ModelConfig parse_model_config(std::string_view json, std::string_view name);
+/// layout and for what is not supported.
+ParsedConfig parse_model_config(std::string_view json, std::string_view name,
+                                std::string_view layout_json = {}, std::string_view layout_name = {});
 
 }  // namespace attnsym

@@ -1,7 +1,10 @@
 #pragma once
 
-#include <span>
+#include <cstdint>
+#include <type_traits>
+#include <vector>
 
+#include "checkpoint/layout.hpp"
 #include "symmetry/attention_config.hpp"
 #include "symmetry/attention_weights.hpp"
 
@@ -10,53 +13,104 @@ namespace attnsym {
 enum class Projection { Query, Key, Value, Output };
 enum class Part { Weight, Bias };
 
-/// A contiguous run of numbers that a stored tensor and the matrix of a head have in common.
+/// A run of numbers that are consecutive in a stored tensor, and every stride-th in the matrix of a head.
 template <class Number>
 struct ModuleSlice {
   Projection projection;
   Part part;
   Index offset;  ///< of the first number in the stored tensor, row-major
-  std::span<Number> numbers;
+  Number* numbers;
+  Index count;
+  Index stride;  ///< 1, or for transposed tensors the column length of the head's matrix
 };
 
-/// Where the numbers of every head lie in tensors stored [out, in]; the only place that knows. Transposing
-/// costs nothing: the heads' matrices are column-major, so rows of query, key and value are columns of Q_i,
-/// K_j and V_j, and output row d restricted to head i is column d of O_i.
-/// @param weights AttentionWeights<double>, const or not, of the config's shapes.
-/// @param visit called with ModuleSlice<double> or ModuleSlice<const double>; per tensor in ascending order.
-template <class Weights, class Visit>
-void for_each_slice(const AttentionConfig& config, Weights& weights, Visit visit) {
-  using Number = std::remove_pointer_t<decltype(weights.output_bias.data())>;
-  const auto visit_whole = [&](Projection projection, Part part, Index position, auto& slot) {
-    if (slot.size() == 0) return;
-    visit(ModuleSlice<Number>{
-        projection, part, position * slot.size(), {slot.data(), static_cast<std::size_t>(slot.size())}});
-  };
-  const auto reader = [&](Index head) -> auto& {
-    const Index per_group = config.readers_per_group();
-    return weights.groups[head / per_group].readers[head % per_group];
-  };
+/// How the tensors of a module are stored.
+struct Placement {
+  Packing packing = Packing::Separate;
+  bool transposed = false;  ///< [in, out]
+};
 
-  for (Index head = 0; head < config.heads; ++head) {
-    visit_whole(Projection::Query, Part::Weight, head, reader(head).query);
-    visit_whole(Projection::Query, Part::Bias, head, reader(head).query_bias);
+/// Where the numbers of every head lie in stored tensors; the only place that knows.
+class ModuleSlices {
+ public:
+  ModuleSlices(const AttentionConfig& config, const Placement& placement)
+      : config_(config), placement_(placement) {}
+
+  /// [out, in] of the tensor that holds this projection, alone or with others; [in, out] if transposed.
+  std::vector<std::int64_t> shape(Projection projection) const;
+
+  /// @param weights AttentionWeights<double>, const or not, of the config's shapes.
+  /// @param visit called with ModuleSlice<double> or ModuleSlice<const double>.
+  template <class Weights, class Visit>
+  void for_each(Weights& weights, Visit visit) const;
+
+ private:
+  Index out_rows(Projection projection) const;
+  Index first_row(Projection projection, Index index) const;
+
+  template <class Visit, class Weight, class Bias>
+  void visit_rows(Projection projection, Index index, Weight& weight, Bias& bias, Visit visit) const;
+
+  template <class Visit, class Weight>
+  void visit_output(Index head, Weight& output, Visit visit) const;
+
+  const AttentionConfig& config_;
+  Placement placement_;
+};
+
+template <class Visit, class Weight, class Bias>
+void ModuleSlices::visit_rows(Projection projection, Index index, Weight& weight, Bias& bias,
+                              Visit visit) const {
+  using Number = std::remove_pointer_t<decltype(weight.data())>;
+  const Index row = first_row(projection, index);
+  const Index d = weight.rows();
+  const Index width = weight.cols();
+  if (placement_.transposed) {
+    for (Index in = 0; in < d; ++in) {
+      visit(ModuleSlice<Number>{projection, Part::Weight, in * out_rows(projection) + row, weight.data() + in,
+                                width, d});
+    }
+  } else {
+    // The heads' matrices are column-major, so rows of the tensor are their columns.
+    visit(ModuleSlice<Number>{projection, Part::Weight, row * d, weight.data(), d * width, 1});
   }
-  for (Index group = 0; group < config.groups; ++group) {
-    visit_whole(Projection::Key, Part::Weight, group, weights.groups[group].key);
-    visit_whole(Projection::Key, Part::Bias, group, weights.groups[group].key_bias);
-    visit_whole(Projection::Value, Part::Weight, group, weights.groups[group].value);
-    visit_whole(Projection::Value, Part::Bias, group, weights.groups[group].value_bias);
-  }
-  const Index width = config.value_width;
-  for (Index row = 0; row < config.model_width; ++row) {
-    for (Index head = 0; head < config.heads; ++head) {
-      visit(ModuleSlice<Number>{Projection::Output,
-                                Part::Weight,
-                                (row * config.heads + head) * width,
-                                {reader(head).output.col(row).data(), static_cast<std::size_t>(width)}});
+  if (bias.size() > 0) visit(ModuleSlice<Number>{projection, Part::Bias, row, bias.data(), width, 1});
+}
+
+template <class Visit, class Weight>
+void ModuleSlices::visit_output(Index head, Weight& output, Visit visit) const {
+  using Number = std::remove_pointer_t<decltype(output.data())>;
+  const Index width = output.rows();
+  const Index d = output.cols();
+  if (placement_.transposed) {
+    for (Index k = 0; k < width; ++k) {
+      visit(ModuleSlice<Number>{Projection::Output, Part::Weight, (head * width + k) * d, output.data() + k,
+                                d, width});
+    }
+  } else {
+    for (Index row = 0; row < d; ++row) {
+      visit(ModuleSlice<Number>{Projection::Output, Part::Weight, (row * config_.heads + head) * width,
+                                output.data() + row * width, width, 1});
     }
   }
-  visit_whole(Projection::Output, Part::Bias, 0, weights.output_bias);
+}
+
+template <class Weights, class Visit>
+void ModuleSlices::for_each(Weights& weights, Visit visit) const {
+  using Number = std::remove_pointer_t<decltype(weights.output_bias.data())>;
+  Index head = 0;
+  for (Index j = 0; j < config_.groups; ++j) {
+    auto& group = weights.groups[j];
+    visit_rows(Projection::Key, j, group.key, group.key_bias, visit);
+    visit_rows(Projection::Value, j, group.value, group.value_bias, visit);
+    for (auto& reader : group.readers) {
+      visit_rows(Projection::Query, head, reader.query, reader.query_bias, visit);
+      visit_output(head++, reader.output, visit);
+    }
+  }
+  auto& bias = weights.output_bias;
+  if (bias.size() > 0)
+    visit(ModuleSlice<Number>{Projection::Output, Part::Bias, 0, bias.data(), bias.size(), 1});
 }
 
 }  // namespace attnsym

@@ -7,6 +7,7 @@
 
 #include "symmetry/balance.hpp"
 #include "symmetry/circuits.hpp"
+#include "symmetry/errors.hpp"
 #include "symmetry/random.hpp"
 
 namespace attnsym {
@@ -163,11 +164,20 @@ void note_group_gaps(std::vector<Draft<S>>& drafts) {
   }
 }
 
+// Balancing by GL(dk) and free biases are right for these alone [N5].
+void require_plain_scores(const AttentionConfig& config) {
+  if (config.rotary.pairs() > 0 || !config.slopes.empty() || config.softcap != 0 || config.sinks) {
+    throw ShapeError(
+        "the canonical form of attention with rotary positions, ALiBi, softcap or sinks is not there yet");
+  }
+}
+
 }  // namespace
 
 template <RealScalar S>
 Canonical<S> canonicalize(const AttentionWeights<S>& weights, const AttentionConfig& config, S coincidence) {
   require_fits(weights, config);
+  require_plain_scores(config);
   Canonical<S> result;
   result.weights.output_bias = weights.output_bias;
   const bool carry_value_bias = config.value_bias && !config.output_bias;

@@ -37,7 +37,8 @@ struct Canonical {
 /// @param coincidence  singular values closer than this times the largest are treated as equal; 0 is not
 /// useful, the
 ///                     unit roundoff of the stored weights is.
-/// @throws ShapeError if the weights do not fit the config.
+/// @throws ShapeError if the weights do not fit the config, or for rotary positions, ALiBi, softcaps and
+/// sinks, which are not there yet.
 template <RealScalar S>
 Canonical<S> canonicalize(const AttentionWeights<S>& weights, const AttentionConfig& config,
                           S coincidence = tolerance<S>());

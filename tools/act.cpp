@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "symmetry/errors.hpp"
 #include "symmetry/exact_gauges.hpp"
 #include "symmetry/symmetry_group.hpp"
 #include "tools/commands.hpp"
@@ -35,7 +36,7 @@ SampleOptions sample_options(const ActOptions& options) {
 }
 
 ExitStatus run_act(const ActOptions& options) {
-  const Model model = open_model(options.rewrite.in, options.rewrite.config);
+  const Model model = open_model(options.rewrite.in, options.rewrite.files);
   const SampleOptions sample = sample_options(options);
   const std::optional<Dtype> store_as =
       options.rewrite.dtype ? parse_dtype(*options.rewrite.dtype) : std::nullopt;
@@ -46,6 +47,9 @@ ExitStatus run_act(const ActOptions& options) {
         if (options.exact) {
           element = with_exact_products(element, module.weights,
                                         attention_formats(model.checkpoint, static_cast<Index>(layer)));
+          if (!symmetry_of(module.config).contains(element))
+            throw SingularError("layer " + std::to_string(layer) +
+                                ": the storage format leaves no exact gauge");
         }
         AttentionWeights<double> moved = act(element, module.weights);
         if (options.exact) {

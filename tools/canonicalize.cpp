@@ -158,7 +158,7 @@ void print_text(const RewriteOptions& options, const std::vector<LayerReport>& l
 }
 
 ExitStatus run_canonicalize(const RewriteOptions& options) {
-  const Model model = open_model(options.in, options.config);
+  const Model model = open_model(options.in, options.files);
   std::vector<LayerReport> layers(model.layers());
   rewrite_model(options, model, "canonicalize", 0, [&](std::size_t layer, const StoredAttention& module) {
     const double unit = std::max(storage_unit(module), tolerance<double>());

@@ -22,7 +22,7 @@ struct CertifyOptions {
   Path certificate;
   Path a;
   Path b;
-  std::optional<Path> config;
+  ModelFiles files;
   std::size_t threads = default_workers();
   bool as_json = false;
 };
@@ -125,8 +125,8 @@ Answer check_layers(const CertifyOptions& options, const CertificateFile& certif
 Answer answer(const CertifyOptions& options) {
   const std::optional<CertificateFile> certificate = read_certificate(options.certificate);
   if (!certificate) return rejected("the certificate has been changed: its digest does not hold");
-  const Model a = open_model(options.a, options.config);
-  const Model b = open_model(options.b, options.config);
+  const Model a = open_model(options.a, options.files);
+  const Model b = open_model(options.b, options.files);
   if (const auto reason = refute_files("A", certificate->a_files, a.digests())) return rejected(*reason);
   if (const auto reason = refute_files("B", certificate->b_files, b.digests())) return rejected(*reason);
   if (certificate->verdict == "identical" || certificate->verdict == "equivalent") {
@@ -160,7 +160,7 @@ void setup_certify(CLI::App& app, ExitStatus& status) {
       ->required();
   command->add_option("A", options->a, "The first model")->required();
   command->add_option("B", options->b, "The second model")->required();
-  add_config_option(*command, options->config);
+  add_file_options(*command, options->files);
   add_threads_option(*command, options->threads);
   command->add_flag("--json", options->as_json, "Print one JSON object");
   command->footer(

@@ -23,7 +23,7 @@ using Path = std::filesystem::path;
 struct CheckOptions {
   Path a;
   Path b;
-  std::optional<Path> config;
+  ModelFiles files;
   std::optional<Path> certificate;
   std::optional<Path> witness;
   std::string scope = "attention";
@@ -189,7 +189,7 @@ ExitStatus status_of(const std::string& verdict) {
 
 void require_places(const CheckOptions& options) {
   std::vector<Path> read_only{options.a, options.b};
-  if (options.config) read_only.push_back(*options.config);
+  for (const Path& path : options.files.paths()) read_only.push_back(path);
   require_evidence_place(options.certificate, options.force, read_only);
   require_evidence_place(options.witness, options.force, read_only);
   if (options.certificate && options.witness &&
@@ -201,8 +201,8 @@ void require_places(const CheckOptions& options) {
 ExitStatus run_check(const CheckOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   require_places(options);
-  const Model a = open_model(options.a, options.config);
-  const Model b = open_model(options.b, options.config);
+  const Model a = open_model(options.a, options.files);
+  const Model b = open_model(options.b, options.files);
   CheckResult result = decide_layers(options, a, b);
   if (options.ladder) {
     const auto layer = static_cast<Index>(result.worst_layer);
@@ -222,7 +222,7 @@ void setup_check(CLI::App& app, ExitStatus& status) {
   CLI::App* command = app.add_subcommand("check", "Do A and B compute the same attention, layer by layer?");
   command->add_option("A", options->a, "A model")->required();
   command->add_option("B", options->b, "Another model")->required();
-  add_config_option(*command, options->config);
+  add_file_options(*command, options->files);
   command->add_option("--certificate", options->certificate, "Write the evidence here, for `attnsym certify`")
       ->type_name("FILE");
   command->add_option("--witness", options->witness, "Write the separating input here, if there is one")

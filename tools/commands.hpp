@@ -12,5 +12,6 @@ void setup_certify(CLI::App& app, ExitStatus& status);
 void setup_canonicalize(CLI::App& app, ExitStatus& status);
 void setup_act(CLI::App& app, ExitStatus& status);
 void setup_explain(CLI::App& app, ExitStatus& status);
+void setup_layout(CLI::App& app, ExitStatus& status);
 
 }  // namespace attnsym

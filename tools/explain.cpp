@@ -11,7 +11,7 @@ namespace {
 
 struct ExplainOptions {
   std::filesystem::path model;
-  std::optional<std::filesystem::path> config;
+  ModelFiles files;
   bool as_json = false;
 };
 
@@ -24,21 +24,68 @@ std::string bias_text(const AttentionConfig& config) {
   return text.empty() ? " none" : text;
 }
 
-// Why the group is what it is, one reason a line.
-std::vector<std::string> reasons(const AttentionConfig& config) {
+std::string numbered(Index count, const char* what) { return std::to_string(count) + " " + what; }
+
+// Scores, and what positions do to them.
+std::string positions_text(const AttentionConfig& config) {
+  std::string text = config.causal ? "causal" : "no mask";
+  if (config.window > 0) text += ", window " + std::to_string(config.window);
+  if (config.rotary.pairs() > 0)
+    text += ", rotary positions in " + std::to_string(2 * config.rotary.pairs()) + " of " +
+            numbered(config.key_width, "coordinates");
+  if (!config.slopes.empty()) text += ", ALiBi slopes";
+  if (config.softcap > 0) text += ", softcap " + brief(config.softcap);
+  return text;
+}
+
+std::vector<std::string> position_reasons(const AttentionConfig& config) {
   std::vector<std::string> lines;
-  lines.push_back("heads: the sum over heads does not see their order");
-  lines.push_back("Q-K: only Q K^T is seen, so Q A^-1 and K A^T serve as well, A in GL(" +
-                  std::to_string(config.key_width) + ")");
-  lines.push_back("V-O: only V O is seen, so V C^T and C^-T O serve as well, C in GL(" +
-                  std::to_string(config.value_width) + ")");
-  lines.push_back("positions: added to the stream before attention, so they restrict nothing");
-  if (config.key_bias)
+  if (config.rotary.pairs() > 0) {
+    lines.push_back(
+        "positions: turn every pair of coordinates by its own frequency, so that only what commutes with all "
+        "turns is "
+        "left: a complex number for every pair, a real matrix for what is not turned");
+  } else if (!config.slopes.empty()) {
+    lines.push_back(
+        "positions: ALiBi adds a multiple of the distance to all logits of a head, so heads keep their "
+        "slopes");
+  } else {
+    lines.push_back("positions: added to the stream before attention, so they restrict nothing");
+  }
+  return lines;
+}
+
+std::vector<std::string> bias_reasons(const AttentionConfig& config) {
+  std::vector<std::string> lines;
+  if (config.key_bias && config.softcap > 0) {
+    lines.push_back("key bias: adds to all logits of a query alike, but the softcap sees that");
+  } else if (config.key_bias && key_bias_counts(config)) {
+    lines.push_back(
+        "key bias: is turned with its key, so it is free only in coordinates that are not turned");
+  } else if (config.key_bias) {
     lines.push_back("key bias: adds the same number to all logits of a query, which softmax ignores");
-  if (config.value_bias && config.output_bias) {
+  }
+  if (value_bias_is_free(config)) {
     lines.push_back(
         "value bias: attention weights sum to one, so it adds a constant that the output bias can take over");
   }
+  return lines;
+}
+
+// Why the group is what it is, one reason a line.
+std::vector<std::string> reasons(const AttentionConfig& config) {
+  std::vector<std::string> lines;
+  lines.push_back(
+      config.readers_per_group() > 1
+          ? "heads: the sum over heads does not see their order, but readers stay with their group"
+          : "heads: the sum over heads does not see their order");
+  lines.push_back("Q-K: only Q K^T is seen, so Q A^-1 and K A^T serve as well, A in GL(" +
+                  std::to_string(config.key_width) + ")" +
+                  (config.rotary.pairs() > 0 ? " if it commutes with positions" : ""));
+  lines.push_back("V-O: only V O is seen, so V C^T and C^-T O serve as well, C in GL(" +
+                  std::to_string(config.value_width) + ")");
+  for (const auto& more : {position_reasons(config), bias_reasons(config)})
+    lines.insert(lines.end(), more.begin(), more.end());
   return lines;
 }
 
@@ -48,7 +95,7 @@ void print_text(const Model& model, const AttentionConfig& config) {
   std::printf("family      %s, %zu attention layers\n", facts.model_type.c_str(), model.layers());
   std::printf("attention   D %td, %td heads in %td groups, key width %td, value width %td, scale %s, %s\n",
               config.model_width, config.heads, config.groups, config.key_width, config.value_width,
-              brief(config.scale).c_str(), config.causal ? "causal" : "no mask");
+              brief(config.scale).c_str(), positions_text(config).c_str());
   std::printf("biases     %s\n", bias_text(config).c_str());
   std::printf("group       %s\n", group.describe().c_str());
   std::printf(
@@ -72,6 +119,10 @@ void print_json(const Model& model, const AttentionConfig& config) {
                               {"value_width", config.value_width},
                               {"scale", config.scale},
                               {"causal", config.causal},
+                              {"window", config.window},
+                              {"rotary_pairs", config.rotary.pairs()},
+                              {"alibi", !config.slopes.empty()},
+                              {"softcap", config.softcap},
                               {"group", group.describe()},
                               {"dimension", group.dimension()},
                               {"parameters", config.parameter_count()},
@@ -80,7 +131,7 @@ void print_json(const Model& model, const AttentionConfig& config) {
 }
 
 ExitStatus run_explain(const ExplainOptions& options) {
-  const Model model = open_model(options.model, options.config);
+  const Model model = open_model(options.model, options.files);
   const AttentionConfig config = attention_config(model.checkpoint, 0);
   options.as_json ? print_json(model, config) : print_text(model, config);
   return ExitStatus::yes;
@@ -93,7 +144,7 @@ void setup_explain(CLI::App& app, ExitStatus& status) {
   CLI::App* command =
       app.add_subcommand("explain", "The architecture as understood, its symmetry group, dimension, and why");
   command->add_option("MODEL", options->model, "A model")->required();
-  add_config_option(*command, options->config);
+  add_file_options(*command, options->files);
   command->add_flag("--json", options->as_json, "Print one JSON object");
   command->callback([options, &status] { status = run_explain(*options); });
 }

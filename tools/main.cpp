@@ -35,6 +35,7 @@ int main(int argc, char** argv) {
   attnsym::setup_canonicalize(app, status);
   attnsym::setup_act(app, status);
   attnsym::setup_explain(app, status);
+  attnsym::setup_layout(app, status);
   try {
     app.parse(argc, argv);
     if (std::fflush(stdout) != 0) throw std::runtime_error("standard output could not be written");

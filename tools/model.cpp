@@ -11,6 +11,7 @@ namespace attnsym {
 std::map<std::string, std::string> Model::digests() const {
   std::map<std::string, std::string> result;
   result["config.json"] = sha256_file(config_file);
+  if (layout_file) result["layout.json"] = sha256_file(*layout_file);
   if (checkpoint.index_path())
     result[checkpoint.index_path()->filename()] = sha256_file(*checkpoint.index_path());
   for (const SafetensorsFile& file : checkpoint.files()) {
@@ -32,12 +33,25 @@ std::size_t Model::attention_bytes() const {
   return bytes;
 }
 
-Model open_model(const std::filesystem::path& where, const std::optional<std::filesystem::path>& config) {
-  return {Checkpoint::open(where, config), config.value_or(where / "config.json")};
+std::vector<std::filesystem::path> ModelFiles::paths() const {
+  std::vector<std::filesystem::path> result;
+  for (const auto& path : {config, layout}) {
+    if (path) result.push_back(*path);
+  }
+  return result;
 }
 
-void add_config_option(CLI::App& app, std::optional<std::filesystem::path>& config) {
-  app.add_option("--config", config, "config.json to use; needed when a model is a single .safetensors file")
+Model open_model(const std::filesystem::path& where, const ModelFiles& files) {
+  return {Checkpoint::open(where, files.config, files.layout), files.config.value_or(where / "config.json"),
+          files.layout};
+}
+
+void add_file_options(CLI::App& app, ModelFiles& files) {
+  app.add_option("--config", files.config,
+                 "config.json to use; needed when a model is a single .safetensors file")
+      ->type_name("FILE");
+  app.add_option("--layout", files.layout,
+                 "Where a family that is not built in keeps its tensors; see `attnsym layout`")
       ->type_name("FILE");
 }
 

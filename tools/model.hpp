@@ -11,12 +11,21 @@
 
 namespace attnsym {
 
+/// Files that say how models are to be read.
+struct ModelFiles {
+  std::optional<std::filesystem::path> config;  ///< in place of a directory's config.json
+  std::optional<std::filesystem::path> layout;  ///< the table of a family that is not built in
+
+  std::vector<std::filesystem::path> paths() const;
+};
+
 /// A checkpoint as named on the command line.
 struct Model {
   Checkpoint checkpoint;
   std::filesystem::path config_file;
+  std::optional<std::filesystem::path> layout_file;
 
-  /// SHA-256 of every file that decides the answer - configuration, index, weights - by file name.
+  /// SHA-256 of every file that decides the answer - configuration, layout, index, weights - by file name.
   std::map<std::string, std::string> digests() const;
 
   /// Bytes of all attention tensors: what one pass over the layers reads.
@@ -25,11 +34,11 @@ struct Model {
   std::size_t layers() const { return static_cast<std::size_t>(layer_count(checkpoint)); }
 };
 
-/// @param config stands in for the directory's config.json; a single safetensors file needs it.
-Model open_model(const std::filesystem::path& where, const std::optional<std::filesystem::path>& config);
+/// @param files.config is needed by a single safetensors file.
+Model open_model(const std::filesystem::path& where, const ModelFiles& files);
 
-/// Adds --config to a subcommand.
-void add_config_option(CLI::App& app, std::optional<std::filesystem::path>& config);
+/// Adds --config and --layout to a subcommand.
+void add_file_options(CLI::App& app, ModelFiles& files);
 
 /// Adds --threads to a subcommand.
 void add_threads_option(CLI::App& app, std::size_t& threads);

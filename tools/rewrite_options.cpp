@@ -14,7 +14,7 @@ void write_certificate(const RewriteOptions& options, const Model& model, std::u
   certificate.verdict = "equivalent";
   certificate.seed = seed;
   certificate.a_files = model.digests();
-  certificate.b_files = open_model(options.out, options.config).digests();
+  certificate.b_files = open_model(options.out, options.files).digests();
   for (const auto& element : elements) certificate.layers.emplace_back(*element);
   write_evidence(*options.certificate, serialize(certificate), options.force);
 }
@@ -35,7 +35,7 @@ void add_rewrite_options(CLI::App& command, RewriteOptions& options) {
   command.add_option("-o,--output", options.out, "The model to write: a directory if IN is one, else a file")
       ->type_name("OUT")
       ->required();
-  add_config_option(command, options.config);
+  add_file_options(command, options.files);
   command
       .add_option("--certificate", options.certificate,
                   "Write the change of basis here, for `attnsym certify`")
@@ -51,7 +51,7 @@ void rewrite_model(const RewriteOptions& options, const Model& model, const std:
                    std::uint64_t seed,
                    const std::function<RewrittenLayer(std::size_t, const StoredAttention&)>& change) {
   std::vector<std::filesystem::path> off_limits{options.in, options.out};
-  if (options.config) off_limits.push_back(*options.config);
+  for (const auto& path : options.files.paths()) off_limits.push_back(path);
   require_evidence_place(options.certificate, options.force, off_limits);
   const std::optional<Dtype> store_as = options.dtype ? parse_dtype(*options.dtype) : std::nullopt;
   CheckpointRewrite rewrite(model.checkpoint, options.out, options.force ? Overwrite::Yes : Overwrite::No,

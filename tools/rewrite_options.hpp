@@ -16,7 +16,7 @@ namespace attnsym {
 struct RewriteOptions {
   std::filesystem::path in;
   std::filesystem::path out;
-  std::optional<std::filesystem::path> config;
+  ModelFiles files;
   std::optional<std::filesystem::path> certificate;
   std::optional<std::string> dtype;
   std::size_t threads = default_workers();

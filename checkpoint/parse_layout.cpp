@@ -1,0 +1,247 @@
+#include <algorithm>
+#include <array>
+#include <span>
+
+#include "checkpoint/layout.hpp"
+#include "checkpoint/printable.hpp"
+
+namespace attnsym {
+namespace {
+
+using std::string_view;
+
+// @throws FormatError for a key that this reader would ignore.
+void require_known(const JsonObject& object, std::span<const string_view> known, const std::string& place) {
+  for (const std::string& key : object.keys()) {
+    if (std::ranges::find(known, key) != known.end()) continue;
+    const std::vector<std::string> names(known.begin(), known.end());
+    object.fail(in_quotes(key) + " in " + place + " means nothing; there are: " + joined(names, ", "));
+  }
+}
+
+// One of a few words.
+template <class Enum, std::size_t n>
+Enum choice(const JsonObject& object, string_view key, Enum otherwise,
+            const std::array<std::pair<string_view, Enum>, n>& words) {
+  const std::optional<std::string> text = object.text(key);
+  if (!text) return otherwise;
+  std::vector<std::string> names;
+  for (const auto& [word, value] : words) {
+    if (*text == word) return value;
+    names.emplace_back(word);
+  }
+  object.refuse(key, "one of: " + joined(names, ", "));
+}
+
+// A key, several keys, or a number.
+ConfigValue config_value(const JsonObject& object, string_view key, const ConfigValue& otherwise = {}) {
+  if (!object.has(key)) return otherwise;
+  ConfigValue value;
+  const std::string text = object.dump(key);
+  if (text.front() == '"' || text.front() == '[') {
+    value.keys = *object.texts(key);
+  } else {
+    value.fixed = object.number(key);
+  }
+  return value;
+}
+
+std::string pattern(const JsonObject& object, string_view key) {
+  std::string text = object.text(key).value_or("");
+  const std::size_t at = text.find('{');
+  const bool one_place = text.find('{', at + 1) == std::string::npos &&
+                         (text.find("{layer}") == at || text.find("{previous}") == at);
+  if (at != std::string::npos && !one_place)
+    object.refuse(key, "a name with {layer} or {previous} in at most one place");
+  return text;
+}
+
+LinearNames linear(const JsonObject& object, string_view key) {
+  const std::string module = pattern(object, key);
+  if (module.empty() || module.find("{layer}") == std::string::npos)
+    object.refuse(key, "the name of a module with {layer} in it");
+  return {module + ".weight", module + ".bias"};
+}
+
+void read_linears(Layout& layout, const JsonObject& object) {
+  layout.packing = choice<Packing, 3>(object, "packing", Packing::Separate,
+                                      {{{"separate", Packing::Separate},
+                                        {"concatenated", Packing::Concatenated},
+                                        {"per_group", Packing::PerGroup}}});
+  const bool separate = layout.packing == Packing::Separate;
+  layout.query = linear(object, separate ? "query" : "query_key_value");
+  layout.key = separate ? linear(object, "key") : layout.query;
+  layout.value = separate ? linear(object, "value") : layout.query;
+  layout.output = linear(object, "output");
+  layout.transposed = object.flag("transposed").value_or(false);
+  layout.query_norm = pattern(object, "query_norm");
+  layout.key_norm = pattern(object, "key_norm");
+}
+
+SizeKeys sizes(const JsonObject& object) {
+  constexpr std::array<string_view, 5> known{"layers", "hidden_size", "heads", "kv_heads", "head_dim"};
+  require_known(object, known, "'sizes'");
+  return {config_value(object, "layers"), config_value(object, "hidden_size"), config_value(object, "heads"),
+          config_value(object, "kv_heads"), config_value(object, "head_dim")};
+}
+
+PositionKeys positions(const JsonObject& object) {
+  constexpr std::array<string_view, 6> known{"kind",     "base",  "local_base",
+                                             "fraction", "pairs", "scaled_slopes"};
+  require_known(object, known, "'positions'");
+  using Kind = PositionKeys::Kind;
+  PositionKeys keys;
+  keys.kind = choice<Kind, 3>(object, "kind", Kind::None,
+                              {{{"none", Kind::None}, {"rotary", Kind::Rotary}, {"alibi", Kind::Alibi}}});
+  keys.base = config_value(object, "base", keys.base);
+  keys.local_base = config_value(object, "local_base");
+  keys.fraction = config_value(object, "fraction", keys.fraction);
+  keys.pairs = choice<PairLayout, 2>(
+      object, "pairs", PairLayout::HalfSplit,
+      {{{"half_split", PairLayout::HalfSplit}, {"interleaved", PairLayout::Interleaved}}});
+  keys.scaled_slopes = object.flag("scaled_slopes").value_or(false);
+  return keys;
+}
+
+NormNames norm_names(const JsonObject& object, string_view key, const std::string& kind) {
+  NormNames names;
+  for (const std::string& module : object.texts(key).value_or(std::vector<std::string>{})) {
+    names.gains.push_back(module + ".weight");
+    if (kind == "layer") names.biases.push_back(module + ".bias");
+  }
+  if (kind != "layer") return names;
+  // gamma and beta: files converted from TensorFlow in 2018 and 2019
+  const std::size_t count = names.gains.size();
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::string module =
+        names.gains[i].substr(0, names.gains[i].size() - std::string(".weight").size());
+    names.gains.push_back(module + ".gamma");
+    names.biases.push_back(module + ".beta");
+  }
+  return names;
+}
+
+void read_norm(Layout& layout, const JsonObject& object) {
+  constexpr std::array<string_view, 4> known{"kind", "modules", "first_modules", "gain_offset"};
+  require_known(object, known, "'norm'");
+  const std::string kind = object.text("kind").value_or("layer");
+  if (kind != "layer" && kind != "rms") object.refuse("kind", "one of: layer, rms");
+  layout.norm = norm_names(object, "modules", kind);
+  layout.first_norm = object.has("first_modules") ? norm_names(object, "first_modules", kind) : layout.norm;
+  layout.norm_offset = object.number("gain_offset").value_or(0);
+}
+
+void read_window(Layout& layout, const JsonObject& object) {
+  constexpr std::array<string_view, 3> known{"size", "flag", "layers"};
+  require_known(object, known, "'window'");
+  layout.window = config_value(object, "size");
+  layout.window_flag = object.text("flag").value_or("");
+  layout.window_layers =
+      choice<WindowLayers, 4>(object, "layers", WindowLayers::All,
+                              {{{"all", WindowLayers::All},
+                                {"even", WindowLayers::Even},
+                                {"from_max_window_layers", WindowLayers::FromMaxWindowLayers},
+                                {"all_but_every_pattern", WindowLayers::AllButEveryPattern}}});
+}
+
+void read_causal(Layout& layout, const JsonObject& object) {
+  if (!object.has("causal")) return;
+  if (object.dump("causal").front() == '"') {
+    layout.causal_key = *object.text("causal");
+  } else {
+    layout.causal = *object.flag("causal");
+  }
+}
+
+Layout layout_of(const JsonObject& object) {
+  constexpr std::array<string_view, 24> known{
+      "model_type",      "when",         "defaults",   "refuse",   "prefixes", "nested",
+      "sizes",           "query",        "key",        "value",    "output",   "packing",
+      "query_key_value", "transposed",   "query_norm", "key_norm", "norm",     "positions",
+      "causal",          "query_scalar", "softcap",    "window",   "comment",  "shared_query_key_norm"};
+  require_known(object, known, "a layout");
+  Layout layout;
+  layout.model_type = object.text("model_type").value_or("");
+  if (layout.model_type.empty()) object.refuse("model_type", "a string");
+  layout.prefixes = object.texts("prefixes").value_or(std::vector<std::string>{""});
+  if (layout.prefixes.empty()) object.refuse("prefixes", "at least one, which may be empty");
+  layout.nested = object.text("nested").value_or("");
+  if (!object.has("sizes"))
+    object.fail("'sizes' is missing: the configuration's keys of layers, hidden_size and heads");
+  layout.sizes = sizes(*object.object("sizes"));
+  read_linears(layout, object);
+  if (const auto norm = object.object("norm")) read_norm(layout, *norm);
+  if (const auto keys = object.object("positions")) layout.positions = positions(*keys);
+  read_causal(layout, object);
+  layout.query_scalar = config_value(object, "query_scalar");
+  layout.softcap = config_value(object, "softcap");
+  if (const auto window = object.object("window")) read_window(layout, *window);
+  return layout;
+}
+
+// The configuration that a table speaks of, with the defaults of the family's class for what is absent.
+JsonObject completed(const JsonObject& table, const JsonObject& config) {
+  const std::optional<std::string> nested = table.text("nested");
+  const JsonObject inner = nested && config.is_object(*nested) ? *config.object(*nested) : config;
+  const std::optional<JsonObject> defaults = table.object("defaults");
+  return defaults ? inner.with_defaults(*defaults) : inner;
+}
+
+// Flags of the configuration that a table is for.
+bool applies(const JsonObject& table, const JsonObject& config) {
+  const std::optional<JsonObject> when = table.object("when");
+  if (!when) return true;
+  const std::vector<std::string> keys = when->keys();
+  return std::ranges::all_of(keys, [&](const std::string& key) {
+    return config.flag(key).value_or(false) == when->flag(key).value_or(false);
+  });
+}
+
+// What the table says is not supported; the text beside it says why.
+void refuse_features(const JsonObject& table, const JsonObject& config) {
+  const std::optional<JsonObject> refuse = table.object("refuse");
+  if (!refuse) return;
+  for (const std::string& key : refuse->keys()) {
+    const std::string value = config.dump(key);
+    if (value == "null") continue;
+    const auto wanted = refuse->object(key);
+    if (!wanted) refuse->refuse(key, "an object with 'only' and 'because'");
+    if (value == wanted->dump("only")) continue;
+    config.fail(in_quotes(key) + " is " + in_quotes(value.front() == '"' ? *config.text(key) : value) + ": " +
+                wanted->text("because").value_or("not supported"));
+  }
+}
+
+std::optional<FamilyConfig> match(const JsonObject& table, const std::string& text,
+                                  const JsonObject& config) {
+  const JsonObject complete = completed(table, config);
+  if (!applies(table, complete)) return std::nullopt;
+  refuse_features(table, complete);
+  Layout layout = layout_of(table);
+  layout.text = text;
+  return FamilyConfig{std::move(layout), complete};
+}
+
+}  // namespace
+
+FamilyConfig parse_layout(string_view json, string_view name, const JsonObject& config) {
+  const JsonObject table = JsonObject::parse(json, name);
+  if (auto family = match(table, std::string(json), config)) return std::move(*family);
+  table.fail("'when' does not hold for this config.json");
+}
+
+FamilyConfig find_family(const JsonObject& config) {
+  const std::string known = joined(family_names(), ", ");
+  const std::optional<std::string> model_type = config.text("model_type");
+  if (!model_type) config.fail("'model_type' is missing, expected one of: " + known);
+  for (const std::string& text : family_tables(*model_type)) {
+    if (auto family = match(JsonObject::parse(text, "the layout of " + *model_type), text, config))
+      return std::move(*family);
+  }
+  config.fail(
+      "'model_type' is " + in_quotes(*model_type) + ", expected one of: " + known +
+      "; for another family describe where its tensors are in a file for --layout (`attnsym layout llama` "
+      "prints one to start from)");
+}
+
+}  // namespace attnsym

@@ -1,0 +1,47 @@
+#include <cstdio>
+
+#include "checkpoint/layout.hpp"
+#include "symmetry/errors.hpp"
+#include "tools/commands.hpp"
+
+namespace attnsym {
+namespace {
+
+ExitStatus run_layout(const std::string& family) {
+  if (family.empty()) {
+    for (const std::string& name : family_names()) std::printf("%s\n", name.c_str());
+    return ExitStatus::yes;
+  }
+  const std::vector<std::string> tables = family_tables(family);
+  if (tables.empty())
+    throw FormatError("no family '" + family + "' is built in; `attnsym layout` lists those that are");
+  for (const std::string& table : tables) std::printf("%s\n", table.c_str());
+  return ExitStatus::yes;
+}
+
+}  // namespace
+
+void setup_layout(CLI::App& app, ExitStatus& status) {
+  auto family = std::make_shared<std::string>();
+  CLI::App* command = app.add_subcommand(
+      "layout",
+      "List the model families, or print the table of one: where its tensors are, what its config means");
+  command->add_option("FAMILY", *family, "A model_type; for falcon there are several tables, by its flags");
+  command->footer(
+      "For a family that is not listed, save the table of a similar one, edit it, and pass it with --layout "
+      "FILE.\n"
+      "Patterns: {layer} is the layer's number, {previous} the one before. `defaults` stand for keys that "
+      "config.json\n"
+      "lacks, `when` lists flags of config.json that have to hold, `refuse` values of it that are not "
+      "supported.\n"
+      "packing: separate (query, key, value), or query_key_value with concatenated (all q, all k, all v) or "
+      "per_group\n"
+      "(of every group its q, its k, its v). transposed: weights are [in, out]. positions.kind: none, rotary "
+      "(with\n"
+      "base, fraction, pairs: half_split or interleaved), alibi. A size, base or window is a key of "
+      "config.json, a\n"
+      "list of keys of which the first counts, or a number.");
+  command->callback([family, &status] { status = run_layout(*family); });
+}
+
+}  // namespace attnsym
