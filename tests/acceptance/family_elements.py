@@ -27,6 +27,17 @@ def apply(element, source, target, layer=0, seed=0):
         model.store(layer, element.move(model.attention(layer), model.heads(layer), random))
 
 
+def apply_everything(source, target, seed=0):
+    """A copy of the model directory in which every layer is moved by all that its group allows exactly."""
+    with edited_copy(source, target) as model:
+        random = np.random.default_rng(seed)
+        for layer in range(model.layers):
+            attention, heads = model.attention(layer), model.heads(layer)
+            for element in applying(ALLOWED, model, layer):
+                heads = element.move(attention, heads, random) if element.exact else heads
+            model.store(layer, heads)
+
+
 def applying(elements, model, layer=0):
     """Those of the elements that make sense for a layer of a FamilyModel."""
     return [element for element in elements if element.applies(model.attention(layer), model.heads(layer))]

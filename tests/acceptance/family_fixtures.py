@@ -15,15 +15,16 @@ import family_layout
 import safetensors_numpy
 from attention_numpy import Heads
 
-_ENCODER = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 40,
+LAYERS = 2
+_ENCODER = {"hidden_size": 32, "num_hidden_layers": LAYERS, "num_attention_heads": 4, "intermediate_size": 40,
             "hidden_act": "gelu", "layer_norm_eps": 1e-12}
 _TEXT_ENCODER = {**_ENCODER, "vocab_size": 24, "max_position_embeddings": 64, "type_vocab_size": 2}
-_LLAMA = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+_LLAMA = {"hidden_size": 32, "num_hidden_layers": LAYERS, "num_attention_heads": 4, "num_key_value_heads": 2,
           "intermediate_size": 40, "hidden_act": "silu", "vocab_size": 24, "max_position_embeddings": 64,
           "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "tie_word_embeddings": True}
 _GEMMA = {**{key: value for key, value in _LLAMA.items() if key != "hidden_act"},
           "hidden_activation": "gelu_pytorch_tanh", "head_dim": 16, "attention_bias": False}
-_FALCON = {"model_type": "falcon", "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 6,
+_FALCON = {"model_type": "falcon", "hidden_size": 48, "num_hidden_layers": LAYERS, "num_attention_heads": 6,
            "layer_norm_epsilon": 1e-5, "vocab_size": 24, "max_position_embeddings": 64, "rope_theta": 10000.0}
 _GEMMA3 = {"head_dim": 8, "query_pre_attn_scalar": 12, "sliding_window": 3, "sliding_window_pattern": 2}
 
@@ -31,14 +32,14 @@ FIXTURES = {
     "bert": {"model_type": "bert", **_TEXT_ENCODER, "position_embedding_type": "absolute"},
     "roberta": {"model_type": "roberta", **_TEXT_ENCODER, "layer_norm_eps": 1e-5, "max_position_embeddings": 66},
     "vit": {"model_type": "vit", **_ENCODER, "image_size": 8, "patch_size": 2, "num_channels": 3, "qkv_bias": True},
-    "gpt2": {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 4, "n_inner": 40, "n_positions": 64,
+    "gpt2": {"model_type": "gpt2", "n_embd": 32, "n_layer": LAYERS, "n_head": 4, "n_inner": 40, "n_positions": 64,
              "vocab_size": 24, "layer_norm_epsilon": 1e-5, "activation_function": "gelu_new",
              "scale_attn_by_inverse_layer_idx": True},
-    "gpt_neox": {"model_type": "gpt_neox", "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3,
+    "gpt_neox": {"model_type": "gpt_neox", "hidden_size": 48, "num_hidden_layers": LAYERS, "num_attention_heads": 3,
                  "intermediate_size": 40, "hidden_act": "gelu", "vocab_size": 24, "max_position_embeddings": 64,
                  "layer_norm_eps": 1e-5, "rotary_pct": 0.25, "rotary_emb_base": 10000, "use_parallel_residual": True,
                  "tie_word_embeddings": False},
-    "bloom": {"model_type": "bloom", "hidden_size": 48, "n_layer": 2, "n_head": 6, "vocab_size": 24,
+    "bloom": {"model_type": "bloom", "hidden_size": 48, "n_layer": LAYERS, "n_head": 6, "vocab_size": 24,
               "layer_norm_epsilon": 1e-5},
     "falcon-grouped": {**_FALCON, "new_decoder_architecture": True, "num_kv_heads": 2, "parallel_attn": True},
     "falcon-multi-query": {**_FALCON, "multi_query": True, "parallel_attn": True},
@@ -84,7 +85,7 @@ def make(name, directory, dtype="F32", seed=1):
     """Writes the checkpoint; the directory must not exist."""
     config, random = FIXTURES[name], np.random.default_rng(seed)
     family, file = families.find(config), safetensors_numpy.TensorFile(metadata={"format": "pt"})
-    for layer in range(_size(config, "num_hidden_layers", "n_layer")):
+    for layer in range(LAYERS):
         attention = family.attention(config, layer)
         heads = _random_heads(family, config, attention, random)
         family_layout.write(family.layout, file, layer, attention, heads, dtype)

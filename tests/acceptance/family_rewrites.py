@@ -7,18 +7,23 @@ from dataclasses import replace
 
 import numpy as np
 
-from family_model import edited_copy, load
+from family_model import edited_copy
 
 
 def write_out_groups(source, target):
-    """Grouped attention as one with a key and a value for every head: the same function. Needs num_key_value_heads."""
+    """Grouped attention as one with a key and a value for every head: the same function. Needs num_key_value_heads.
+
+    A gain that the groups share stays as it is; a mean over all keys is the same over equally many copies of each.
+    """
     with edited_copy(source, target) as model:
         heads = [(model.heads(layer), model.attention(layer).readers) for layer in range(model.layers)]
         text = model.config.get("text_config", model.config)
         text["num_key_value_heads"] = text["num_attention_heads"]
         for layer, (grouped, readers) in enumerate(heads):
-            repeated = {part: _repeated(getattr(grouped, part), readers)
-                        for part in ("key", "value", "key_bias", "value_bias")}
+            parts = ["key", "value", "key_bias", "value_bias"]
+            if grouped.key_gain is not None and len(grouped.key_gain) > 1:
+                parts.append("key_gain")
+            repeated = {part: _repeated(getattr(grouped, part), readers) for part in parts}
             model.store(layer, replace(grouped, **repeated))
 
 
@@ -51,10 +56,3 @@ def _scale_everywhere(config, keys, factor):
             _scale_everywhere(value, keys, factor)
         elif key in keys and value is not None:
             config[key] = factor * value
-
-
-def has_several_readers(source):
-    """Whether write_out_groups says anything new."""
-    model = load(source)
-    text = model.config.get("text_config", model.config)
-    return text.get("num_key_value_heads") is not None and model.attention(0).readers > 1
