@@ -143,8 +143,8 @@ def _distinct(bench, a, b, what, layer=None):
     require(layer in (None, witness.layer), f"{what}: the witness is for layer {witness.layer}")
     ours = [family_model.load(model).attend(witness.layer, witness.input) for model in (a, b)]
     for found, claimed in zip(ours, (witness.output_a, witness.output_b)):
-        off = np.linalg.norm(found - claimed) / np.linalg.norm(found)
-        require(off <= REPLAY, f"{what}: outputs in the witness are off by {off:.1e}")
+        off = np.linalg.norm(found - claimed)
+        require(off <= REPLAY * np.linalg.norm(found), f"{what}: outputs in the witness are off by {off:.1e}")
     gap = np.linalg.norm(ours[0] - ours[1])
     require(abs(gap / witness.gap - 1) <= REPLAY, f"{what}: gap {gap:.6g}, the witness says {witness.gap:.6g}")
     require(gap >= GAP_OVER_NOISE * witness.noise, f"{what}: gap {gap:.3g}, noise {witness.noise:.3g}")
