@@ -16,6 +16,13 @@ void require_finite(const std::vector<double>& numbers, const char* what) {
 
 }  // namespace
 
+std::vector<std::vector<double>> AttentionConfig::slopes_by_group() const {
+  std::vector<std::vector<double>> result(static_cast<std::size_t>(groups));
+  for (std::size_t i = 0; i < slopes.size(); ++i)
+    result[i / static_cast<std::size_t>(readers_per_group())].push_back(slopes[i]);
+  return result;
+}
+
 Index AttentionConfig::parameter_count() const {
   const Index weights =
       model_width * (heads * (key_width + value_width) + groups * (key_width + value_width));

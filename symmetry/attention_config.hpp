@@ -30,6 +30,9 @@ struct AttentionConfig {
   /// r: readers (query heads) of one group.
   Index readers_per_group() const { return heads / groups; }
 
+  /// The slopes of the readers of every group; all empty without ALiBi.
+  std::vector<std::vector<double>> slopes_by_group() const;
+
   /// Stored numbers of one module.
   Index parameter_count() const;
 

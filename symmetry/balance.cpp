@@ -6,6 +6,7 @@
 
 #include "symmetry/cholesky_qr.hpp"
 #include "symmetry/random.hpp"
+#include "symmetry/safe_norm.hpp"
 #include "symmetry/svd.hpp"
 #include "symmetry/thin_qr.hpp"
 
@@ -54,17 +55,29 @@ std::vector<Index> cluster_sizes(const RowVector<S>& sigma, Index rank, S coinci
   return sizes;
 }
 
+// Column k does not depend on how many there are.
+template <RealScalar S>
+Matrix<S> sign_probe(Index rows, Index columns, Probe kind) {
+  if (kind == Probe::Plain) return fixed_probe<S>(rows, columns, sign_probe_salt);
+  const Index half = rows / 2;
+  const Matrix<S> vectors = fixed_probe<S>(rows, (columns + 1) / 2, sign_probe_salt);
+  Matrix<S> probe(rows, 2 * vectors.cols());
+  for (Index k = 0; k < vectors.cols(); ++k) {
+    probe.col(2 * k) = vectors.col(k);
+    probe.col(2 * k + 1) << -vectors.col(k).tail(half), vectors.col(k).head(half);
+  }
+  return probe;
+}
+
 // @param columns, core, lengths  the scaled factor is columns * core, with columns of these lengths
 template <RealScalar S>
 Fixing<S> fix_columns(const RowVector<S>& sigma, const Matrix<S>& columns, const Matrix<S>& core,
-                      const RowVector<S>& lengths, S coincidence) {
+                      const RowVector<S>& lengths, S coincidence, Probe kind) {
   using std::abs;
   Fixing<S> result{Matrix<S>::Zero(core.cols(), core.cols())};
   const std::vector<Index> sizes = cluster_sizes(sigma, core.cols(), coincidence);
   if (sizes.empty()) return result;
-  // Column k of the probe does not depend on how many there are.
-  const Matrix<S> probe =
-      fixed_probe<S>(columns.rows(), *std::max_element(sizes.begin(), sizes.end()), sign_probe_salt);
+  const Matrix<S> probe = sign_probe<S>(columns.rows(), *std::max_element(sizes.begin(), sizes.end()), kind);
   const Matrix<S> probed = (probe.transpose() * columns) * core;
   Index begin = 0;
   for (const Index size : sizes) {
@@ -80,10 +93,21 @@ Fixing<S> fix_columns(const RowVector<S>& sigma, const Matrix<S>& columns, const
   return result;
 }
 
+// How many of the descending singular values are not zero within the noise [N6].
+template <RealScalar S>
+Index rank_of(const RowVector<S>& sigma, Index width, const S& coincidence, const S& noise) {
+  using std::sqrt;
+  if (safe_norm(sigma) <= noise) return 0;
+  const S floor = std::max(S(coincidence * sigma(0)), S(noise / sqrt(S(width))));
+  Index rank = 0;
+  while (rank < sigma.size() && sigma(rank) > floor) ++rank;
+  return rank;
+}
+
 }  // namespace
 
 template <RealScalar S>
-Balanced<S> balance(const Matrix<S>& left, const Matrix<S>& right, S coincidence) {
+Balanced<S> balance(const Matrix<S>& left, const Matrix<S>& right, S coincidence, S noise, Probe probe) {
   using std::sqrt;
   const Index width = right.cols();
   const OrthonormalFactors<S> left_qr = orthonormal_factors(left);
@@ -91,15 +115,15 @@ Balanced<S> balance(const Matrix<S>& left, const Matrix<S>& right, S coincidence
   const Svd<S> svd = thin_svd<S>(left_qr.triangle * right_qr.triangle.transpose());
 
   Balanced<S> result;
-  const S floor = coincidence * svd.sigma(0);
-  while (result.rank < svd.sigma.size() && svd.sigma(result.rank) > floor) ++result.rank;
-  const Index rank = result.rank;
+  Index rank = rank_of(svd.sigma, width, coincidence, noise);
+  if (probe == Probe::Embedded) rank += rank % 2;  // singular values come in pairs
+  result.rank = rank;
   result.sigma = RowVector<S>::Zero(width);
   result.sigma.head(rank) = svd.sigma.head(rank);
   const RowVector<S> root = svd.sigma.head(rank).unaryExpr([](const S& s) { return S(sqrt(s)); });
   const Matrix<S> left_core = left_qr.correction * svd.u.leftCols(rank) * root.asDiagonal();
   const Matrix<S> right_core = right_qr.correction * svd.v.leftCols(rank) * root.asDiagonal();
-  const Fixing<S> fixing = fix_columns<S>(svd.sigma, right_qr.columns, right_core, root, coincidence);
+  const Fixing<S> fixing = fix_columns<S>(svd.sigma, right_qr.columns, right_core, root, coincidence, probe);
   result.sign_margin = fixing.margin;
   result.left = Matrix<S>::Zero(left.rows(), width);
   result.right = Matrix<S>::Zero(right.rows(), width);
@@ -116,8 +140,8 @@ Balanced<S> balance(const Matrix<S>& left, const Matrix<S>& right, S coincidence
   return result;
 }
 
-template Balanced<float> balance(const Matrix<float>&, const Matrix<float>&, float);
-template Balanced<double> balance(const Matrix<double>&, const Matrix<double>&, double);
-template Balanced<Float50> balance(const Matrix<Float50>&, const Matrix<Float50>&, Float50);
+template Balanced<float> balance(const Matrix<float>&, const Matrix<float>&, float, float, Probe);
+template Balanced<double> balance(const Matrix<double>&, const Matrix<double>&, double, double, Probe);
+template Balanced<Float50> balance(const Matrix<Float50>&, const Matrix<Float50>&, Float50, Float50, Probe);
 
 }  // namespace attnsym

@@ -20,11 +20,21 @@ struct Balanced {
       linear;  ///< L with right = old right * L^T, left = old left * L^-1; absent below full rank
 };
 
+/// The fixed probe that decides signs: any matrix, or one whose columns are pairs of w and i w, complex
+/// vectors as real parts above imaginary ones.
+enum class Probe { Plain, Embedded };
+
 /// Moves a pair of factors along the gauge orbit to the point with left^T left = right^T right = diag(sigma):
 /// the point of least norm, which exists at every rank (zero columns where rank is missing). Signs, and
 /// rotations inside clusters of singular values closer than coincidence * sigma_1, are fixed by a fixed probe
-/// of the right factor [N6]. Singular values below coincidence * sigma_1 count as zero.
+/// of the right factor [N6]. Singular values up to coincidence * sigma_1 count as zero.
+/// @param probe  Embedded for factors that are embedded complex matrices: columns that belong together come
+/// out as a
+///               complex column and i times it
+/// @param noise  Frobenius norm of what rounding may have added to the circuit: singular values up to
+///               noise / sqrt(n) count as zero too, and a circuit of norm up to noise does so altogether [N6]
 template <RealScalar S>
-Balanced<S> balance(const Matrix<S>& left, const Matrix<S>& right, S coincidence);
+Balanced<S> balance(const Matrix<S>& left, const Matrix<S>& right, S coincidence, S noise = S(0),
+                    Probe probe = Probe::Plain);
 
 }  // namespace attnsym

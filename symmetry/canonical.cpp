@@ -5,132 +5,42 @@
 #include <limits>
 #include <numeric>
 
-#include "symmetry/balance.hpp"
+#include "symmetry/canonical_draft.hpp"
 #include "symmetry/circuits.hpp"
-#include "symmetry/errors.hpp"
-#include "symmetry/random.hpp"
 
 namespace attnsym {
 namespace {
 
-constexpr std::uint64_t order_probe_salt = 0x6f72646572;
-
-// Q^ of all readers of a group on top of each other, r (D+1) x dk.
+// What decides a group's place and that of its readers. Zeros go last.
 template <RealScalar S>
-Matrix<S> stacked_queries(const KvGroup<S>& group) {
-  const Index rows = group.key.rows() + 1;
-  Matrix<S> stack(rows * static_cast<Index>(group.readers.size()), group.key.cols());
-  for (std::size_t i = 0; i < group.readers.size(); ++i) {
-    const QueryHead<S>& reader = group.readers[i];
-    stack.middleRows(rows * i, rows - 1) = reader.query;
-    stack.row(rows * i + rows - 1).setZero();
-    if (reader.query_bias.size() > 0) stack.row(rows * i + rows - 1) = reader.query_bias;
-  }
-  return stack;
-}
-
-// O^T of all readers on top of each other, r D x dv.
-template <RealScalar S>
-Matrix<S> stacked_outputs(const KvGroup<S>& group) {
-  const Index rows = group.value.rows();
-  Matrix<S> stack(rows * static_cast<Index>(group.readers.size()), group.value.cols());
-  for (std::size_t i = 0; i < group.readers.size(); ++i) {
-    stack.middleRows(rows * i, rows) = group.readers[i].output.transpose();
-  }
-  return stack;
-}
-
-template <RealScalar S>
-KvGroup<S> from_balanced(const KvGroup<S>& group, Balanced<S>&& qk, Balanced<S>&& vo) {
-  const Index d = group.key.rows();
-  KvGroup<S> result{std::move(qk.right), {}, group.key_bias, group.value_bias, {}};
-  if (vo.right.rows() > d) {
-    result.value_bias = vo.right.bottomRows(1);
-    result.value = vo.right.topRows(d);
-  } else {
-    result.value = std::move(vo.right);
-  }
-  for (std::size_t i = 0; i < group.readers.size(); ++i) {
-    QueryHead<S> reader{qk.left.middleRows((d + 1) * i, d), vo.left.middleRows(d * i, d).transpose(),
-                        group.readers[i].query_bias};
-    if (reader.query_bias.size() > 0) reader.query_bias = qk.left.row((d + 1) * i + d);
-    result.readers.push_back(std::move(reader));
-  }
-  return result;
-}
-
-// A group with its gauges balanced, on its way to its place.
-template <RealScalar S>
-struct Draft {
-  KvGroup<S> group;
-  std::optional<Gauges<S>> gauges;
-  CanonicalMargins<S> margins;
-  std::vector<S> reader_invariants;
-  S group_invariant{0};
+struct OrderInvariants {
+  std::vector<S> readers;
+  S group{0};
 };
 
-// @param carry_value_bias  with the values, for want of an output bias that it could move to [N6.3]
-template <RealScalar S>
-Draft<S> balance_group(const KvGroup<S>& group, Index place, bool carry_value_bias, S coincidence) {
-  Balanced<S> qk = balance<S>(stacked_queries(group), group.key, coincidence);
-  const Matrix<S> outputs = stacked_outputs(group);
-  Balanced<S> vo = carry_value_bias
-                       ? balance<S>(outputs, homogeneous(group.value, group.value_bias), coincidence)
-                       : balance<S>(outputs, group.value, coincidence);
-  Draft<S> draft;
-  draft.margins = {place, qk.sigma, vo.sigma, qk.rank, vo.rank, qk.sign_margin, vo.sign_margin, S(1)};
-  if (qk.linear && vo.linear) {
-    draft.gauges = Gauges<S>{{*qk.linear, RowVector<S>::Zero(group.key.cols())},
-                             {*vo.linear, RowVector<S>::Zero(group.value.cols())}};
-  }
-  draft.group = from_balanced(group, std::move(qk), std::move(vo));
-  return draft;
-}
-
-// Free biases become zero; what the value biases added to every output goes to the output bias [N6.3]. The
-// input is still needed: below full rank the old value bias has no image under a gauge.
-template <RealScalar S>
-void clear_free_biases(const KvGroup<S>& input, Draft<S>& draft, RowVector<S>& output_bias) {
-  if (input.key_bias.size() > 0) {
-    draft.group.key_bias.setZero();
-    if (draft.gauges)
-      draft.gauges->first.shift = -input.key_bias * draft.gauges->first.linear.matrix().transpose();
-  }
-  if (input.value_bias.size() == 0 || output_bias.size() == 0) return;
-  for (const QueryHead<S>& reader : input.readers) output_bias += input.value_bias * reader.output;
-  draft.group.value_bias.setZero();
-  if (draft.gauges)
-    draft.gauges->second.shift = -input.value_bias * draft.gauges->second.linear.matrix().transpose();
-}
-
-// probe^T M probe' + probe^T N probe' per reader: invariant under every gauge and shift.
-template <RealScalar S>
-void add_invariants(Draft<S>& draft) {
-  const Index d = draft.group.key.rows();
-  const Matrix<S> probe = fixed_probe<S>(d + 1, 4, order_probe_salt);
-  const RowVector<S> keys = probe.col(0).head(d).transpose() * draft.group.key;
-  const RowVector<S> values = probe.col(1).head(d).transpose() * draft.group.value;
-  for (const QueryHead<S>& reader : draft.group.readers) {
-    RowVector<S> queries = probe.col(2).head(d).transpose() * reader.query;
-    if (reader.query_bias.size() > 0) queries += probe(d, 2) * reader.query_bias;
-    const RowVector<S> outputs = (reader.output * probe.col(3).head(d)).transpose();
-    draft.reader_invariants.push_back(queries.dot(keys) + values.dot(outputs));
-    draft.group_invariant += draft.reader_invariants.back();
-  }
-}
-
-// The permutation that sorts the values ascending: p(i) is the place of entry i.
-template <RealScalar S>
-Permutation sorting(const std::vector<S>& values) {
+// The permutation that sorts the values ascending among items of equal key, which keep their places between
+// them: p(i) is the place of entry i. `places` has the key that belongs to each place.
+template <RealScalar S, class Key>
+Permutation sorting(const std::vector<S>& values, const std::vector<Key>& keys,
+                    const std::vector<Key>& places) {
   std::vector<Index> order(values.size());
   std::iota(order.begin(), order.end(), Index{0});
   std::stable_sort(order.begin(), order.end(), [&](Index a, Index b) { return values[a] < values[b]; });
-  return inverse(Permutation::from_image(order));
+  std::vector<Index> image(values.size());
+  std::vector<bool> taken(values.size(), false);
+  for (const Index item : order) {
+    std::size_t place = 0;
+    while (taken[place] || !(places[place] == keys[item])) ++place;
+    taken[place] = true;
+    image[item] = static_cast<Index>(place);
+  }
+  return Permutation::from_image(std::move(image));
 }
 
-// Smallest distance between two of the values, relative to `size`; infinite for a single value.
+// Smallest distance between two of the finite values, relative to `size`; infinite for a single one.
 template <RealScalar S>
 S smallest_gap(std::vector<S> values, const S& size) {
+  std::erase(values, std::numeric_limits<S>::infinity());
   std::sort(values.begin(), values.end());
   S gap = std::numeric_limits<S>::infinity();
   for (std::size_t i = 1; i < values.size(); ++i) gap = std::min(gap, S(values[i] - values[i - 1]));
@@ -143,20 +53,26 @@ S invariant_size(const CanonicalMargins<S>& margins) {
 }
 
 template <RealScalar S>
-GroupMove<S> order_readers(Draft<S>& draft, const AttentionConfig& config) {
-  const Permutation order = sorting(draft.reader_invariants);
+GroupMove<S> order_readers(CanonicalDraft<S>& draft, const AttentionConfig& config,
+                           std::vector<double> slopes) {
+  slopes.resize(draft.reader_invariants.size());
+  const Permutation order = sorting(draft.reader_invariants, slopes, slopes);
   draft.group.readers = act(order, std::move(draft.group.readers));
+  draft.reader_class = act(order, std::move(draft.reader_class));
   draft.margins.order_margin = smallest_gap(draft.reader_invariants, invariant_size(draft.margins));
   const Gauges<S> identity{Affine<S>::identity(config.key_width), Affine<S>::identity(config.value_width)};
   return {order, draft.gauges.value_or(identity)};
 }
 
 template <RealScalar S>
-void note_group_gaps(std::vector<Draft<S>>& drafts) {
+void note_group_gaps(std::vector<CanonicalDraft<S>>& drafts) {
   using std::abs;
-  for (Draft<S>& draft : drafts) {
-    for (const Draft<S>& other : drafts) {
-      if (&draft == &other) continue;
+  const S infinity = std::numeric_limits<S>::infinity();
+  for (CanonicalDraft<S>& draft : drafts) {
+    draft.margins.order_margin = infinity;
+    if (draft.group_invariant == infinity) continue;
+    for (const CanonicalDraft<S>& other : drafts) {
+      if (&draft == &other || other.group_invariant == infinity) continue;
       const S size = std::max(invariant_size(draft.margins), invariant_size(other.margins));
       const S gap = abs(draft.group_invariant - other.group_invariant);
       draft.margins.order_margin = std::min(draft.margins.order_margin, size > 0 ? S(gap / size) : S(0));
@@ -164,48 +80,65 @@ void note_group_gaps(std::vector<Draft<S>>& drafts) {
   }
 }
 
-// Balancing by GL(dk) and free biases are right for these alone [N5].
-void require_plain_scores(const AttentionConfig& config) {
-  if (config.rotary.pairs() > 0 || !config.slopes.empty() || config.softcap != 0 || config.sinks) {
-    throw ShapeError(
-        "the canonical form of attention with rotary positions, ALiBi, softcap or sinks is not there yet");
+// The heads of the input and of the drafts, which are in their final order, by QK circuit.
+template <RealScalar S>
+HeadClasses classes_of(const ReducedForm<S>& reduced, const std::vector<std::vector<Index>>& reader_classes) {
+  HeadClasses classes;
+  for (const std::vector<Index>& heads : reduced.classes) classes.push_back({heads, {}});
+  HeadClass zeros;
+  Index head = 0;
+  for (const std::vector<Index>& group : reader_classes) {
+    for (const Index number : group) (number == no_class ? zeros : classes[number]).b.push_back(head++);
   }
+  if (!zeros.b.empty()) classes.push_back(std::move(zeros));
+  return classes;
 }
 
 }  // namespace
 
 template <RealScalar S>
-Canonical<S> canonicalize(const AttentionWeights<S>& weights, const AttentionConfig& config, S coincidence) {
+Canonical<S> canonicalize(const AttentionWeights<S>& weights, const AttentionConfig& config,
+                          const HeadPrecision<S>& precision) {
   require_fits(weights, config);
-  require_plain_scores(config);
-  Canonical<S> result;
-  result.weights.output_bias = weights.output_bias;
-  const bool carry_value_bias = config.value_bias && !config.output_bias;
-  std::vector<Draft<S>> drafts;
-  for (Index j = 0; j < config.groups; ++j) {
-    drafts.push_back(balance_group(weights.groups[j], j, carry_value_bias, coincidence));
-    clear_free_biases(weights.groups[j], drafts.back(), result.weights.output_bias);
-    add_invariants(drafts.back());
+  const ReducedForm<S> reduced = reduce(weights, config, precision);
+  std::vector<CanonicalDraft<S>> drafts;
+  for (const ReducedGroup<S>& group : reduced.groups) {
+    for (CanonicalDraft<S>& draft : draft_groups(group, weights, config, precision))
+      drafts.push_back(std::move(draft));
   }
   note_group_gaps(drafts);
 
+  Canonical<S> result;
+  if (config.output_bias) result.weights.output_bias = constant_output(config, weights);
+  const std::vector<std::vector<double>> slopes_of_place = config.slopes_by_group();
+  std::vector<std::vector<double>> slopes;
   std::vector<S> invariants;
   std::vector<GroupMove<S>> moves;
-  bool full_rank = true;
-  for (Draft<S>& draft : drafts) {
+  std::vector<std::vector<Index>> reader_classes;
+  bool in_orbit = true;
+  for (CanonicalDraft<S>& draft : drafts) {
     invariants.push_back(draft.group_invariant);
     const S group_gap = draft.margins.order_margin;
-    moves.push_back(order_readers(draft, config));
+    slopes.push_back(slopes_of_place[draft.margins.group_in_input]);
+    moves.push_back(order_readers(draft, config, slopes.back()));
     draft.margins.order_margin = std::min(draft.margins.order_margin, group_gap);
-    full_rank = full_rank && draft.gauges.has_value();
+    in_orbit = in_orbit && draft.gauges.has_value();
+    reader_classes.push_back(std::move(draft.reader_class));
     result.weights.groups.push_back(std::move(draft.group));
-    result.margins.push_back(draft.margins);
+    result.margins.push_back(std::move(draft.margins));
   }
-  const Permutation order = sorting(invariants);
+  const Permutation order = sorting(invariants, slopes, slopes_of_place);
   result.weights.groups = act(order, std::move(result.weights.groups));
   result.margins = act(order, std::move(result.margins));
-  if (full_rank) result.canonical_from_input = AttentionElement<S>{std::move(moves), order};
+  result.classes = classes_of(reduced, act(order, std::move(reader_classes)));
+  if (in_orbit) result.canonical_from_input = AttentionElement<S>{std::move(moves), order};
   return result;
+}
+
+template <RealScalar S>
+Canonical<S> canonicalize(const AttentionWeights<S>& weights, const AttentionConfig& config, S unit) {
+  require_fits(weights, config);
+  return canonicalize(weights, config, relative_precision(weights, config, unit));
 }
 
 double expected_change(const RowVector<double>& sigma, Index rows, Index cols, double relative_noise,
@@ -229,6 +162,12 @@ double expected_change(const RowVector<double>& sigma, Index rows, Index cols, d
   return std::sqrt(phi_squared * change / (2 * sum));
 }
 
+template Canonical<float> canonicalize(const AttentionWeights<float>&, const AttentionConfig&,
+                                       const HeadPrecision<float>&);
+template Canonical<double> canonicalize(const AttentionWeights<double>&, const AttentionConfig&,
+                                        const HeadPrecision<double>&);
+template Canonical<Float50> canonicalize(const AttentionWeights<Float50>&, const AttentionConfig&,
+                                         const HeadPrecision<Float50>&);
 template Canonical<float> canonicalize(const AttentionWeights<float>&, const AttentionConfig&, float);
 template Canonical<double> canonicalize(const AttentionWeights<double>&, const AttentionConfig&, double);
 template Canonical<Float50> canonicalize(const AttentionWeights<Float50>&, const AttentionConfig&, Float50);

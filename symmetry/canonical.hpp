@@ -4,6 +4,8 @@
 #include <vector>
 
 #include "symmetry/attention_symmetry.hpp"
+#include "symmetry/head_class.hpp"
+#include "symmetry/head_precision.hpp"
 
 namespace attnsym {
 
@@ -12,36 +14,56 @@ namespace attnsym {
 template <RealScalar S>
 struct CanonicalMargins {
   Index group_in_input = 0;
-  RowVector<S> qk_sigma;  ///< singular values of the stacked QK circuit, descending, zero beyond the rank
-  RowVector<S> vo_sigma;
+  RowVector<S>
+      qk_sigma;  ///< singular values of the stacked QK circuit, descending, zero beyond the rank; with
+                 ///< positions those of its blocks one after the other, of a complex block twice
+  std::vector<RowVector<S>> qk_block_sigma;  ///< per block of the QK gauge, once each
+  RowVector<S> vo_sigma;  ///< likewise; of merged heads those of their sum, which may be more than dv
   Index qk_rank = 0;
   Index vo_rank = 0;
+  S qk_noise{0};  ///< Frobenius norm of what rounding may have added to the stacked circuit, as told
+  S vo_noise{0};
   S qk_sign_margin{1};  ///< see Balanced::sign_margin
   S vo_sign_margin{1};
-  S order_margin{
-      1};  ///< distance of the ordering invariant to the nearest other group or reader, relative to its size
+  /// Distance of the ordering invariant to the nearest other group or reader that is not zero, relative to
+  /// its size.
+  S order_margin{1};
+  /// Estimated distance of a reader's QK circuit to the nearest that it could have been merged with and was
+  /// not, in units of the largest that would have been merged; infinite where there is none.
+  S merge_margin{1};
+  /// A reader has the QK circuit of a reader of another group, and groups share keys and values: heads cannot
+  /// be merged then, and another module may have their sum distributed otherwise [N6].
+  bool shares_a_circuit = false;
 };
 
 template <RealScalar S>
 struct Canonical {
   AttentionWeights<S> weights;
-  /// The group element that carries the input to `weights`; absent where a circuit lacks rank, because the
-  /// canonical weights then lie in the closure of the orbit, not in it [N6].
+  /// The group element that carries the input to `weights`; absent where heads were merged or dropped or a
+  /// circuit lacks rank, because the canonical weights then need not lie in the orbit of the input [N6].
   std::optional<AttentionElement<S>> canonical_from_input;
+  /// Heads of the input (a) and of `weights` (b) by QK circuit: why both compute the same, in every case
+  /// [N3].
+  HeadClasses classes;
   std::vector<CanonicalMargins<S>> margins;  ///< one per group, in the order of the result
 };
 
-/// The canonical form N6: balanced gauges of least norm, signs by a fixed probe, free biases zero, groups and
-/// readers in the order of a fixed scalar invariant. Same function as the input; equal for all members of an
-/// orbit and idempotent, up to rounding divided by the margins.
-/// @param coincidence  singular values closer than this times the largest are treated as equal; 0 is not
-/// useful, the
-///                     unit roundoff of the stored weights is.
-/// @throws ShapeError if the weights do not fit the config, or for rotary positions, ALiBi, softcaps and
-/// sinks, which are not there yet.
+/// The canonical form N6: heads merged that have the same QK circuit, their sum split again by decreasing
+/// singular values, heads that add nothing zero; balanced gauges of least norm, signs by a fixed probe, free
+/// biases zero, groups and readers in the order of a fixed scalar invariant, zeros last. Same function as the
+/// input; idempotent, and equal for all members of an orbit, up to rounding divided by the margins. With one
+/// reader per group, or one group, it is equal for all modules of this config that compute the same;
+/// otherwise for those in general position only [N6].
+/// @param precision  what counts as equal and as zero
+/// @throws ShapeError if the weights do not fit the config.
 template <RealScalar S>
 Canonical<S> canonicalize(const AttentionWeights<S>& weights, const AttentionConfig& config,
-                          S coincidence = tolerance<S>());
+                          const HeadPrecision<S>& precision);
+
+/// For weights that are known up to `unit` of their size, see relative_precision. 0 is not useful.
+template <RealScalar S>
+Canonical<S> canonicalize(const AttentionWeights<S>& weights, const AttentionConfig& config,
+                          S unit = tolerance<S>());
 
 /// First-order root-mean-square change of the balanced factors, relative to their norm, when every entry of
 /// them carries independent noise that moves the circuit by relative_noise of its Frobenius norm [N6].

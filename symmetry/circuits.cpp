@@ -109,6 +109,8 @@ template RowVector<float> constant_output(const AttentionConfig&, const Attentio
 template RowVector<double> constant_output(const AttentionConfig&, const AttentionWeights<double>&);
 template RowVector<Float50> constant_output(const AttentionConfig&, const AttentionWeights<Float50>&);
 template RowVector<Rational> constant_output(const AttentionConfig&, const AttentionWeights<Rational>&);
+template float norm(const Circuit<float>&);
+template DifferenceNorms<float> difference_norms(const Circuit<float>&, const Circuit<float>&);
 template double norm(const Circuit<double>&);
 template DifferenceNorms<double> difference_norms(const Circuit<double>&, const Circuit<double>&);
 template Float50 norm(const Circuit<Float50>&);

@@ -45,14 +45,6 @@ GeneralLinear<S> drawn_gauge(Random& random, Index size, const std::vector<Gauge
   }
 }
 
-// The slopes of the readers of every group; all empty without ALiBi.
-std::vector<std::vector<double>> slopes_by_group(const AttentionConfig& config) {
-  std::vector<std::vector<double>> result(static_cast<std::size_t>(config.groups));
-  for (std::size_t i = 0; i < config.slopes.size(); ++i)
-    result[i / config.readers_per_group()].push_back(config.slopes[i]);
-  return result;
-}
-
 template <Scalar S>
 bool is_finite(const Affine<S>& gauge) {
   if constexpr (RealScalar<S>) return gauge.linear.matrix().allFinite() && gauge.shift.allFinite();
@@ -116,7 +108,7 @@ AttentionElement<S> SymmetryGroup::sample(Random& random, const SampleOptions& o
   if (!(options.condition >= 1) || !std::isfinite(options.condition)) {
     throw ShapeError("the condition number of a gauge must be finite and at least 1");
   }
-  const auto slopes = slopes_by_group(config_);
+  const auto slopes = config_.slopes_by_group();
   const std::vector<GaugeBlock> vo_block = {real_block(config_.value_width)};
   AttentionElement<S> element{{}, drawn_among_equals(random, slopes, options.heads)};
   for (Index j = 0; j < config_.groups; ++j) {

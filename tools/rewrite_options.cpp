@@ -1,31 +1,19 @@
 #include "tools/rewrite_options.hpp"
 
-#include "symmetry/errors.hpp"
 #include "tools/output.hpp"
 
 namespace attnsym {
 namespace {
 
-using Elements = std::vector<std::optional<AttentionElement<double>>>;
-
 void write_certificate(const RewriteOptions& options, const Model& model, std::uint64_t seed,
-                       const Elements& elements) {
+                       std::vector<EqualityEvidence> layers) {
   CertificateFile certificate;
   certificate.verdict = "equivalent";
   certificate.seed = seed;
   certificate.a_files = model.digests();
   certificate.b_files = open_model(options.out, options.files).digests();
-  for (const auto& element : elements) certificate.layers.emplace_back(*element);
+  certificate.layers = std::move(layers);
   write_evidence(*options.certificate, serialize(certificate), options.force);
-}
-
-void require_elements(const Elements& elements) {
-  for (std::size_t layer = 0; layer < elements.size(); ++layer) {
-    if (elements[layer]) continue;
-    throw SingularError(
-        "no certificate is possible: layer " + std::to_string(layer) +
-        " has a circuit of deficient rank, so no invertible gauge leads to its canonical form");
-  }
 }
 
 }  // namespace
@@ -38,7 +26,7 @@ void add_rewrite_options(CLI::App& command, RewriteOptions& options) {
   add_file_options(command, options.files);
   command
       .add_option("--certificate", options.certificate,
-                  "Write the change of basis here, for `attnsym certify`")
+                  "Write why OUT computes the same here, for `attnsym certify`")
       ->type_name("FILE");
   command.add_option("--dtype", options.dtype, "Store the attention tensors as this (default: as in IN)")
       ->check(CLI::IsMember({"F64", "F32", "F16", "BF16"}));
@@ -56,7 +44,7 @@ void rewrite_model(const RewriteOptions& options, const Model& model, const std:
   const std::optional<Dtype> store_as = options.dtype ? parse_dtype(*options.dtype) : std::nullopt;
   CheckpointRewrite rewrite(model.checkpoint, options.out, options.force ? Overwrite::Yes : Overwrite::No,
                             store_as);
-  Elements elements(model.layers());
+  std::vector<EqualityEvidence> evidence(model.layers(), HeadClasses{});
   {
     Progress progress(label, model.layers());
     // Copying what stays is one more task, beside the layers.
@@ -66,13 +54,12 @@ void rewrite_model(const RewriteOptions& options, const Model& model, const std:
       const auto index = static_cast<Index>(layer);
       RewrittenLayer changed = change(layer, read_attention(model.checkpoint, index));
       rewrite.write_attention(index, changed.weights);
-      if (options.certificate) elements[layer] = std::move(changed.out_from_in);
+      evidence[layer] = std::move(changed.evidence);
       progress.advance();
     });
   }
-  if (options.certificate) require_elements(elements);
   rewrite.commit();
-  if (options.certificate) write_certificate(options, model, seed, elements);
+  if (options.certificate) write_certificate(options, model, seed, std::move(evidence));
 }
 
 }  // namespace attnsym

@@ -26,16 +26,15 @@ struct RewriteOptions {
 
 void add_rewrite_options(CLI::App& command, RewriteOptions& options);
 
-/// One layer's new weights, and the element that led to them.
+/// One layer's new weights, and why they compute the same.
 struct RewrittenLayer {
   AttentionWeights<double> weights;
-  std::optional<AttentionElement<double>> out_from_in;
+  EqualityEvidence evidence;
 };
 
 /// Writes OUT with every layer's attention replaced by change(layer, module), one layer in flight per worker,
 /// and the certificate if one is asked for.
 /// @param label  of the progress line
-/// @throws SingularError if a certificate is asked for and a layer has no element; OUT is not written then.
 void rewrite_model(const RewriteOptions& options, const Model& model, const std::string& label,
                    std::uint64_t seed,
                    const std::function<RewrittenLayer(std::size_t, const StoredAttention&)>& change);

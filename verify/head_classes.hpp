@@ -2,23 +2,11 @@
 
 #include <optional>
 #include <string>
-#include <vector>
 
+#include "symmetry/head_class.hpp"
 #include "verify/rounding.hpp"
 
 namespace attnsym {
-
-/// Heads of two modules that share one QK circuit, or with positions one score. Only the sum of their OV
-/// circuits counts [N3].
-struct HeadClass {
-  std::vector<Index> a;
-  std::vector<Index> b;
-
-  bool operator==(const HeadClass&) const = default;
-};
-
-/// The reduced form of two modules beside each other: every head of both is in one class.
-using HeadClasses = std::vector<HeadClass>;
 
 /// Puts together the heads whose scores agree within rounding with that of the first in their class. Modules
 /// with different masks, softcaps or sinks have no score in common: their heads are kept apart, and equality

@@ -108,7 +108,7 @@ TYPED_TEST(CanonicalForm, KeepsTheFunctionBelowFullRank) {
     const AttentionConfig c = config_of(2, 2, true, output_bias);
     auto w = random_weights<S>(c, 7);
     w.groups[0].key.col(1) = w.groups[0].key.col(0);
-    w.groups[1].value.setZero();
+    w.groups[1].value.col(2) = w.groups[1].value.col(0);
     const auto canonical = canonicalize(w, c);
     const double circuit_tolerance = std::same_as<S, float> ? 1e-5 : 1e-13;
     EXPECT_FALSE(canonical.canonical_from_input.has_value());
@@ -148,14 +148,25 @@ TEST(Clusters, KeepTheCircuitWhenValuesAreOnlyClose) {
   EXPECT_TRUE(is_close(Matrix<double>(right * wide.linear->matrix().transpose()), wide.right, 10));
 }
 
+// The order of two heads flips where their invariants meet, and there the margin vanishes.
 TEST(Margins, TiesOfHeadsAreReported) {
-  const AttentionConfig c = config_of(4, 4, true, true);
-  auto w = random_weights<double>(c, 8);
-  EXPECT_GT(canonicalize(w, c).margins[0].order_margin, 0);
-  w.groups[2] = w.groups[1];
-  double smallest = 1;
-  for (const auto& margin : canonicalize(w, c).margins) smallest = std::min(smallest, margin.order_margin);
-  EXPECT_LT(smallest, 1e-12);
+  const AttentionConfig c = config_of(2, 2, true, true);
+  const auto at = [&](double size) {
+    auto w = random_weights<double>(c, 8);
+    w.groups[1].readers[0].output *= size;
+    return canonicalize(w, c).margins;
+  };
+  double low = -1000;
+  double high = 1001;  // so that no step meets the head that adds nothing
+  const Index first = at(low)[0].group_in_input;
+  ASSERT_NE(first, at(high)[0].group_in_input);
+  for (int step = 0; step < 70; ++step) {
+    const double middle = (low + high) / 2;
+    (at(middle)[0].group_in_input == first ? low : high) = middle;
+  }
+  EXPECT_LT(at(low)[0].order_margin, 1e-12);
+  EXPECT_LT(at(low)[1].order_margin, 1e-12);
+  EXPECT_GT(at(low + 0.1)[0].order_margin, 1e-6);
 }
 
 // The first-order estimate against noise that is really added.
