@@ -73,7 +73,7 @@ void require_readable(const StoredTensor& tensor, const std::vector<std::int64_t
 
 AttentionConfig config_of(const ModelConfig& model, const ModuleTensors& tensors, Index layer) {
   const auto has_bias = [&](Projection projection) { return tensors.at(projection, Part::Bias).has_value(); };
-  const ScoreRule& scores = model.scores(layer);
+  const ScoreRule scores = model.scores(layer);
   return {.model_width = model.hidden_size,
           .heads = model.heads,
           .groups = model.kv_heads,

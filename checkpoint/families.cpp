@@ -201,8 +201,8 @@ constexpr Table tables[] = {
   "query_key_value": "h.{layer}.attn.c_attn",
   "output": "h.{layer}.attn.c_proj",
   "norm": {"kind": "layer", "modules": "h.{layer}.ln_1"},
-  "refuse": {"scale_attn_weights": {"only": true, "because": "unscaled scores are not supported"},
-             "scale_attn_by_inverse_layer_idx": {"only": false, "because": "a scale for every layer is not supported"}}
+  "scaled_flag": "scale_attn_weights",
+  "inverse_layer_flag": "scale_attn_by_inverse_layer_idx"
 })"},
     {"gpt_neox", R"({
   "model_type": "gpt_neox",

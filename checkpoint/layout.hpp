@@ -74,7 +74,9 @@ struct Layout {
   PositionKeys positions;
   std::string causal_key;  ///< a flag of the configuration; without one `causal` says
   bool causal = true;
-  ConfigValue query_scalar{};  ///< scores are divided by its root; head_dim without one
+  ConfigValue query_scalar{};      ///< scores are divided by its root; head_dim without one
+  std::string scaled_flag;         ///< a flag without which scores are not scaled, if there is one
+  std::string inverse_layer_flag;  ///< a flag by which the scale of layer l is divided by l + 1
   ConfigValue softcap{};
   ConfigValue window{};
   std::string window_flag;  ///< a flag without which there is no window

@@ -84,7 +84,8 @@ ScoreRule common_rule(const ModelConfig& model, const JsonObject& config, const 
   rule.causal = layout.causal_key.empty() ? layout.causal : config.flag(layout.causal_key).value_or(false);
   const double scalar = number_of(config, layout.query_scalar).value_or(static_cast<double>(model.head_dim));
   if (!(scalar > 0)) config.fail(names_of(layout.query_scalar) + " is not positive");
-  rule.scale = 1 / std::sqrt(scalar);
+  const bool unscaled = !layout.scaled_flag.empty() && !config.flag(layout.scaled_flag).value_or(true);
+  rule.scale = unscaled ? 1 : 1 / std::sqrt(scalar);
   rule.softcap = number_of(config, layout.softcap).value_or(0);
   if (rule.softcap < 0) config.fail(names_of(layout.softcap) + " is negative");
   if (layout.positions.kind == PositionKeys::Kind::Alibi) {
@@ -95,23 +96,19 @@ ScoreRule common_rule(const ModelConfig& model, const JsonObject& config, const 
   return rule;
 }
 
-void add_rotary(ScoreRule& rule, RotaryRule positions) {
-  rule.rotary = std::move(positions.rotary);
-  rule.scale *= positions.score_factor;
-}
-
 void read_scores(ModelConfig& model, const JsonObject& config, const Layout& layout) {
   model.full = model.sliding = common_rule(model, config, layout);
   read_window(model, config, layout);
+  if (!layout.inverse_layer_flag.empty())
+    model.scale_by_inverse_layer = config.flag(layout.inverse_layer_flag).value_or(false);
   const PositionKeys& positions = layout.positions;
   if (positions.kind != PositionKeys::Kind::Rotary) return;
   const bool by_layer = !positions.local_base.keys.empty();
-  add_rotary(model.full, rotary_rule(config, positions, positions.base, model.head_dim,
-                                     by_layer ? "full_attention" : "", true));
-  add_rotary(model.sliding, by_layer
-                                ? rotary_rule(config, positions, positions.local_base, model.head_dim,
-                                              "sliding_attention", false)
-                                : rotary_rule(config, positions, positions.base, model.head_dim, "", true));
+  model.full.rotary = rotary_positions(config, positions, positions.base, model.head_dim,
+                                       by_layer ? "full_attention" : "", true);
+  model.sliding.rotary = by_layer ? rotary_positions(config, positions, positions.local_base, model.head_dim,
+                                                     "sliding_attention", false)
+                                  : model.full.rotary;
 }
 
 void refuse_unsupported(const JsonObject& config) {
@@ -132,6 +129,12 @@ bool is_for(std::string_view layout_json, std::string_view layout_name, const Js
 }
 
 }  // namespace
+
+ScoreRule ModelConfig::scores(Index layer) const {
+  ScoreRule rule = is_sliding(layer) ? sliding : full;
+  if (scale_by_inverse_layer) rule.scale /= static_cast<double>(layer + 1);
+  return rule;
+}
 
 bool ModelConfig::is_sliding(Index layer) const {
   if (sliding.window == 0) return false;

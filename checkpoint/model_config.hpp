@@ -33,10 +33,11 @@ struct ModelConfig {
   ScoreRule sliding;      ///< of layers with one
 
   /// @param layer  0 <= layer < layers
-  const ScoreRule& scores(Index layer) const { return is_sliding(layer) ? sliding : full; }
+  ScoreRule scores(Index layer) const;
 
   bool is_sliding(Index layer) const;
 
+  bool scale_by_inverse_layer = false;  ///< the scale of layer l is divided by l + 1
   WindowLayers window_layers = WindowLayers::All;
   Index window_parameter = 0;            ///< of FromMaxWindowLayers and AllButEveryPattern
   std::vector<std::string> layer_types;  ///< of every layer, where the configuration says so

@@ -154,11 +154,12 @@ void read_causal(Layout& layout, const JsonObject& object) {
 }
 
 Layout layout_of(const JsonObject& object) {
-  constexpr std::array<string_view, 24> known{
-      "model_type",      "when",         "defaults",   "refuse",   "prefixes", "nested",
-      "sizes",           "query",        "key",        "value",    "output",   "packing",
-      "query_key_value", "transposed",   "query_norm", "key_norm", "norm",     "positions",
-      "causal",          "query_scalar", "softcap",    "window",   "comment",  "shared_query_key_norm"};
+  constexpr std::array<string_view, 25> known{
+      "model_type", "when",    "defaults",        "refuse",      "prefixes",
+      "nested",     "sizes",   "query",           "key",         "value",
+      "output",     "packing", "query_key_value", "transposed",  "query_norm",
+      "key_norm",   "norm",    "positions",       "causal",      "query_scalar",
+      "softcap",    "window",  "comment",         "scaled_flag", "inverse_layer_flag"};
   require_known(object, known, "a layout");
   Layout layout;
   layout.model_type = object.text("model_type").value_or("");
@@ -174,6 +175,8 @@ Layout layout_of(const JsonObject& object) {
   if (const auto keys = object.object("positions")) layout.positions = positions(*keys);
   read_causal(layout, object);
   layout.query_scalar = config_value(object, "query_scalar");
+  layout.scaled_flag = object.text("scaled_flag").value_or("");
+  layout.inverse_layer_flag = object.text("inverse_layer_flag").value_or("");
   layout.softcap = config_value(object, "softcap");
   if (const auto window = object.object("window")) read_window(layout, *window);
   return layout;

@@ -142,8 +142,9 @@ std::optional<double> number_of(const JsonObject& config, const ConfigValue& val
   return value.fixed;
 }
 
-RotaryRule rotary_rule(const JsonObject& config, const PositionKeys& positions, const ConfigValue& base_value,
-                       Index head_dim, std::string_view section, bool scaled) {
+Rotary rotary_positions(const JsonObject& config, const PositionKeys& positions,
+                        const ConfigValue& base_value, Index head_dim, std::string_view section,
+                        bool scaled) {
   const JsonObject parameters = rope_parameters(config, section, scaled);
   const auto base_given = parameters.number("rope_theta");
   const double base = base_given ? *base_given : number_of(config, base_value).value_or(10000);
@@ -158,10 +159,9 @@ RotaryRule rotary_rule(const JsonObject& config, const PositionKeys& positions, 
                 " coordinates of a head, expected an even number");
 
   Frequencies frequencies = plain_frequencies(width / 2, base);
-  const double factor = scale_frequencies(frequencies, config, parameters, base);
-  if (factor != 1 && width != head_dim)
-    config.fail("scaled rotary positions in a part of a head that multiply its scores are not supported");
-  return {{std::move(frequencies), positions.pairs}, factor * factor};
+  const double gain = scale_frequencies(frequencies, config, parameters, base);
+  if (!(gain > 0)) config.fail("the attention factor of rotary positions is not positive");
+  return {std::move(frequencies), positions.pairs, gain};
 }
 
 std::vector<double> alibi_slopes(Index heads) {

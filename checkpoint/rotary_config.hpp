@@ -4,13 +4,6 @@
 
 namespace attnsym {
 
-/// Rotary positions of a configuration, and the factor by which their scaling multiplies scores (YaRN,
-/// LongRoPE).
-struct RotaryRule {
-  Rotary rotary;
-  double score_factor = 1;
-};
-
 /// The frequencies base^(-2p / width) for the turned share of head_dim, scaled as the configuration's
 /// rope_parameters (or rope_scaling) say: default, linear, dynamic, llama3, yarn, longrope. Dynamic and
 /// longrope are those of sequences no longer than what the model was trained on.
@@ -18,8 +11,8 @@ struct RotaryRule {
 /// @param section  of rope_parameters, where those differ by layer type
 /// @param scaled  whether a top-level rope_scaling is for these layers
 /// @throws FormatError for what is missing or unknown
-RotaryRule rotary_rule(const JsonObject& config, const PositionKeys& positions, const ConfigValue& base,
-                       Index head_dim, std::string_view section, bool scaled);
+Rotary rotary_positions(const JsonObject& config, const PositionKeys& positions, const ConfigValue& base,
+                        Index head_dim, std::string_view section, bool scaled);
 
 /// ALiBi slopes [heads] as Bloom and Falcon compute them: powers of 2^(-8/P), P the largest power of two up
 /// to heads, then odd powers of 2^(-4/P).

@@ -1,5 +1,6 @@
 #include "symmetry/attention_config.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -54,6 +55,11 @@ void AttentionConfig::validate() const {
   }
   require_finite(rotary.frequencies, "a rotary frequency");
   require_finite(slopes, "a slope");
+  const bool still =
+      std::find(rotary.frequencies.begin(), rotary.frequencies.end(), 0) != rotary.frequencies.end();
+  if (!(rotary.gain > 0) || !std::isfinite(rotary.gain) || (rotary.gain != 1 && still))
+    throw ShapeError(
+        "attention config: the gain of rotary positions must be positive, and 1 beside a frequency 0");
   if (window < 0) throw ShapeError("attention config: the window must not be negative");
   if (!std::isfinite(softcap) || softcap < 0)
     throw ShapeError("attention config: the softcap must be finite and not negative");

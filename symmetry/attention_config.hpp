@@ -44,7 +44,8 @@ struct AttentionConfig {
   }
 
   /// @throws ShapeError unless all widths are positive, g divides h, the scale is finite and not zero, pairs
-  /// fit into the key width, there is a slope for every head or for none, and all these numbers are finite.
+  /// fit into the key width, there is a slope for every head or for none, all these numbers are finite, and
+  /// the gain of rotary positions is positive, and 1 if a frequency is 0.
   void validate() const;
 
   bool operator==(const AttentionConfig&) const = default;

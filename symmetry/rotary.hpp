@@ -18,6 +18,8 @@ enum class PairLayout {
 struct Rotary {
   std::vector<double> frequencies;  ///< radians per position; empty for a module without rotary positions
   PairLayout layout = PairLayout::HalfSplit;
+  double gain =
+      1;  ///< turned coordinates are multiplied by it, as YaRN and LongRoPE do; their scores by its square
 
   Index pairs() const { return static_cast<Index>(frequencies.size()); }
 

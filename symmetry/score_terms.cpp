@@ -36,8 +36,10 @@ std::vector<ScoreTerm<S>> score_terms(const AttentionConfig& config, const Atten
   std::vector<ScoreTerm<S>> terms;
   // For complex queries q and keys k, Re(q e^(i w (m - n)) conj(k)) = cos Re(q conj(k)) + sin Re(i q
   // conj(k)).
-  for (const GaugeBlock& block : gauge_blocks(config))
-    add_terms(terms, block, queries, block_keys(config, group, block));
+  for (const GaugeBlock& block : gauge_blocks(config)) {
+    const S gain = block.frequency > 0 ? S(config.rotary.gain) * S(config.rotary.gain) : S(1);
+    add_terms<S>(terms, block, gain * queries, block_keys(config, group, block));
+  }
   return terms;
 }
 

@@ -16,7 +16,7 @@ Matrix<S> project(const Matrix<S>& tokens, const Matrix<S>& weight, const RowVec
   return result;
 }
 
-// Turns the pairs of a query or key by the angles of its position [N1].
+// Turns the pairs of a query or key by the angles of its position, times the gain [N1].
 template <class S>
 void turn(RowVector<S>& row, Index position, const Rotary& rotary) {
   using std::cos;
@@ -26,8 +26,8 @@ void turn(RowVector<S>& row, Index position, const Rotary& rotary) {
     const S angle = S(rotary.frequencies[p]) * S(position);
     const S x = row(first);
     const S y = row(second);
-    row(first) = x * cos(angle) - y * sin(angle);
-    row(second) = x * sin(angle) + y * cos(angle);
+    row(first) = S(rotary.gain) * (x * cos(angle) - y * sin(angle));
+    row(second) = S(rotary.gain) * (x * sin(angle) + y * cos(angle));
   }
 }
 

@@ -75,15 +75,15 @@ Enclosure turned(Enclosure rows, const Rotary& rotary) {
     for (Index p = 0; p < rotary.pairs(); ++p) {
       const auto [first, second] = rotary.columns(p);
       const double angle = rotary.frequencies[p] * static_cast<double>(n);
-      const double cosine = std::cos(angle);
-      const double sine = std::sin(angle);
+      const double cosine = rotary.gain * std::cos(angle);
+      const double sine = rotary.gain * std::sin(angle);
       const double x = rows.center(n, first);
       const double y = rows.center(n, second);
       const double x_radius = rows.radius(n, first);
       const double y_radius = rows.radius(n, second);
       // The angle is rounded once, cosine and sine are within one unit, and two products are added.
       const double arithmetic =
-          unit * (std::abs(angle) + 8) * (std::abs(x) + std::abs(y) + x_radius + y_radius);
+          unit * rotary.gain * (std::abs(angle) + 10) * (std::abs(x) + std::abs(y) + x_radius + y_radius);
       rows.center(n, first) = x * cosine - y * sine;
       rows.center(n, second) = x * sine + y * cosine;
       rows.radius(n, first) = std::abs(cosine) * x_radius + std::abs(sine) * y_radius + arithmetic;

@@ -81,14 +81,16 @@ std::uint64_t ResidueProbe::dot(const Residues& x, const Residues& y) const {
   return sum;
 }
 
-// The score of one head. The scale is multiplied in afterwards, because in double it would round.
+// The score of one head. Scale and gain are multiplied in afterwards, because in double they would round.
 std::uint64_t ResidueProbe::read(const StoredAttention& module, Index head) const {
   AttentionConfig unscaled = module.config;
   unscaled.scale = 1;
+  unscaled.rotary.gain = 1;
+  const std::uint64_t gain = modulus_.of_double(module.config.rotary.gain);
   std::uint64_t sum = modulus_.zero();
   for (const ScoreTerm<double>& term : score_terms(unscaled, module.weights, head)) {
-    const std::uint64_t value =
-        dot(read(query_probe_, term.circuit.left), read(key_probe_, term.circuit.right));
+    std::uint64_t value = dot(read(query_probe_, term.circuit.left), read(key_probe_, term.circuit.right));
+    if (term.harmonic.frequency > 0) value = modulus_.multiply(value, modulus_.multiply(gain, gain));
     sum = modulus_.add(sum, modulus_.multiply(harmonics_.at(term.harmonic), value));
   }
   sum = modulus_.multiply(sum, modulus_.of_double(module.config.scale));

@@ -34,6 +34,11 @@ inline AttentionConfig with_rotary(AttentionConfig c, std::vector<double> freque
   return c;
 }
 
+inline AttentionConfig with_gain(AttentionConfig c) {
+  c.rotary.gain = 1.3;
+  return c;
+}
+
 inline AttentionConfig with_slopes(AttentionConfig c) {
   for (Index head = 0; head < c.heads; ++head)
     c.slopes.push_back(std::exp2(-1.0 - static_cast<double>(head)));
@@ -77,6 +82,7 @@ inline std::vector<AttentionKind> attention_kinds() {
       {"half of the width rotary", with_rotary(plain, {0.7}), 30},
       {"rotary, all biases", with_rotary(biased, two), 32},
       {"half rotary, all biases", with_rotary(biased, {0.7}), 40},
+      {"half rotary with a gain", with_gain(with_rotary(plain, {0.7})), 30},
       {"softcap", with_softcap(plain), 50},
       {"softcap, all biases", with_softcap(biased), 56},
       {"sinks", with_sinks(plain), 50},

@@ -106,8 +106,8 @@ TEST(ScoreTerms, AddUpToTheScore) {
         const std::complex<double> z =
             std::complex<double>(row(x), row(y)) *
             std::polar(1.0, c.rotary.frequencies[p] * static_cast<double>(position));
-        row(x) = z.real();
-        row(y) = z.imag();
+        row(x) = c.rotary.gain * z.real();
+        row(y) = c.rotary.gain * z.imag();
       }
       return row;
     };
