@@ -28,6 +28,8 @@ def claims():
 
 def _shown_of(config):
     """What can be claimed of a model with this config."""
+    if families.find(config).layout.gains:
+        return {"norms of queries and keys are refused by name": _refused}
     attention = [families.find(config).attention(config, layer) for layer in range(family_fixtures.LAYERS)]
     shown = {
         "act on all that its group allows": _acted,
@@ -44,6 +46,12 @@ def _shown_of(config):
     if any(layer.window for layer in attention):
         shown["a shorter window"] = _reconfigured(family_rewrites.change_window)
     return shown
+
+
+def _refused(name, bench):
+    reason = bench.attnsym.refusal(_fixture(bench, name))
+    require("norms of queries and keys" in reason, reason)
+    return reason
 
 
 def _acted(name, bench):

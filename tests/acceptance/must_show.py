@@ -13,12 +13,16 @@ import tempfile
 import claims_canonical
 import claims_different
 import claims_evidence
+import claims_families
 import claims_interrupted
 import claims_same
+import claims_shapes
+import claims_text
 import report
 from workbench import Workbench
 
-CLAIMS = [claim for part in (claims_same, claims_different, claims_canonical, claims_evidence, claims_interrupted)
+CLAIMS = [claim for part in (claims_same, claims_different, claims_shapes, claims_canonical, claims_evidence,
+                               claims_interrupted, claims_families, claims_text)
           for claim in part.claims()]
 
 
