@@ -1,3 +1,4 @@
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -95,6 +96,85 @@ TEST(ModelConfig, RefusesWithKeyAndReason) {
     for (const std::string& word : row.words) {
       expect_error<FormatError>([&] { parse(row.text); }, {"dir/config.json: ", word});
     }
+  }
+}
+
+// Every built-in table is one that a user could pass, and means the same then.
+TEST(Layout, TablesOfFamiliesCanBePassedAsFiles) {
+  for (const std::string& family : family_names()) {
+    for (const std::string& table : family_tables(family)) {
+      const std::string nested =
+          R"({"num_hidden_layers":2,"n_layer":2,"hidden_size":48,"n_embd":48,"n_embed":48,
+        "num_attention_heads":6,"n_head":6,"num_key_value_heads":2,"num_kv_heads":2,"head_dim":8,
+        "new_decoder_architecture":)" +
+          std::string(table.find("grouped") != std::string::npos ? "true" : "false") + R"(,"multi_query":)" +
+          (table.find("multi-query") != std::string::npos ? "true" : "false") + R"(,"alibi":)" +
+          (table.find("ALiBi") != std::string::npos ? "true" : "false") + "}";
+      const std::string config = "{\"text_config\":" + nested + "," + nested.substr(1, nested.size() - 2) +
+                                 ",\"model_type\":\"" + family + "\"}";
+      const ParsedConfig built_in = parse_model_config(config, "config.json");
+      const ParsedConfig passed = parse_model_config(config, "config.json", table, "layout.json");
+      EXPECT_EQ(built_in.layout.query.weight, passed.layout.query.weight) << family;
+      EXPECT_EQ(built_in.config.kv_heads, passed.config.kv_heads) << family;
+      EXPECT_EQ(built_in.config.full.rotary, passed.config.full.rotary) << family;
+    }
+  }
+}
+
+TEST(Layout, RefusesTablesThatSayTooLittleOrTooMuch) {
+  const std::string config = R"({"model_type":"mine","l":1,"d":4,"h":2})";
+  const std::string sizes = R"("model_type":"mine","sizes":{"layers":"l","hidden_size":"d","heads":"h"})";
+  const std::string maps =
+      R"("query":"{layer}.q","key":"{layer}.k","value":"{layer}.v","output":"{layer}.o")";
+  const auto read = [&](const std::string& table) {
+    return parse_model_config(config, "config.json", "{" + table + "}", "layout.json").config;
+  };
+  EXPECT_EQ(read(sizes + "," + maps).heads, 2);
+  const std::vector<BadConfig> table{
+      {R"("model_type":"mine",)" + maps, {"'sizes' is missing"}},
+      {sizes, {"'query'", "{layer}"}},
+      {sizes + "," + maps + R"(,"quary":1)", {"'quary'", "means nothing", "query"}},
+      {sizes + R"(,"query":"q","key":"k","value":"v","output":"o")", {"'query' is", "{layer}"}},
+      {sizes + "," + maps + R"(,"packing":"odd")", {"'packing'", "separate, concatenated, per_group"}},
+      {sizes + "," + maps + R"(,"positions":{"kind":"rope"})", {"'kind'", "none, rotary, alibi"}},
+      {sizes + "," + maps + R"(,"prefixes":[])", {"'prefixes'", "at least one"}},
+  };
+  for (const BadConfig& row : table) {
+    SCOPED_TRACE(row.text);
+    for (const std::string& word : row.words) {
+      expect_error<FormatError>([&] { read(row.text); }, {"layout.json: ", word});
+    }
+  }
+}
+
+struct RopeCase {
+  std::string scaling;
+  double first;  // frequencies of pairs 0 and 3 of 4, base 10000, trained on 64 positions
+  double last;
+  double gain;
+};
+
+// By hand from the definitions: wavelengths are 6.28 and 6283, and 64 positions are trained.
+TEST(RotaryConfig, ScalesFrequencies) {
+  const std::vector<RopeCase> cases{
+      {R"(null)", 1, 1e-3, 1},
+      {R"({"rope_type":"linear","factor":4})", 0.25, 2.5e-4, 1},
+      {R"({"type":"dynamic","factor":4})", 1, 1e-3, 1},
+      {R"({"rope_type":"llama3","factor":8,"low_freq_factor":1,"high_freq_factor":4})", 1, 1.25e-4, 1},
+      {R"({"type":"yarn","factor":4})", 1, 2.5e-4, 0.1 * std::log(4.0) + 1},
+      {R"({"type":"longrope","short_factor":[1,1,1,2],"factor":4})", 1, 5e-4,
+       std::sqrt(1 + std::log(4.0) / std::log(64.0))},
+  };
+  for (const RopeCase& row : cases) {
+    const ModelConfig config = parse(
+        R"({"model_type":"llama","num_hidden_layers":1,"hidden_size":16,"num_attention_heads":2,
+            "max_position_embeddings":64,"rope_scaling":)" +
+        row.scaling + "}");
+    const Rotary& rotary = config.full.rotary;
+    ASSERT_EQ(rotary.pairs(), 4) << row.scaling;
+    EXPECT_NEAR(rotary.frequencies.front(), row.first, 1e-15) << row.scaling;
+    EXPECT_NEAR(rotary.frequencies.back(), row.last, 1e-15) << row.scaling;
+    EXPECT_NEAR(rotary.gain, row.gain, 1e-15) << row.scaling;
   }
 }
 
