@@ -98,6 +98,11 @@ BalancedScores<S> balance_scores(const Matrix<S>& queries, const Matrix<S>& keys
                                  const std::vector<GaugeBlock>& blocks, S coincidence, S noise) {
   const Index width = keys.cols();
   BalancedScores<S> result;
+  if (blocks.size() == 1 && !blocks.front().is_complex()) {  // all of GL(dk): nothing to take apart
+    result.all = balance<S>(queries, keys, coincidence, noise);
+    result.sigma = {result.all.sigma};
+    return result;
+  }
   Balanced<S>& all = result.all;
   all.left = Matrix<S>::Zero(queries.rows(), width);
   all.right = Matrix<S>::Zero(keys.rows(), width);

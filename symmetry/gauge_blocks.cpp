@@ -51,6 +51,7 @@ GaugeBlock real_block(Index size) {
 template <Scalar S>
 Matrix<S> block_columns(const Matrix<S>& matrix, const GaugeBlock& block, bool turned) {
   const Index n = block.size();
+  if (!block.is_complex() && n == matrix.cols()) return matrix;  // all columns, in order
   Matrix<S> columns(matrix.rows(), block.is_complex() ? 2 * n : n);
   for (Index k = 0; k < n; ++k) {
     if (!block.is_complex()) {

@@ -16,13 +16,11 @@ Matrix<S> block_keys(const AttentionConfig& config, const KvGroup<S>& group, con
 }
 
 template <class S>
-void add_terms(std::vector<ScoreTerm<S>>& terms, const GaugeBlock& block, const Matrix<S>& queries,
-               Matrix<S> keys) {
-  const auto term = [&](bool sine) {
-    return ScoreTerm<S>{{block.frequency, sine}, {block_columns(queries, block, sine), keys}};
-  };
-  terms.push_back(term(false));
-  if (block.is_complex()) terms.push_back(term(true));
+ScoreTerm<S> term(const GaugeBlock& block, bool sine, const S& factor, const Matrix<S>& queries,
+                  const Matrix<S>& keys) {
+  ScoreTerm<S> result{{block.frequency, sine}, {block_columns(queries, block, sine), keys}};
+  if (factor != S(1)) result.circuit.left *= factor;
+  return result;
 }
 
 }  // namespace
@@ -32,13 +30,16 @@ std::vector<ScoreTerm<S>> score_terms(const AttentionConfig& config, const Atten
                                       Index head) {
   const KvGroup<S>& group = weights.groups[head / config.readers_per_group()];
   const QueryHead<S>& reader = group.readers[head % config.readers_per_group()];
-  const Matrix<S> queries = S(config.scale) * homogeneous(reader.query, reader.query_bias);
+  const Matrix<S> queries = homogeneous(reader.query, reader.query_bias);
   std::vector<ScoreTerm<S>> terms;
   // For complex queries q and keys k, Re(q e^(i w (m - n)) conj(k)) = cos Re(q conj(k)) + sin Re(i q
   // conj(k)).
   for (const GaugeBlock& block : gauge_blocks(config)) {
     const S gain = block.frequency > 0 ? S(config.rotary.gain) * S(config.rotary.gain) : S(1);
-    add_terms<S>(terms, block, gain * queries, block_keys(config, group, block));
+    const S factor = S(config.scale) * gain;
+    const Matrix<S> keys = block_keys(config, group, block);
+    terms.push_back(term(block, false, factor, queries, keys));
+    if (block.is_complex()) terms.push_back(term(block, true, factor, queries, keys));
   }
   return terms;
 }
