@@ -1,6 +1,6 @@
 // Verdicts on many random pairs of small modules with known truth: no answer may be wrong.
 //
-//     soak [--pairs N] [--seed N] [--witnesses FILE]
+//     soak [--pairs N] [--seed N] [--witnesses FILE] [--positions]
 //
 // The truth is exact mode on the numbers before they are rounded. FILE gets every pair that was called
 // distinct, with its witness, for bench/replay_soak.py.
@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <fstream>
 #include <map>
+#include <numbers>
 
 #include "bench/stored_pairs.hpp"
 #include "symmetry/symmetry_group.hpp"
@@ -20,7 +21,26 @@ namespace {
 
 using Weights = AttentionWeights<double>;
 
-AttentionConfig random_config(Random& random) {
+// Frequencies that may coincide, vanish or be half turns.
+void add_rotary(AttentionConfig& c, Random& random) {
+  constexpr std::array<double, 6> frequencies{1, 0.3, -0.3, 0.01, 0, std::numbers::pi};
+  const Index pairs = random.below(c.key_width / 2 + 1);
+  for (Index p = 0; p < pairs; ++p)
+    c.rotary.frequencies.push_back(frequencies[static_cast<std::size_t>(random.below(6))]);
+  c.rotary.layout = random.below(2) == 0 ? PairLayout::HalfSplit : PairLayout::Interleaved;
+}
+
+// What scores depend on besides queries and keys [N5].
+void add_positions(AttentionConfig& c, Random& random) {
+  const Index kind = random.below(5);
+  if (kind < 2) add_rotary(c, random);
+  for (Index head = 0; kind == 2 && head < c.heads; ++head)
+    c.slopes.push_back(std::exp2(-static_cast<double>(random.below(3))));
+  if (kind == 3) c.softcap = 1 + random.uniform() / 2;
+  if (kind == 4) c.sinks = true;
+}
+
+AttentionConfig random_config(Random& random, bool positions) {
   const Index groups = 1 + random.below(3);
   AttentionConfig c{1 + random.below(10), groups * (1 + random.below(2)), groups, 1 + random.below(4),
                     1 + random.below(4)};
@@ -30,6 +50,7 @@ AttentionConfig random_config(Random& random) {
   c.output_bias = random.below(2) == 0;
   c.causal = random.below(4) == 0;
   c.scale = 1 / std::sqrt(static_cast<double>(c.key_width));
+  if (positions) add_positions(c, random);
   return c;
 }
 
@@ -91,8 +112,8 @@ bool is_same(const ExactDecision& exact) {
          std::holds_alternative<Equivalent>(exact.verdict);
 }
 
-Pair draw(Random& random) {
-  const AttentionConfig c = random_config(random);
+Pair draw(Random& random, bool positions) {
+  const AttentionConfig c = random_config(random, positions);
   const Format format = random.below(2) == 0 ? f32 : (random.below(2) == 0 ? f16 : bf16);
   Weights w = heavy_tailed(c, 0.3, random);
   degenerate(w, random);
@@ -127,7 +148,9 @@ class WitnessFile {
       put(static_cast<double>(number));
     put(c.scale);
     const StoredAttention full = with_all_biases(module);
-    for_each_slot(full.weights, [&](const auto& slot) { add(Matrix<double>(slot)); });
+    for_each_slot(full.weights, [&](const auto& slot) {
+      if (slot.size() > 0) add(Matrix<double>(slot));  // there are no sinks
+    });
   }
 
   void add(const Matrix<double>& m) {
@@ -200,14 +223,17 @@ int main(int argc, char** argv) {
   app.add_option("--pairs", pairs, "How many")->capture_default_str();
   app.add_option("--seed", seed, "Seed of the first pair; the next one has the next seed")
       ->capture_default_str();
-  app.add_option("--witnesses", witnesses, "Write every separated pair here");
+  bool positions = false;
+  CLI::Option* file_option = app.add_option("--witnesses", witnesses, "Write every separated pair here");
+  app.add_flag("--positions", positions, "With rotary positions, ALiBi, softcaps and sinks")
+      ->excludes(file_option);
   CLI11_PARSE(app, argc, argv);
   Soak soak;
   WitnessFile file(witnesses);
   for (int i = 0; i < pairs; ++i) {
     attnsym::Random random(seed + static_cast<std::uint64_t>(i));
     random.bits();
-    soak.judge(draw(random), seed + static_cast<std::uint64_t>(i), file);
+    soak.judge(draw(random, positions), seed + static_cast<std::uint64_t>(i), file);
     if ((i + 1) % 10000 == 0) std::fprintf(stderr, "%d pairs, %d wrong\n", i + 1, soak.wrong);
   }
   for (const auto& [verdict, count] : soak.verdicts)

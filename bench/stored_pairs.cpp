@@ -43,7 +43,7 @@ AttentionWeights<double> heavy_tailed(const AttentionConfig& config, double spre
     for (Index i = 0; i < config.readers_per_group(); ++i) {
       group.readers.push_back({key_scale * matrix(config.model_width, config.key_width),
                                key_scale * matrix(config.value_width, config.model_width),
-                               bias(config.query_bias, config.key_width)});
+                               bias(config.query_bias, config.key_width), bias(config.sinks, 1)});
     }
     w.groups.push_back(std::move(group));
   }

@@ -20,6 +20,28 @@ TEST(AttentionKinds, DimensionsAreThoseMeasured) {
     EXPECT_EQ(symmetry_of(kind.config).dimension(), kind.dimension) << kind.name;
 }
 
+// Public shapes, per layer: the figures of README.
+TEST(AttentionKinds, DimensionsOfKnownModels) {
+  const auto rotary = [](AttentionConfig c, Index pairs) {
+    for (Index p = 0; p < pairs; ++p)
+      c.rotary.frequencies.push_back(std::pow(10000.0, -static_cast<double>(p) / static_cast<double>(pairs)));
+    return c;
+  };
+  const AttentionConfig minilm = testing::with_biases(AttentionConfig{384, 12, 12, 32, 32});
+  const AttentionConfig gpt2 = testing::with_biases(AttentionConfig{768, 12, 12, 64, 64});
+  AttentionConfig qwen2 = rotary(AttentionConfig{3584, 28, 4, 128, 128}, 64);
+  qwen2.query_bias = qwen2.key_bias = qwen2.value_bias = true;
+  const AttentionConfig pythia = testing::with_biases(rotary(AttentionConfig{4096, 32, 32, 128, 128}, 16));
+  EXPECT_EQ(symmetry_of(minilm).dimension(), 25344);
+  EXPECT_EQ(symmetry_of(gpt2).dimension(), 99840);
+  EXPECT_EQ(symmetry_of(rotary(AttentionConfig{4096, 32, 32, 128, 128}, 64)).dimension(),
+            528384);  // Llama-2-7B
+  EXPECT_EQ(symmetry_of(rotary(AttentionConfig{4096, 32, 8, 128, 128}, 64)).dimension(),
+            132096);                                                                       // Mistral-7B
+  EXPECT_EQ(symmetry_of(qwen2).dimension(), 66048);                                        // Qwen2-7B
+  EXPECT_EQ(symmetry_of(pythia).dimension(), 32 * (32 + 96 * 96 + 128 * 128 + 96 + 128));  // Pythia-6.9B
+}
+
 TEST(AttentionKinds, SamplesAreElementsOfTheAskedCondition) {
   Random random(3);
   for (const AttentionKind& kind : attention_kinds()) {
