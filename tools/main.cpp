@@ -36,6 +36,7 @@ int main(int argc, char** argv) {
   attnsym::setup_act(app, status);
   attnsym::setup_explain(app, status);
   attnsym::setup_layout(app, status);
+  attnsym::setup_equivariance(app, status);
   try {
     app.parse(argc, argv);
     if (std::fflush(stdout) != 0) throw std::runtime_error("standard output could not be written");
