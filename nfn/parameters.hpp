@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -63,6 +64,16 @@ class ParameterTable {
   Index out_channels_;
   std::vector<ParameterView<S>> views_;
 };
+
+/// The matrices that hold the parameters, each once, in the order of the views.
+template <Scalar S>
+std::vector<Matrix<S>*> parameter_matrices(const std::vector<ParameterView<S>>& views) {
+  std::vector<Matrix<S>*> matrices;
+  for (const ParameterView<S>& view : views) {
+    if (std::ranges::find(matrices, view.matrix) == matrices.end()) matrices.push_back(view.matrix);
+  }
+  return matrices;
+}
 
 /// Numbers in all parameters together.
 template <Scalar S>
