@@ -54,6 +54,39 @@ TEST(ModelConfig, TakesNullForAbsent) {
   EXPECT_EQ(config.kv_heads, 12);
 }
 
+// As in transformers: a missing key takes the default of the class, null means that there is none.
+TEST(ModelConfig, TellsNullFromAbsentWhereTheFamilyHasADefault) {
+  const std::string sizes =
+      R"({"model_type":"mistral","num_hidden_layers":1,"hidden_size":64,"num_attention_heads":16)";
+  EXPECT_EQ(parse(sizes + "}").kv_heads, 8);
+  EXPECT_EQ(parse(sizes + "}").scores(0).window, 4096);
+  EXPECT_EQ(parse(sizes + R"(,"num_key_value_heads":null,"sliding_window":null})").kv_heads, 16);
+  EXPECT_EQ(parse(sizes + R"(,"num_key_value_heads":null,"sliding_window":null})").scores(0).window, 0);
+}
+
+TEST(ModelConfig, KnowsWhichLayersHaveAWindow) {
+  const std::string sizes = R"("hidden_size":64,"num_attention_heads":16,"head_dim":4,"sliding_window":3)";
+  const auto windows = [](const ModelConfig& config) {
+    std::vector<Index> result;
+    for (Index layer = 0; layer < config.layers; ++layer) result.push_back(config.scores(layer).window);
+    return result;
+  };
+  using Windows = std::vector<Index>;
+  EXPECT_EQ(windows(parse(R"({"model_type":"gemma2","num_hidden_layers":3,)" + sizes + "}")),
+            (Windows{3, 0, 3}));
+  EXPECT_EQ(windows(parse(R"({"model_type":"gemma2","num_hidden_layers":2,"layer_types":["full_attention",
+                              "sliding_attention"],)" +
+                          sizes + "}")),
+            (Windows{0, 3}));
+  EXPECT_EQ(windows(parse(R"({"model_type":"qwen2","num_hidden_layers":3,"use_sliding_window":true,
+                              "max_window_layers":1,"num_key_value_heads":4,)" +
+                          sizes + "}")),
+            (Windows{0, 3, 3}));
+  EXPECT_EQ(
+      windows(parse(R"({"model_type":"qwen2","num_hidden_layers":1,"num_key_value_heads":4,)" + sizes + "}")),
+      (Windows{0}));
+}
+
 struct BadConfig {
   std::string text;
   std::vector<std::string> words;
