@@ -170,6 +170,30 @@ TEST(Enclosure, HoldsTheOutputsOfEveryKind) {
   }
 }
 
+// All the uncertainty in one coordinate of the queries: turned, it is in both.
+TEST(Enclosure, TurnsErrorsWithTheirPair) {
+  AttentionConfig c{2, 1, 1, 2, 1};
+  c.rotary.frequencies = {1.2};
+  StoredAttention module = stored(c, random_weights<double>(c, 4), f32);
+  module = taken_as_exact(std::move(module));
+  for (const Index column : {0, 1}) {
+    StoredAttention uncertain = module;
+    uncertain.radius.groups[0].readers[0].query.col(column).setConstant(0.01);
+    const Matrix<double> x = 2 * fixed_probe<double>(4, 2, 3);
+    const Enclosure enclosure = enclose_attend(uncertain, x);
+    for (const double edge : {-0.01, 0.01}) {
+      for (const double other : {-0.01, 0.01}) {
+        AttentionWeights<double> w = module.weights;
+        w.groups[0].readers[0].query(0, column) += edge;
+        w.groups[0].readers[0].query(1, column) += other;
+        const Matrix<double> off = (attend(c, w, x) - enclosure.center).cwiseAbs();
+        EXPECT_LE(off.cwiseQuotient(enclosure.radius).maxCoeff(), 1);
+        EXPECT_GT(off.norm(), 0);
+      }
+    }
+  }
+}
+
 std::string verdict_of(const StoredAttention& a, const StoredAttention& b) {
   return name_of(decide_equivalence(a, b).verdict);
 }
