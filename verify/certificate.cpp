@@ -69,28 +69,48 @@ double unit_of(const std::vector<Claim>& claims) {
   return unit;
 }
 
-// Whether products that should be both a and b are b within the rounding of a and b, row by row and column by
-// column over all of them: the terms of one score.
+// How far a product is from b, and what rounding a and b explains, entry by entry.
+struct Judged {
+  Squares difference;
+  Squares variance;
+};
+
+Judged judged(const Claim& claim, int exponent) {
+  const Circuit<double> product = value_at_exponent(claim.product, exponent);
+  const StoredCircuit a = at_exponent(claim.a, exponent);
+  const StoredCircuit b = at_exponent(claim.b, exponent);
+  Judged result{zero_squares(b), zero_squares(b)};
+  for (Index begin = 0; begin < b.value.left.rows(); begin += block_rows) {
+    const Index count = std::min(block_rows, b.value.left.rows() - begin);
+    const Matrix<double> apart = product_rows(product.left, product.right, begin, count) -
+                                 product_rows(b.value.left, b.value.right, begin, count);
+    add_block(result.difference, apart.cwiseAbs2(), begin);
+    add_block(result.variance, variance_rows(a, begin, count) + variance_rows(b, begin, count), begin);
+  }
+  return result;
+}
+
+void add(Squares& sum, const Squares& term) {
+  sum.rows += term.rows;
+  sum.columns += term.columns;
+}
+
+// Whether products that should be both a and b are b within the rounding of a and b: each in total, and row
+// by row and column by column over all of them, the terms of one score.
 bool agree(const std::vector<Claim>& claims, Index inner) {
   int exponent = claims.front().b.exponent;
   for (const Claim& claim : claims)
     exponent = std::max({exponent, claim.a.exponent, claim.b.exponent, claim.product.exponent});
-  Squares difference = zero_squares(claims.front().b);
-  Squares variance = difference;
-  for (const Claim& claim : claims) {
-    const Circuit<double> product = value_at_exponent(claim.product, exponent);
-    const StoredCircuit a = at_exponent(claim.a, exponent);
-    const StoredCircuit b = at_exponent(claim.b, exponent);
-    for (Index begin = 0; begin < b.value.left.rows(); begin += block_rows) {
-      const Index count = std::min(block_rows, b.value.left.rows() - begin);
-      const Matrix<double> apart = product_rows(product.left, product.right, begin, count) -
-                                   product_rows(b.value.left, b.value.right, begin, count);
-      add_block(difference, apart.cwiseAbs2(), begin);
-      add_block(variance, variance_rows(a, begin, count) + variance_rows(b, begin, count), begin);
-    }
-  }
   const double limit = ratio_limit(inner, unit_of(claims));
-  return within(difference.rows, variance.rows, limit) && within(difference.columns, variance.columns, limit);
+  Judged all{zero_squares(claims.front().b), zero_squares(claims.front().b)};
+  for (const Claim& claim : claims) {
+    const Judged one = judged(claim, exponent);
+    if (!(one.difference.rows.sum() <= limit * limit * one.variance.rows.sum())) return false;
+    add(all.difference, one.difference);
+    add(all.variance, one.variance);
+  }
+  return within(all.difference.rows, all.variance.rows, limit) &&
+         within(all.difference.columns, all.variance.columns, limit);
 }
 
 // The terms of two scores, or two OV circuits as the only term.

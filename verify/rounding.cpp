@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <limits>
 
 #include "symmetry/safe_norm.hpp"
@@ -91,7 +92,9 @@ class Comparison {
     const StoredCircuit x = at_exponent(a, exponent_);
     const StoredCircuit y = at_exponent(b, exponent_);
     const DifferenceNorms<double> apart = difference_norms(x.value, y.value);
-    rows_.add(apart.rows.cwiseAbs2(), row_variances(x) + row_variances(y));
+    const RowVector<double> variances = row_variances(x) + row_variances(y);
+    rows_.add(apart.rows.cwiseAbs2(), variances);
+    note_term(ratio(apart.total, variances.sum()));
     columns_.add(apart.columns.cwiseAbs2(), column_variances(x) + column_variances(y));
     norm_a_ = std::hypot(norm_a_, apart.norm_a);
     norm_b_ = std::hypot(norm_b_, apart.norm_b);
@@ -118,6 +121,7 @@ class Comparison {
     result.norm = std::ldexp(norm, exponent_);
     result.norm_at_most = std::ldexp(norm + error_, exponent_);
     result.ratio = ratio(total, variance);
+    result.largest_term_ratio = largest_term_ratio_;
     result.largest_row_ratio =
         largest_ratio_of(rows_.differences.cwiseSqrt(), rows_.variances, result.largest_row);
     result.largest_column_ratio =
@@ -129,7 +133,12 @@ class Comparison {
   }
 
  private:
+  void note_term(double ratio) {
+    if (ratio > largest_term_ratio_ || std::isnan(ratio)) largest_term_ratio_ = ratio;  // NaN stays
+  }
+
   int exponent_;
+  double largest_term_ratio_ = 0;
   Squares rows_;
   Squares columns_;
   double norm_a_ = 0;
@@ -215,10 +224,11 @@ void note_offsets(CircuitComparison& result, const StoredScores& a, const Stored
 
 double CircuitComparison::largest_ratio() const {
   // Not std::max alone: NaN has to win.
-  if (std::isnan(ratio) || std::isnan(largest_row_ratio) || std::isnan(largest_column_ratio)) {
+  const std::initializer_list<double> ratios{ratio, largest_term_ratio, largest_row_ratio,
+                                             largest_column_ratio};
+  if (std::any_of(ratios.begin(), ratios.end(), [](double r) { return std::isnan(r); }))
     return std::numeric_limits<double>::quiet_NaN();
-  }
-  return std::max({ratio, largest_row_ratio, largest_column_ratio});
+  return std::max(ratios);
 }
 
 CircuitComparison compare(const StoredCircuit& a, const StoredCircuit& b) {
@@ -252,7 +262,10 @@ bool explained_by_rounding(const std::vector<StoredDifference>& differences, dou
     const StoredCircuit x = at_exponent(one.a, exponent);
     const StoredCircuit y = at_exponent(one.b, exponent);
     const Matrix<double> left = factor * one.difference.left;
-    rows.add(product_squares(left, one.difference.right), row_variances(x) + row_variances(y));
+    const RowVector<double> squares = product_squares(left, one.difference.right);
+    const RowVector<double> variances = row_variances(x) + row_variances(y);
+    if (!(squares.sum() <= limit * limit * variances.sum())) return false;
+    rows.add(squares, variances);
     columns.add(product_squares(one.difference.right, left), column_variances(x) + column_variances(y));
   }
   return rows.within(limit) && columns.within(limit);
@@ -275,12 +288,6 @@ double effective_unit(const StoredScores& scores) {
   double unit = 0;
   for (const StoredTerm& term : scores.terms) unit = std::max(unit, effective_unit(term.circuit));
   return unit;
-}
-
-double rounding_noise(const StoredScores& scores) {
-  double noise = 0;
-  for (const StoredTerm& term : scores.terms) noise = std::hypot(noise, rounding_noise(term.circuit));
-  return noise;
 }
 
 double rounding_noise(const StoredCircuit& circuit) {

@@ -13,6 +13,7 @@ struct CircuitComparison {
   double norm = 0;                ///< the larger Frobenius norm
   double norm_at_most = 0;        ///< likewise
   double ratio = 0;
+  double largest_term_ratio = 0;  ///< of scores: the total of one term alone; else as `ratio`
   double largest_row_ratio = 0;
   double largest_column_ratio = 0;
   Index largest_row = 0;  ///< -1 for a slope or a sink
@@ -27,7 +28,7 @@ struct CircuitComparison {
   /// The largest relative difference that would still pass as rounding: what agreement could hide.
   double hidden_difference() const { return resolution * limit / 2; }
 
-  /// Whether the total, every row and every column are within the limit. False on NaN.
+  /// Whether the total, every term, every row and every column are within the limit. False on NaN.
   bool explained_by_rounding() const { return largest_ratio() <= limit; }
 };
 
@@ -35,8 +36,9 @@ struct CircuitComparison {
 CircuitComparison compare(const StoredCircuit& a, const StoredCircuit& b);
 
 /// The terms of two scores together: squares of norms, rows and columns are added up over the terms, so that
-/// one rounded number weighs the same whatever the positions. difference_at_most bounds the difference at
-/// every distance [N8]. Offsets count as rows of their own.
+/// one rounded number weighs the same whatever the positions. Every term is judged alone, too: rounding of
+/// large pairs of coordinates does not explain that a small one is wrong. difference_at_most bounds the
+/// difference at every distance [N8]. Offsets count as rows of their own.
 CircuitComparison compare(const StoredScores& a, const StoredScores& b);
 
 /// Circuits that are differences already, left right^T, at 2^0, beside the stored circuits that they are
@@ -69,7 +71,6 @@ double effective_unit(const StoredScores& scores);
 
 /// sqrt(variance) of one circuit: the Frobenius norm of what rounding may have added.
 double rounding_noise(const StoredCircuit& circuit);
-double rounding_noise(const StoredScores& scores);
 
 /// Agreement that could hide a larger relative difference than this proves too little [N7].
 constexpr double coarsest_resolution = 0.05;

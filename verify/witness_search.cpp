@@ -91,11 +91,12 @@ class Search {
 Suspects suspects_in(const StoredScores& qk_a, const StoredScores& qk_b, StoredCircuit vo_a,
                      StoredCircuit vo_b) {
   std::optional<TermPair> worst;
-  double largest = -1;
+  std::pair<double, double> largest{-1, -1};
   for (TermPair& pair : paired_terms(qk_a, qk_b)) {
-    const double difference = compare(pair.a, pair.b).difference;
-    if (!(difference > largest)) continue;
-    largest = difference;
+    const CircuitComparison compared = compare(pair.a, pair.b);
+    const std::pair<double, double> size{compared.ratio, compared.difference};
+    if (worst && !(size > largest)) continue;
+    largest = size;
     worst = std::move(pair);
   }
   return {worst->a, worst->b, std::move(vo_a), std::move(vo_b), worst->harmonic};

@@ -316,6 +316,31 @@ TEST(Decide, FindsWrongMovesDistinctWithAWitness) {
   }
 }
 
+// A pair of small numbers has small rounding errors: those of the other pairs do not explain that it is
+// wrong.
+TEST(Decide, JudgesEveryFrequencyByItsOwnRounding) {
+  const AttentionConfig c = with_rotary(AttentionConfig{24, 2, 2, 8, 4}, {1.0, 0.5, 0.2, 0.1});
+  auto w = random_weights<double>(c, 6);
+  for (auto& group : w.groups) {
+    for (const Index column : {3, 7}) {
+      group.key.col(column) *= 0.01;
+      group.readers[0].query.col(column) *= 0.01;
+    }
+  }
+  const StoredAttention a = stored(c, w, bf16);
+  StoredAttention b = a;  // the smallest pair of every head is reflected
+  for (auto& group : b.weights.groups) group.key.col(7) *= -1;
+  EXPECT_NE(verdict_of(a, b), "equivalent");
+  const StoredAttention moved = stored(c, act(sample(c), a.weights), bf16);
+  EXPECT_EQ(verdict_of(a, moved), "equivalent");
+  StoredAttention wrong = moved;
+  for (auto& group : wrong.weights.groups) group.key.col(7) *= -1;
+  const Decision decision = decide_equivalence(a, wrong);
+  EXPECT_STRNE(name_of(decision.verdict), "equivalent");
+  const auto& evidence = std::get<Equivalent>(decide_equivalence(a, moved).verdict).evidence;
+  EXPECT_TRUE(refute_equivalence(a, wrong, evidence).has_value());
+}
+
 TEST(Decide, SlopesMayTravelWithTheirHeads) {
   const AttentionConfig c = with_slopes(tiny_config(2, 2));
   const StoredAttention a = stored(c, random_weights<double>(c, 6), f32);
