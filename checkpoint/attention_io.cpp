@@ -254,6 +254,7 @@ StoredAttention read_attention(const Checkpoint& checkpoint, Index layer) {
   slices.for_each(module.weights, [&](const ModuleSlice<double>& slice) {
     read_slice(*tensors.at(slice.projection, slice.part), slice, *radius++, run);
   });
+  for (const StoredTensor& tensor : tensors.present()) tensor.file->done_with(*tensor.info);
   return module;
 }
 

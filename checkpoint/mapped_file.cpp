@@ -39,11 +39,19 @@ MappedFile::~MappedFile() {
 }
 
 void MappedFile::will_need(std::size_t offset, std::size_t length) const {
+  advise(offset, length, MADV_WILLNEED);
+}
+
+void MappedFile::done_with(std::size_t offset, std::size_t length) const {
+  advise(offset, length, MADV_DONTNEED);
+}
+
+void MappedFile::advise(std::size_t offset, std::size_t length, int advice) const {
   if (offset >= bytes_.size()) return;
   length = std::min(length, bytes_.size() - offset);
   const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   const std::size_t start = offset / page * page;
-  ::madvise(const_cast<std::byte*>(bytes_.data()) + start, offset + length - start, MADV_WILLNEED);
+  ::madvise(const_cast<std::byte*>(bytes_.data()) + start, offset + length - start, advice);
 }
 
 }  // namespace attnsym

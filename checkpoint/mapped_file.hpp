@@ -26,9 +26,14 @@ class MappedFile {
   /// ignored.
   void will_need(std::size_t offset, std::size_t length) const;
 
+  /// Tells the kernel that this process can do without this range in memory; it is read again if it is used.
+  void done_with(std::size_t offset, std::size_t length) const;
+
  private:
   MappedFile(std::filesystem::path path, std::span<const std::byte> bytes)
       : path_(std::move(path)), bytes_(bytes) {}
+
+  void advise(std::size_t offset, std::size_t length, int advice) const;
 
   std::filesystem::path path_;
   std::span<const std::byte> bytes_;

@@ -35,6 +35,11 @@ class SafetensorsFile {
     file_.will_need(header_.data_offset + tensor.begin, tensor.size());
   }
 
+  /// Frees the memory that holds a tensor; it is read again if it is used.
+  void done_with(const TensorInfo& tensor) const {
+    file_.done_with(header_.data_offset + tensor.begin, tensor.size());
+  }
+
  private:
   SafetensorsFile(MappedFile file, SafetensorsHeader header);
 

@@ -10,16 +10,9 @@
 #include "nfn/loss.hpp"
 #include "nfn/predictor.hpp"
 #include "symmetry/errors.hpp"
+#include "symmetry/run_tasks.hpp"
 
 namespace attnsym {
-
-/// Runs task(0) ... task(count - 1), each once, in any order or at the same time.
-using RunTasks = std::function<void(std::size_t count, const std::function<void(std::size_t)>& task)>;
-
-/// One after the other.
-inline void run_in_turn(std::size_t count, const std::function<void(std::size_t)>& task) {
-  for (std::size_t i = 0; i < count; ++i) task(i);
-}
 
 struct TrainingOptions {
   Loss loss = Loss::binary_cross_entropy;

@@ -134,10 +134,12 @@ std::optional<Gauges<S>> gauges_of(const KvGroup<S>& input, const BalancedGroup<
   if (!qk || !balanced.vo.linear) return std::nullopt;
   Gauges<S> gauges{{*qk, RowVector<S>::Zero(input.key.cols())},
                    {*balanced.vo.linear, RowVector<S>::Zero(input.value.cols())}};
-  for (const GaugeBlock& block : gauge_blocks(config)) {
-    if (!config.key_bias || !key_bias_is_free(config, block)) continue;
+  const std::vector<bool> free = free_key_biases(config);
+  if (std::find(free.begin(), free.end(), true) != free.end()) {
     const RowVector<S> shift = -input.key_bias * gauges.first.linear.matrix().transpose();
-    for (const Index column : block.real) gauges.first.shift(column) = shift(column);
+    for (Index k = 0; k < shift.size(); ++k) {
+      if (free[k]) gauges.first.shift(k) = shift(k);
+    }
   }
   if (input.value_bias.size() > 0 && !carries_value_bias(config))
     gauges.second.shift = -input.value_bias * gauges.second.linear.matrix().transpose();

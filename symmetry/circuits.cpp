@@ -67,6 +67,7 @@ RowVector<S> constant_output(const AttentionConfig& config, const AttentionWeigh
   if (config.output_bias) c = weights.output_bias;
   if (!config.value_bias || config.sinks) return c;
   for (const KvGroup<S>& group : weights.groups) {
+    if ((group.value_bias.array() == S(0)).all()) continue;
     for (const QueryHead<S>& reader : group.readers) c += group.value_bias * reader.output;
   }
   return c;

@@ -104,6 +104,19 @@ bool key_bias_is_free(const AttentionConfig& config, const GaugeBlock& block) {
   return block.frequency == 0 && config.softcap == 0 && !config.sinks;
 }
 
+std::vector<bool> free_key_biases(const AttentionConfig& config) {
+  std::vector<bool> free(static_cast<std::size_t>(config.key_width), false);
+  for (const GaugeBlock& block : gauge_blocks(config)) {
+    if (!config.key_bias || !key_bias_is_free(config, block)) continue;
+    for (const Index column : block.real) free[column] = true;
+  }
+  return free;
+}
+
+double position_gain(const AttentionConfig& config, const GaugeBlock& block) {
+  return block.frequency > 0 ? config.rotary.gain : 1;
+}
+
 bool key_bias_counts(const AttentionConfig& config) {
   if (!config.key_bias) return false;
   if (config.softcap != 0 || config.sinks) return true;

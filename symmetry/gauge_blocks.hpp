@@ -52,6 +52,12 @@ void set_block(Matrix<S>& matrix, const GaugeBlock& block, const Matrix<S>& real
 /// where keys are turned, where logits are bounded by a softcap, or beside a sink [N5].
 bool key_bias_is_free(const AttentionConfig& config, const GaugeBlock& block);
 
+/// Of every coordinate, whether the module has a key bias there that is free.
+std::vector<bool> free_key_biases(const AttentionConfig& config);
+
+/// What rotary positions multiply the coordinates of a block by beside turning them: their gain, or 1.
+double position_gain(const AttentionConfig& config, const GaugeBlock& block);
+
 /// Whether the key bias of any block counts.
 bool key_bias_counts(const AttentionConfig& config);
 

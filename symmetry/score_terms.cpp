@@ -35,8 +35,8 @@ std::vector<ScoreTerm<S>> score_terms(const AttentionConfig& config, const Atten
   // For complex queries q and keys k, Re(q e^(i w (m - n)) conj(k)) = cos Re(q conj(k)) + sin Re(i q
   // conj(k)).
   for (const GaugeBlock& block : gauge_blocks(config)) {
-    const S gain = block.frequency > 0 ? S(config.rotary.gain) * S(config.rotary.gain) : S(1);
-    const S factor = S(config.scale) * gain;
+    const S gain = S(position_gain(config, block));
+    const S factor = S(config.scale) * gain * gain;
     const Matrix<S> keys = block_keys(config, group, block);
     terms.push_back(term(block, false, factor, queries, keys));
     if (block.is_complex()) terms.push_back(term(block, true, factor, queries, keys));

@@ -96,12 +96,7 @@ SymmetryGroup symmetry_of(const AttentionConfig& config) {
 }
 
 SymmetryGroup::SymmetryGroup(AttentionConfig config)
-    : config_(std::move(config)), blocks_(gauge_blocks(config_)), free_key_bias_(config_.key_width, false) {
-  for (const GaugeBlock& block : blocks_) {
-    if (!config_.key_bias || !key_bias_is_free(config_, block)) continue;
-    for (const Index column : block.real) free_key_bias_[column] = true;
-  }
-}
+    : config_(std::move(config)), blocks_(gauge_blocks(config_)), free_key_bias_(free_key_biases(config_)) {}
 
 template <Scalar S>
 AttentionElement<S> SymmetryGroup::sample(Random& random, const SampleOptions& options) const {

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <numeric>
@@ -105,6 +106,15 @@ std::uint64_t seed_of(const CheckOptions& options) {
   return (std::uint64_t{device()} << 32U) | device();
 }
 
+// Weights and radii of both modules are held as doubles. Exact mode has no parts to run at once.
+ThreadPlan plan_for(const CheckOptions& options, const Model& a, const Model& b) {
+  const auto numbers = [](const Model& model) {
+    return static_cast<std::size_t>(attention_config(model.checkpoint, 0).parameter_count());
+  };
+  if (options.exact) return {options.threads, 1};
+  return plan_threads(options.threads, a.layers(), 2 * sizeof(double) * (numbers(a) + numbers(b)));
+}
+
 CheckResult decide_layers(const CheckOptions& options, const Model& a, const Model& b) {
   if (a.layers() != b.layers()) {
     throw ShapeError(options.a.string() + " has " + std::to_string(a.layers()) + " attention layers, " +
@@ -118,19 +128,24 @@ CheckResult decide_layers(const CheckOptions& options, const Model& a, const Mod
   result.bytes_read = a.attention_bytes() + b.attention_bytes();
   std::vector<double> error_probability(a.layers(), 0);
   Progress progress("check", a.layers());
-  run_tasks(a.layers(), options.threads, [&](std::size_t layer) {
+  const ThreadPlan plan = plan_for(options, a, b);
+  const RunTasks inside = [&](std::size_t count, const std::function<void(std::size_t)>& task) {
+    run_tasks(count, plan.inside, task);
+  };
+  run_tasks(a.layers(), plan.layers, [&](std::size_t layer) {
     const auto index = static_cast<Index>(layer);
+    std::array<StoredAttention, 2> modules;
+    inside(2, [&](std::size_t i) { modules[i] = read_attention((i == 0 ? a : b).checkpoint, index); });
     if (options.exact) {
-      const ExactDecision exact = decide_exactly(read_attention(a.checkpoint, index),
-                                                 read_attention(b.checkpoint, index), result.seed);
+      const ExactDecision exact = decide_exactly(std::move(modules[0]), std::move(modules[1]), result.seed);
       result.layers[layer].verdict = exact.verdict;
       error_probability[layer] = exact.error_probability;
     } else {
       DecideOptions decide;
       decide.seed = result.seed;
       decide.input_radius = common_radius(a, b, index);
-      result.layers[layer] = decide_equivalence(read_attention(a.checkpoint, index),
-                                                read_attention(b.checkpoint, index), decide);
+      decide.run_tasks = inside;
+      result.layers[layer] = decide_equivalence(std::move(modules[0]), std::move(modules[1]), decide);
     }
     progress.advance();
   });

@@ -46,6 +46,15 @@ void run_tasks(std::size_t count, std::size_t workers, const std::function<void(
   if (failure) std::rethrow_exception(failure);
 }
 
+ThreadPlan plan_threads(std::size_t threads, std::size_t layers, std::size_t bytes_per_layer) {
+  constexpr std::size_t memory = std::size_t{1} << 28;
+  const std::size_t fit = std::max<std::size_t>(1, memory / std::max<std::size_t>(1, bytes_per_layer));
+  ThreadPlan plan;
+  plan.layers = std::max<std::size_t>(1, std::min({threads, layers, fit}));
+  plan.inside = std::max<std::size_t>(1, threads / plan.layers);
+  return plan;
+}
+
 std::size_t default_workers() { return std::max(1U, std::thread::hardware_concurrency()); }
 
 }  // namespace attnsym

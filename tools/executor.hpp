@@ -9,6 +9,16 @@ namespace attnsym {
 /// hand-out of further tasks and is rethrown here.
 void run_tasks(std::size_t count, std::size_t workers, const std::function<void(std::size_t)>& task);
 
+/// How threads are shared out to layers at once, and inside each of them.
+struct ThreadPlan {
+  std::size_t layers = 1;
+  std::size_t inside = 1;
+};
+
+/// As many layers at once as threads and memory allow; threads that are left over work inside a layer.
+/// @param bytes_per_layer  what the weights of one layer take in memory, working copies included
+ThreadPlan plan_threads(std::size_t threads, std::size_t layers, std::size_t bytes_per_layer);
+
 /// The number of hardware threads, at least 1.
 std::size_t default_workers();
 

@@ -6,6 +6,7 @@
 
 #include "symmetry/symmetry_group.hpp"
 #include "verify/attend.hpp"
+#include "verify/constant.hpp"
 #include "verify/enclosure.hpp"
 #include "verify/rounding.hpp"
 
@@ -51,8 +52,9 @@ bool within(const RowVector<double>& difference, const RowVector<double>& varian
          difference.sum() <= limit * limit * variance.sum();
 }
 
-// A product that should be both stored circuits.
+// A product that should be both stored circuits: terms of one score, or the OV circuit at frequency 0.
 struct Claim {
+  double frequency;
   StoredCircuit product;
   StoredCircuit a;
   StoredCircuit b;
@@ -95,19 +97,27 @@ void add(Squares& sum, const Squares& term) {
   sum.columns += term.columns;
 }
 
-// Whether products that should be both a and b are b within the rounding of a and b: each in total, and row
-// by row and column by column over all of them, the terms of one score.
+void add(Judged& sum, const Judged& term) {
+  add(sum.difference, term.difference);
+  add(sum.variance, term.variance);
+}
+
+// Whether products that should be both a and b are b within the rounding of a and b: every frequency in
+// total, and row by row and column by column over all of them.
 bool agree(const std::vector<Claim>& claims, Index inner) {
   int exponent = claims.front().b.exponent;
   for (const Claim& claim : claims)
     exponent = std::max({exponent, claim.a.exponent, claim.b.exponent, claim.product.exponent});
   const double limit = ratio_limit(inner, unit_of(claims));
-  Judged all{zero_squares(claims.front().b), zero_squares(claims.front().b)};
-  for (const Claim& claim : claims) {
-    const Judged one = judged(claim, exponent);
+  const Judged none{zero_squares(claims.front().b), zero_squares(claims.front().b)};
+  Judged all = none;
+  for (auto claim = claims.begin(); claim != claims.end();) {
+    const double frequency = claim->frequency;
+    Judged one = none;
+    for (; claim != claims.end() && claim->frequency == frequency; ++claim)
+      add(one, judged(*claim, exponent));
     if (!(one.difference.rows.sum() <= limit * limit * one.variance.rows.sum())) return false;
-    add(all.difference, one.difference);
-    add(all.variance, one.variance);
+    add(all, one);
   }
   return within(all.difference.rows, all.variance.rows, limit) &&
          within(all.difference.columns, all.variance.columns, limit);
@@ -131,7 +141,7 @@ Index inner_width(const Terms& terms) {
 
 bool same_circuits(const Terms& terms) {
   std::vector<Claim> claims;
-  for (const TermPair& term : terms) claims.push_back({term.a, term.a, term.b});
+  for (const TermPair& term : terms) claims.push_back({term.harmonic.frequency, term.a, term.a, term.b});
   return agree(claims, inner_width(terms));
 }
 
@@ -139,11 +149,10 @@ bool same_circuits(const Terms& terms) {
 bool same_offsets(const StoredScores& a, const StoredScores& b) {
   const double limit =
       ratio_limit(std::max(a.inner_width(), b.inner_width()), std::max(effective_unit(a), effective_unit(b)));
-  for (Index i = 0; i < a.offsets.size(); ++i) {
-    const double apart = a.offsets(i) - b.offsets(i);
-    const double variance =
-        (a.offset_radius(i) * a.offset_radius(i) + b.offset_radius(i) * b.offset_radius(i)) / 3;
-    if (!(apart * apart <= limit * limit * variance)) return false;
+  const RowVector<double> apart = a.offsets.value - b.offsets.value;
+  const RowVector<double> variances = (a.offsets.radius.cwiseAbs2() + b.offsets.radius.cwiseAbs2()) / 3;
+  for (Index i = 0; i < apart.size(); ++i) {
+    if (!(apart(i) * apart(i) <= limit * limit * variances(i))) return false;
   }
   return true;
 }
@@ -160,8 +169,11 @@ bool circuits_hold(const Terms& terms, const std::vector<Circuit<double>>& moved
   std::vector<Claim> left_moved;
   std::vector<Claim> right_moved;
   for (std::size_t t = 0; t < terms.size(); ++t) {
-    left_moved.push_back({exact_product(moved[t].left, of_b[t].right), terms[t].a, terms[t].b});
-    right_moved.push_back({exact_product(of_b[t].left, moved[t].right), terms[t].a, terms[t].b});
+    const TermPair& term = terms[t];
+    left_moved.push_back(
+        {term.harmonic.frequency, exact_product(moved[t].left, of_b[t].right), term.a, term.b});
+    right_moved.push_back(
+        {term.harmonic.frequency, exact_product(of_b[t].left, moved[t].right), term.a, term.b});
   }
   return agree(left_moved, inner_width(terms)) && agree(right_moved, inner_width(terms));
 }

@@ -37,13 +37,19 @@ class Case {
   Verdict verdict() {
     if (same_shape(a_.config, b_.config)) {
       const Matching matching = match_heads(a_, b_);
-      compare_heads(matching);
+      const auto fitted = fitted_transport(a_, b_, matching, options_.run_tasks);
+      if (fitted) {
+        decision_.heads = fitted->heads;
+      } else {
+        compare_heads(matching);
+      }
+      find_worst_head();
       if (const auto exact = exact_transport(a_, b_, matching)) {
         note_condition(*exact);
         return Identical{*exact};
       }
       if (decision_.heads_agree() && decision_.constant.explained_by_rounding())
-        return equal_if_resolved([&] { return evidence_of(matching); });
+        return equal_if_resolved([&] { return evidence_of(fitted); });
     }
     const HeadClasses classes = classify_heads(a_, b_);
     for (const HeadClass& heads : classes) decision_.classes.push_back(compare_class(a_, b_, heads));
@@ -54,12 +60,13 @@ class Case {
   }
 
   void compare_heads(const Matching& matching) {
-    for (Index head = 0; head < a_.config.heads; ++head) {
+    decision_.heads.resize(static_cast<std::size_t>(a_.config.heads));
+    options_.run_tasks(decision_.heads.size(), [&](std::size_t i) {
+      const auto head = static_cast<Index>(i);
       const Index image = matching.image_of(head);
-      decision_.heads.push_back({head, image, compare(stored_scores(a_, head), stored_scores(b_, image)),
-                                 compare(stored_vo_circuit(a_, head), stored_vo_circuit(b_, image))});
-    }
-    find_worst_head();
+      decision_.heads[i] = {head, image, compare(stored_scores(a_, head), stored_scores(b_, image)),
+                            compare(stored_vo_circuit(a_, head), stored_vo_circuit(b_, image))};
+    });
   }
 
   // A head whose class agrees is none to blame.
@@ -88,10 +95,10 @@ class Case {
                      brief(100 * options_.worst_resolution) + " %)"};
   }
 
-  EqualityEvidence evidence_of(const Matching& matching) {
-    if (const auto fitted = fitted_transport(a_, b_, matching)) {
-      note_condition(*fitted);
-      return *fitted;
+  EqualityEvidence evidence_of(const std::optional<FittedTransport>& fitted) {
+    if (fitted) {
+      note_condition(fitted->b_from_a);
+      return fitted->b_from_a;
     }
     HeadClasses classes;
     for (const HeadComparison& head : decision_.heads) classes.push_back({{head.head}, {head.image}});

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "symmetry/run_tasks.hpp"
 #include "verify/verdict.hpp"
 
 namespace attnsym {
@@ -12,6 +13,7 @@ struct DecideOptions {
   double worst_resolution = coarsest_resolution;  ///< agreement at a coarser resolution is undecided [N7]
   std::uint64_t seed = 1;                         ///< of the witness search
   std::optional<double> input_radius;             ///< R for the output bound [N8], where it is known
+  RunTasks run_tasks = run_in_turn;               ///< how independent parts are computed
 };
 
 /// Decides whether two modules compute the same function [N3, N7], whatever their ranks and shapes.

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 
+#include "symmetry/gauge_blocks.hpp"
 #include "symmetry/random.hpp"
 #include "verify/rounding.hpp"
 
@@ -14,24 +15,20 @@ constexpr Index probe_count = 8;
 constexpr std::uint64_t qk_salt = 0x6d61746368;
 constexpr std::uint64_t vo_salt = qk_salt + 2;
 
-class Probe {
- public:
-  Probe(Index rows, Index columns, std::uint64_t salt)
-      : left_(fixed_probe<double>(rows, probe_count, salt)),
-        right_(fixed_probe<double>(columns, probe_count, salt + 1)) {}
+// The entries x_t^T C y_t of a circuit whose factors are x_t^T left and y_t^T right.
+Fingerprint of_probed(const Circuit<double>& probed) {
+  const Matrix<double> none = Matrix<double>::Zero(probe_count, probed.left.cols());
+  const StoredCircuit circuit = normalized(probed, {none, none});
+  return {circuit.value.left.cwiseProduct(circuit.value.right).rowwise().sum().transpose(), circuit.exponent};
+}
 
-  Fingerprint operator()(const StoredCircuit& circuit) const {
-    const Circuit<double>& c = circuit.value;
-    const Matrix<double> terms = (left_.transpose() * c.left).cwiseProduct(right_.transpose() * c.right);
-    const double arithmetic = tolerance<double>() * c.left.norm() * c.right.norm();
-    return {terms.rowwise().sum().transpose(), circuit.exponent,
-            std::ldexp(rounding_noise(circuit), -circuit.exponent) + arithmetic};
-  }
-
- private:
-  Matrix<double> left_;
-  Matrix<double> right_;
-};
+// probe^T (weight over bias), without copying the weight.
+Matrix<double> probed(const Matrix<double>& probe, const Matrix<double>& weight,
+                      const RowVector<double>& bias) {
+  Matrix<double> result = probe.topRows(weight.rows()).transpose() * weight;
+  if (bias.size() > 0) result += probe.bottomRows(1).transpose() * bias;
+  return result;
+}
 
 // A fixed weight for every harmonic, so that terms which trade places are noticed.
 double weight_of(const Harmonic& harmonic) {
@@ -59,25 +56,43 @@ Fingerprint sum(const std::vector<Fingerprint>& terms, const std::vector<double>
   int exponent = terms.front().exponent;
   for (const Fingerprint& term : terms) exponent = std::max(exponent, term.exponent);
   Fingerprint result{RowVector<double>::Zero(probe_count), exponent};
-  for (std::size_t t = 0; t < terms.size(); ++t) {
-    const double factor = std::ldexp(weights[t], terms[t].exponent - exponent);
-    result.probes += factor * terms[t].probes;
-    result.noise = std::hypot(result.noise, factor * terms[t].noise);
+  for (std::size_t t = 0; t < terms.size(); ++t)
+    result.probes += std::ldexp(weights[t], terms[t].exponent - exponent) * terms[t].probes;
+  return result;
+}
+
+// Biases of keys where they count, else zeros.
+RowVector<double> counting_bias(const RowVector<double>& bias, const std::vector<bool>& free) {
+  RowVector<double> result = bias;
+  for (Index k = 0; k < result.size(); ++k) {
+    if (free[k]) result(k) = 0;
   }
   return result;
 }
 
 }  // namespace
 
+// Scores are the same function of probed queries and keys as of all of them.
 std::vector<Fingerprint> qk_fingerprints(const StoredAttention& module) {
   const Index d = module.config.model_width;
-  const Probe probe(d + 1, d + 1, qk_salt);
+  const Matrix<double> left = fixed_probe<double>(d + 1, probe_count, qk_salt);
+  const Matrix<double> right = fixed_probe<double>(d + 1, probe_count, qk_salt + 1);
+  const std::vector<bool> free = free_key_biases(module.config);
+  AttentionConfig config = module.config;
+  config.key_bias = false;
+  AttentionWeights<double> small;
+  for (const KvGroup<double>& group : module.weights.groups) {
+    small.groups.push_back({probed(right, group.key, counting_bias(group.key_bias, free)), {}, {}, {}, {}});
+    for (const QueryHead<double>& reader : group.readers)
+      small.groups.back().readers.push_back({probed(left, reader.query, reader.query_bias), {}, {}});
+  }
   std::vector<Fingerprint> result;
-  for (Index head = 0; head < module.config.heads; ++head) {
+  for (Index head = 0; head < config.heads; ++head) {
     std::vector<Fingerprint> terms;
     std::vector<double> weights;
-    for (const StoredTerm& term : stored_scores(module, head).terms) {
-      terms.push_back(probe(term.circuit));
+    for (const ScoreTerm<double>& term : score_terms(config, small, head)) {
+      const auto [queries, keys] = term.circuit;
+      terms.push_back(of_probed({queries.topRows(probe_count), keys}));
       weights.push_back(weight_of(term.harmonic));
     }
     result.push_back(sum(terms, weights));
@@ -87,11 +102,26 @@ std::vector<Fingerprint> qk_fingerprints(const StoredAttention& module) {
 
 std::vector<Fingerprint> vo_fingerprints(const StoredAttention& module) {
   const Index d = module.config.model_width;
-  const Probe probe(d + 1, d, vo_salt);
+  const Matrix<double> left = fixed_probe<double>(d + 1, probe_count, vo_salt);
+  const Matrix<double> right = fixed_probe<double>(d, probe_count, vo_salt + 1);
   std::vector<Fingerprint> result;
-  for (Index head = 0; head < module.config.heads; ++head)
-    result.push_back(probe(stored_vo_circuit(module, head)));
+  for (const KvGroup<double>& group : module.weights.groups) {
+    const Matrix<double> values =
+        probed(left, group.value, module.config.sinks ? group.value_bias : RowVector<double>());
+    for (const QueryHead<double>& reader : group.readers)
+      result.push_back(of_probed({values, (reader.output * right).transpose()}));
+  }
   return result;
+}
+
+void note_noise(Fingerprint& print, const StoredScores& scores) {
+  for (const StoredTerm& term : scores.terms) {
+    const StoredCircuit& circuit = term.circuit;
+    const double arithmetic = tolerance<double>() * circuit.value.left.norm() * circuit.value.right.norm();
+    const double noise = std::ldexp(rounding_noise(circuit), -circuit.exponent) + arithmetic;
+    print.noise = std::hypot(print.noise,
+                             std::ldexp(weight_of(term.harmonic) * noise, circuit.exponent - print.exponent));
+  }
 }
 
 double relative_distance(const Fingerprint& a, const Fingerprint& b) {

@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "symmetry/stored_attention.hpp"
+#include "verify/stored_scores.hpp"
 
 namespace attnsym {
 
@@ -11,16 +11,20 @@ namespace attnsym {
 struct Fingerprint {
   RowVector<double> probes;  ///< in units of 2^exponent
   int exponent = 0;
-  double noise = 0;  ///< rounding noise of the circuit and the error of computing the probes, same units
+  double noise = 0;  ///< see note_noise, same units
 };
 
 std::vector<Fingerprint> qk_fingerprints(const StoredAttention& module);
 std::vector<Fingerprint> vo_fingerprints(const StoredAttention& module);
 
+/// Adds the rounding noise of a head's score and the error of computing its probes.
+void note_noise(Fingerprint& print, const StoredScores& scores);
+
 /// 0 for equal, about 1 for unrelated probes of any size.
 double relative_distance(const Fingerprint& a, const Fingerprint& b);
 
-/// False only where the two circuits are sure to differ by more than `limit` times their rounding noise.
+/// False only where the two circuits, with their noise noted, are sure to differ by more than `limit` times
+/// their rounding noise.
 bool may_agree(const Fingerprint& a, const Fingerprint& b, double limit);
 
 }  // namespace attnsym

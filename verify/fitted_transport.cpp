@@ -2,17 +2,18 @@
 
 #include <Eigen/QR>
 #include <algorithm>
+#include <atomic>
+#include <cmath>
 
 #include "symmetry/errors.hpp"
-#include "symmetry/gauge_blocks.hpp"
-#include "verify/gauge_sides.hpp"
-#include "verify/rounding.hpp"
+#include "symmetry/permutation.hpp"
+#include "verify/block_matrices.hpp"
+#include "verify/gauge_trial.hpp"
 
 namespace attnsym {
 namespace {
 
 using Linear = std::optional<GeneralLinear<double>>;
-using ComplexMatrix = Eigen::MatrixXcd;
 
 // A gauge of larger condition has no correct digit in its smallest direction.
 constexpr double largest_condition = 1e12;
@@ -39,217 +40,208 @@ M least_squares(const M& from, const M& to) {
 // both solutions, which solves (M_a + M_b) / 2 = reading_b L written_a^T [N4].
 enum class Fit { Written, Mean, Reading };
 
-// The sides of A and B in the columns of one block, as real or complex matrices.
-template <class M>
-struct BlockSides {
-  M written_a, written_b, reading_a, reading_b;
+// Both sides of one kind of gauge, queries and keys or values and outputs, and what they are made of.
+struct GaugeKind {
+  std::vector<GaugeBlock> blocks;
+  std::vector<double> factors;    // per block what multiplies its circuits
+  std::vector<bool> free_biases;  // coordinates whose written bias does nothing
+  Matrix<double> (*written)(const KvGroup<double>&);
+  Matrix<double> (*reading)(const QueryHead<double>&);
+};
+
+GaugeKind qk_kind(const AttentionConfig& config) {
+  GaugeKind kind{
+      gauge_blocks(config),
+      {},
+      free_key_biases(config),
+      [](const KvGroup<double>& group) { return homogeneous(group.key, group.key_bias); },
+      [](const QueryHead<double>& reader) { return homogeneous(reader.query, reader.query_bias); }};
+  for (const GaugeBlock& block : kind.blocks)
+    kind.factors.push_back(config.scale * std::pow(position_gain(config, block), 2));
+  return kind;
+}
+
+GaugeKind vo_kind(const AttentionConfig& config) {
+  return {{real_block(config.value_width)},
+          {1},
+          std::vector<bool>(static_cast<std::size_t>(config.value_width), value_bias_is_free(config)),
+          [](const KvGroup<double>& group) { return homogeneous(group.value, group.value_bias); },
+          [](const QueryHead<double>& reader) { return Matrix<double>(reader.output.transpose()); }};
+}
+
+// A group of A, the group of B that it became, and the readers' order.
+struct MatchedGroups {
+  const StoredAttention& a;
+  const StoredAttention& b;
+  std::size_t from;
+  std::size_t to;
+  const Permutation& order;
+};
+
+StoredFactor written_factor(const GaugeKind& kind, const StoredAttention& module, std::size_t group) {
+  StoredFactor factor{kind.written(module.weights.groups[group]), kind.written(module.radius.groups[group])};
+  const Index last = factor.value.rows() - 1;
+  for (Index k = 0; k < factor.value.cols(); ++k) {
+    if (kind.free_biases[k]) factor.value(last, k) = factor.radius(last, k) = 0;
+  }
+  return factor;
+}
+
+StoredFactor reading_factor(const GaugeKind& kind, const StoredAttention& module, std::size_t group,
+                            Index reader) {
+  return {kind.reading(module.weights.groups[group].readers[reader]),
+          kind.reading(module.radius.groups[group].readers[reader])};
+}
+
+// All readers of a group below each other, reader i in place order(i).
+Matrix<double> stacked_readings(const GaugeKind& kind, const KvGroup<double>& group,
+                                const Permutation& order) {
+  Matrix<double> stacked;
+  for (Index i = 0; i < order.size(); ++i) {
+    const Matrix<double> reading = kind.reading(group.readers[i]);
+    if (i == 0) stacked.resize(reading.rows() * order.size(), reading.cols());
+    stacked.middleRows(reading.rows() * order(i), reading.rows()) = reading;
+  }
+  return stacked;
+}
+
+// The sides that a fit needs, in A and in B.
+struct FitSides {
+  Matrix<double> written_a, written_b, reading_a, reading_b;
+
+  FitSides(const GaugeKind& kind, const MatchedGroups& groups, Fit fit) {
+    if (fit != Fit::Reading) {
+      written_a = written_factor(kind, groups.a, groups.from).value;
+      written_b = written_factor(kind, groups.b, groups.to).value;
+    }
+    if (fit != Fit::Written) {
+      reading_a = stacked_readings(kind, groups.a.weights.groups[groups.from], groups.order);
+      reading_b = stacked_readings(kind, groups.b.weights.groups[groups.to], identity_like(groups.order));
+    }
+  }
 
   // Complex queries take up the inverse of the conjugate: reading_a = reading_b conj(L).
-  M solution(Fit fit) const {
-    M matrix = M::Zero(written_a.cols(), written_a.cols());
-    if (fit != Fit::Reading) matrix += least_squares<M>(written_a, written_b).transpose();
-    if (fit != Fit::Written) matrix += least_squares<M>(reading_b, reading_a).conjugate();
+  template <class M>
+  M solution(const GaugeBlock& block, Fit fit) const {
+    M matrix = M::Zero(block.size(), block.size());
+    if (fit != Fit::Reading)
+      matrix +=
+          least_squares<M>(columns_of<M>(written_a, block), columns_of<M>(written_b, block)).transpose();
+    if (fit != Fit::Written)
+      matrix +=
+          least_squares<M>(columns_of<M>(reading_b, block), columns_of<M>(reading_a, block)).conjugate();
     if (fit == Fit::Mean) matrix /= 2;
     return matrix;
   }
 };
 
-// One term of a reader's score, or its OV circuit, in A and in B.
-struct StoredPair {
-  StoredCircuit a;
-  StoredCircuit b;
-};
-
-// What a gauge connects: both sides in A and in B, without biases that are free; the blocks that it is made
-// of; and the circuits of the readers in B's order, per block one, or for complex blocks a cosine and a sine.
-struct GaugeProblem {
-  GaugeSides a;
-  GaugeSides b;
-  std::vector<GaugeBlock> blocks;
-  std::vector<std::vector<StoredPair>> readers;
-  double scale;
-  bool written_left;  // V O^T has the written factor on the left, Q K^T on the right
-
-  Circuit<double> circuit(const Matrix<double>& reading, const Matrix<double>& written) const {
-    return written_left ? Circuit<double>{written, scale * reading}
-                        : Circuit<double>{scale * reading, written};
-  }
-};
-
-ComplexMatrix complex_columns(const Matrix<double>& matrix, const GaugeBlock& block) {
-  const Matrix<double> columns = block_columns(matrix, block);
-  ComplexMatrix result(matrix.rows(), block.size());
-  result.real() = columns.leftCols(block.size());
-  result.imag() = columns.rightCols(block.size());
-  return result;
-}
-
-void fit_block(Matrix<double>& matrix, const GaugeProblem& problem, const GaugeBlock& block, Fit fit) {
-  const auto sides = [&](auto columns) {
-    using M = decltype(columns(problem.a.written));
-    return BlockSides<M>{columns(problem.a.written), columns(problem.b.written), columns(problem.a.reading),
-                         columns(problem.b.reading)};
-  };
-  if (block.is_complex()) {
-    const ComplexMatrix solution =
-        sides([&](const Matrix<double>& m) { return complex_columns(m, block); }).solution(fit);
-    set_block<double>(matrix, block, solution.real(), solution.imag());
-  } else {
-    set_block<double>(matrix, block,
-                      sides([&](const Matrix<double>& m) { return block_columns(m, block); }).solution(fit),
-                      {});
-  }
-}
-
-Linear fitted(const GaugeProblem& problem, Fit fit) {
-  const Index width = problem.a.written.cols();
+Linear fitted(const GaugeKind& kind, const MatchedGroups& groups, Fit fit) {
+  const auto width = static_cast<Index>(kind.free_biases.size());
+  const FitSides sides(kind, groups, fit);
   Matrix<double> matrix = Matrix<double>::Zero(width, width);
-  for (const GaugeBlock& block : problem.blocks) {
-    if (problem.a.written.rows() <= block.size()) return std::nullopt;  // the last row may be a free bias
-    fit_block(matrix, problem, block, fit);
+  for (const GaugeBlock& block : kind.blocks) {
+    if (groups.a.config.model_width < block.size()) return std::nullopt;
+    if (block.is_complex()) {
+      const auto solution = sides.solution<ComplexMatrix>(block, fit);
+      set_block<double>(matrix, block, solution.real(), solution.imag());
+    } else {
+      set_block<double>(matrix, block, sides.solution<Matrix<double>>(block, fit), {});
+    }
   }
   return invertible(matrix);
 }
 
-// The circuits of one reader made of these sides, block by block, beside the stored ones.
-std::vector<StoredDifference> reader_differences(const GaugeProblem& problem, std::size_t reader,
-                                                 const Matrix<double>& reading,
-                                                 const Matrix<double>& written) {
-  std::vector<StoredDifference> differences;
-  auto stored = problem.readers[reader].begin();
-  const auto add = [&](const GaugeBlock& block, bool sine) {
-    differences.push_back(
-        {problem.circuit(block_columns(reading, block, sine), block_columns(written, block)), stored->a,
-         stored->b});
-    ++stored;
-  };
-  for (const GaugeBlock& block : problem.blocks) {
-    add(block, false);
-    if (block.is_complex()) add(block, true);
+// A gauge and the comparisons of all readers' circuits, in A's order.
+struct FittedGauge {
+  GeneralLinear<double> linear;
+  std::vector<CircuitComparison> readers;
+};
+
+std::optional<FittedGauge> tried(const GaugeKind& kind, const MatchedGroups& groups,
+                                 const GeneralLinear<double>& linear) {
+  const GaugeTrial trial(written_factor(kind, groups.a, groups.from),
+                         written_factor(kind, groups.b, groups.to), linear, kind.blocks, kind.factors);
+  FittedGauge gauge{linear, {}};
+  for (Index i = 0; i < groups.order.size(); ++i) {
+    const auto compared = trial.compare(reading_factor(kind, groups.a, groups.from, i),
+                                        reading_factor(kind, groups.b, groups.to, groups.order(i)));
+    if (!compared) return std::nullopt;
+    gauge.readers.push_back(*compared);
   }
-  return differences;
+  return gauge;
 }
 
-double unit_of(const std::vector<StoredPair>& terms) {
-  double unit = 0;
-  for (const StoredPair& term : terms)
-    unit = std::max({unit, effective_unit(term.a), effective_unit(term.b)});
-  return unit;
-}
-
-// Whether the gauge carries A's factors to B's: a moved reading factor with B's written one, and the other
-// way round, give B's circuits within rounding.
-bool holds(const GaugeProblem& problem, const GeneralLinear<double>& linear) {
-  const GaugeSides& a = problem.a;
-  const GaugeSides& b = problem.b;
-  const Index rows = a.reading.rows() / static_cast<Index>(problem.readers.size());
-  const Matrix<double> reading_off = a.reading * linear.inverse_matrix() - b.reading;
-  const Matrix<double> written_off = a.written * linear.matrix().transpose() - b.written;
-  for (std::size_t i = 0; i < problem.readers.size(); ++i) {
-    const double limit = ratio_limit(b.written.cols(), unit_of(problem.readers[i]));
-    const auto small = [&](const Matrix<double>& reading, const Matrix<double>& written) {
-      return explained_by_rounding(reader_differences(problem, i, reading, written), limit);
-    };
-    if (!small(reading_off.middleRows(rows * i, rows), b.written)) return false;
-    if (!small(b.reading.middleRows(rows * i, rows), written_off)) return false;
-  }
-  return true;
-}
-
-Linear fitted_gauge(const GaugeProblem& problem) {
+std::optional<FittedGauge> fitted_gauge(const GaugeKind& kind, const MatchedGroups& groups) {
   for (const Fit fit : {Fit::Written, Fit::Mean, Fit::Reading}) {
-    const Linear linear = fitted(problem, fit);
-    if (linear && holds(problem, *linear)) return linear;
+    const Linear linear = fitted(kind, groups, fit);
+    if (!linear) continue;
+    if (auto gauge = tried(kind, groups, *linear)) return gauge;
   }
   return std::nullopt;
 }
 
-// The sides without biases that are free, which say nothing of the gauge.
-GaugeSides without_free_bias(GaugeSides sides, const std::vector<bool>& free) {
-  for (Index k = 0; k < sides.written.cols(); ++k) {
-    if (free[k]) sides.written(sides.written.rows() - 1, k) = 0;
+// What is not free has been compared with the circuits; free biases are made to agree.
+Affine<double> with_shift(const GaugeKind& kind, const MatchedGroups& groups,
+                          const GeneralLinear<double>& linear) {
+  const auto bias = [&](const StoredAttention& module, std::size_t group) {
+    return RowVector<double>(kind.written(module.weights.groups[group]).bottomRows(1));
+  };
+  RowVector<double> shift =
+      bias(groups.b, groups.to) - bias(groups.a, groups.from) * linear.matrix().transpose();
+  for (Index k = 0; k < shift.size(); ++k) {
+    if (!kind.free_biases[k]) shift(k) = 0;
   }
-  return sides;
+  return {linear, shift};
 }
 
-// A group of A, the group of B that it became, and the readers' order.
-struct MatchedGroups {
-  const KvGroup<double>& from;
-  const KvGroup<double>& to;
-  const Permutation& order;
-
-  template <class Sides>
-  std::optional<Affine<double>> gauge(Sides sides, const std::vector<bool>& free,
-                                      GaugeProblem problem) const {
-    const GaugeSides a = sides(from, order);
-    const GaugeSides b = sides(to, identity_like(order));
-    problem.a = without_free_bias(a, free);
-    problem.b = without_free_bias(b, free);
-    const Linear linear = fitted_gauge(problem);
-    if (!linear) return std::nullopt;
-    // What is not free has been compared with the circuits; free biases are made to agree.
-    RowVector<double> shift =
-        b.written.bottomRows(1) - a.written.bottomRows(1) * linear->matrix().transpose();
-    for (Index k = 0; k < shift.size(); ++k) {
-      if (!free[k]) shift(k) = 0;
-    }
-    return Affine<double>{*linear, shift};
-  }
+// One key/value group moved, with the comparisons of its heads.
+struct FittedGroup {
+  GroupMove<double> move;
+  std::vector<HeadComparison> heads;
 };
 
-// The matched circuits of one group, in the order of B's readers.
-template <class Circuits>
-std::vector<std::vector<StoredPair>> matched_circuits(const AttentionConfig& config, Index group,
-                                                      const Matching& matching, Circuits circuits) {
-  const Index count = config.readers_per_group();
-  std::vector<std::vector<StoredPair>> result(static_cast<std::size_t>(count));
+std::optional<FittedGroup> fitted_group(const MatchedGroups& groups, const GaugeKind& qk,
+                                        const GaugeKind& vo) {
+  const auto qk_gauge = fitted_gauge(qk, groups);
+  if (!qk_gauge) return std::nullopt;
+  const auto vo_gauge = fitted_gauge(vo, groups);
+  if (!vo_gauge) return std::nullopt;
+  FittedGroup result{
+      {groups.order, {with_shift(qk, groups, qk_gauge->linear), with_shift(vo, groups, vo_gauge->linear)}},
+      {}};
+  const Index count = groups.order.size();
   for (Index i = 0; i < count; ++i) {
-    const Index head = group * count + i;
-    result[matching.readers[group](i)] = circuits(head, matching.image_of(head));
+    HeadComparison head{count * static_cast<Index>(groups.from) + i,
+                        count * static_cast<Index>(groups.to) + groups.order(i), qk_gauge->readers[i],
+                        vo_gauge->readers[i].transposed()};
+    note_offsets(head.qk, stored_offsets(groups.a, head.head), stored_offsets(groups.b, head.image));
+    if (!head.qk.explained_by_rounding()) return std::nullopt;
+    result.heads.push_back(head);
   }
   return result;
 }
 
-std::vector<StoredPair> stored_pairs(const StoredScores& a, const StoredScores& b) {
-  std::vector<StoredPair> pairs;
-  for (TermPair& pair : paired_terms(a, b)) pairs.push_back({std::move(pair.a), std::move(pair.b)});
-  return pairs;
-}
-
-std::vector<bool> free_key_bias(const AttentionConfig& config) {
-  std::vector<bool> free(config.key_width, false);
-  for (const GaugeBlock& block : gauge_blocks(config)) {
-    if (!key_bias_is_free(config, block)) continue;
-    for (const Index column : block.real) free[column] = true;
-  }
-  return free;
-}
-
 }  // namespace
 
-std::optional<AttentionElement<double>> fitted_transport(const StoredAttention& a, const StoredAttention& b,
-                                                         const Matching& matching) {
-  const std::vector<GaugeBlock> qk_blocks = gauge_blocks(a.config);
-  const std::vector<bool> free_key = free_key_bias(a.config);
-  const std::vector<bool> free_value(a.config.value_width, value_bias_is_free(a.config));
-  AttentionElement<double> element{{}, matching.groups};
-  for (Index j = 0; j < matching.groups.size(); ++j) {
-    const MatchedGroups groups{a.weights.groups[j], b.weights.groups[matching.groups(j)],
-                               matching.readers[j]};
-    const auto scores = matched_circuits(a.config, j, matching, [&](Index head, Index image) {
-      return stored_pairs(stored_scores(a, head), stored_scores(b, image));
-    });
-    const auto qk = groups.gauge(qk_sides, free_key, {{}, {}, qk_blocks, scores, a.config.scale, false});
-    if (!qk) return std::nullopt;
-    const auto outputs = matched_circuits(a.config, j, matching, [&](Index head, Index image) {
-      return std::vector<StoredPair>{{stored_vo_circuit(a, head), stored_vo_circuit(b, image)}};
-    });
-    const auto vo =
-        groups.gauge(vo_sides, free_value, {{}, {}, {real_block(a.config.value_width)}, outputs, 1, true});
-    if (!vo) return std::nullopt;
-    element.local.push_back({matching.readers[j], {*qk, *vo}});
+std::optional<FittedTransport> fitted_transport(const StoredAttention& a, const StoredAttention& b,
+                                                const Matching& matching, const RunTasks& run_tasks) {
+  const GaugeKind qk = qk_kind(a.config);
+  const GaugeKind vo = vo_kind(a.config);
+  std::vector<std::optional<FittedGroup>> groups(a.weights.groups.size());
+  std::atomic<bool> failed = false;
+  run_tasks(groups.size(), [&](std::size_t j) {
+    if (failed) return;
+    const auto to = static_cast<std::size_t>(matching.groups(static_cast<Index>(j)));
+    groups[j] = fitted_group({a, b, j, to, matching.readers[j]}, qk, vo);
+    if (!groups[j]) failed = true;
+  });
+  if (failed) return std::nullopt;
+  FittedTransport result{{{}, matching.groups}, {}};
+  for (std::optional<FittedGroup>& group : groups) {
+    result.b_from_a.local.push_back(std::move(group->move));
+    result.heads.insert(result.heads.end(), group->heads.begin(), group->heads.end());
   }
-  return element;
+  return result;
 }
 
 }  // namespace attnsym

@@ -2,16 +2,25 @@
 
 #include <optional>
 
-#include "symmetry/attention_symmetry.hpp"
+#include "symmetry/run_tasks.hpp"
 #include "verify/matching.hpp"
+#include "verify/verdict.hpp"
 
 namespace attnsym {
 
-/// The element that carries A to B within the rounding of both: gauges fitted in the least squares sense,
-/// shifts that make the biases agree, and every circuit that mixes a moved factor of A with one of B within
-/// rounding of that of B. Absent where no fit does that, as for factors of deficient rank.
-/// @pre both modules have the same config and all biases, and the matched circuits agree within rounding
-std::optional<AttentionElement<double>> fitted_transport(const StoredAttention& a, const StoredAttention& b,
-                                                         const Matching& matching);
+/// A change of basis between two modules, and how the heads compare that it matches.
+struct FittedTransport {
+  AttentionElement<double> b_from_a;
+  std::vector<HeadComparison> heads;  ///< by head of A; rounding explains all of them
+};
+
+/// The change of basis that carries A to B along a matching, by least squares for both sides of every gauge.
+/// Every circuit of A agrees with its image within rounding, and so does every circuit that mixes a moved
+/// factor of A with one of B. Absent where no fit does that, as for factors of deficient rank.
+/// @param run_tasks  runs one task per key/value group
+/// @pre both modules have the same config and all biases
+std::optional<FittedTransport> fitted_transport(const StoredAttention& a, const StoredAttention& b,
+                                                const Matching& matching,
+                                                const RunTasks& run_tasks = run_in_turn);
 
 }  // namespace attnsym

@@ -39,8 +39,9 @@ class Classifier {
 
  private:
   // The class whose first circuit is nearest among those from `begin` on that agree, or a new one.
-  HeadClass& class_of(const Head& head, const Fingerprint& print, std::size_t begin) {
+  HeadClass& class_of(const Head& head, Fingerprint print, std::size_t begin) {
     const StoredScores scores = head.qk();
+    note_noise(print, scores);
     std::size_t best = classes_.size();
     double best_ratio = 0;
     for (std::size_t k = begin; k < classes_.size(); ++k) {
@@ -52,7 +53,7 @@ class Classifier {
       best_ratio = compared.largest_ratio();
     }
     if (best < classes_.size()) return classes_[best];
-    prints_.push_back(print);
+    prints_.push_back(std::move(print));
     return classes_.emplace_back();
   }
 

@@ -95,8 +95,8 @@ std::uint64_t ResidueProbe::read(const StoredAttention& module, Index head) cons
   }
   sum = modulus_.multiply(sum, modulus_.of_double(module.config.scale));
   const StoredScores scores = stored_scores(module, head);
-  for (Index i = 0; i < scores.offsets.size(); ++i)
-    sum = modulus_.add(sum, modulus_.multiply(offsets_[i], modulus_.of_double(scores.offsets(i))));
+  for (Index i = 0; i < scores.offsets.value.size(); ++i)
+    sum = modulus_.add(sum, modulus_.multiply(offsets_[i], modulus_.of_double(scores.offsets.value(i))));
   return sum;
 }
 

@@ -56,17 +56,21 @@ StoredScores stored_scores(const StoredAttention& module, Index head) {
     circuit.exponent += exponent;
     scores.terms.push_back({values[t].harmonic, std::move(circuit)});
   }
-  const double slope = module.config.slopes.empty() ? 0 : module.config.slopes[head];
-  scores.offsets.resize(2);
-  scores.offsets << slope, sink_of(reader_of(module.weights, module.config, head));
-  scores.offset_radius.resize(2);
-  scores.offset_radius << 0, sink_of(reader_of(module.radius, module.config, head));
+  scores.offsets = stored_offsets(module, head);
   return scores;
+}
+
+StoredOffsets stored_offsets(const StoredAttention& module, Index head) {
+  StoredOffsets offsets{RowVector<double>(2), RowVector<double>(2)};
+  const double slope = module.config.slopes.empty() ? 0 : module.config.slopes[head];
+  offsets.value << slope, sink_of(reader_of(module.weights, module.config, head));
+  offsets.radius << 0, sink_of(reader_of(module.radius, module.config, head));
+  return offsets;
 }
 
 StoredScores zero_scores(Index model_width) {
   const RowVector<double> none = RowVector<double>::Zero(2);
-  return {{{{}, zero_circuit(model_width + 1, model_width + 1)}}, none, none};
+  return {{{{}, zero_circuit(model_width + 1, model_width + 1)}}, {none, none}};
 }
 
 std::vector<TermPair> paired_terms(const StoredScores& a, const StoredScores& b) {

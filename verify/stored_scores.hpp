@@ -13,12 +13,17 @@ struct StoredTerm {
   StoredCircuit circuit;
 };
 
+/// What a head adds to its logits whatever the tokens: its ALiBi slope and the logit of its sink.
+struct StoredOffsets {
+  RowVector<double> value;   ///< 2; 0 where there is none
+  RowVector<double> radius;  ///< 2: the largest error that rounding may have left
+};
+
 /// All that decides the attention weights of one head, beside what AttentionConfig::scores_like compares: the
 /// terms of its score, and the numbers that do not depend on tokens.
 struct StoredScores {
-  std::vector<StoredTerm> terms;    ///< (D+1) x (D+1) each, ascending, see score_terms
-  RowVector<double> offsets;        ///< 2: the ALiBi slope, the logit of the sink; 0 where there is none
-  RowVector<double> offset_radius;  ///< 2: the largest error that rounding may have left
+  std::vector<StoredTerm> terms;  ///< (D+1) x (D+1) each, ascending, see score_terms
+  StoredOffsets offsets;
 
   /// Columns of all factors together: dk.
   Index inner_width() const;
@@ -26,6 +31,8 @@ struct StoredScores {
 
 /// @pre all biases present or absent alike, see with_all_biases
 StoredScores stored_scores(const StoredAttention& module, Index head);
+
+StoredOffsets stored_offsets(const StoredAttention& module, Index head);
 
 /// The scores of no head.
 StoredScores zero_scores(Index model_width);

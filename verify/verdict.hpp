@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "symmetry/attention_symmetry.hpp"
+#include "verify/constant.hpp"
 #include "verify/head_classes.hpp"
 #include "verify/rounding.hpp"
 #include "verify/witness.hpp"

@@ -7,6 +7,7 @@
 
 #include "symmetry/symmetry_group.hpp"
 #include "tests/support/random_module.hpp"
+#include "verify/constant.hpp"
 
 namespace attnsym {
 namespace {

@@ -1,0 +1,223 @@
+#include "verify/gauge_trial.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <variant>
+
+#include "verify/block_matrices.hpp"
+#include "verify/storage_error.hpp"
+
+namespace attnsym {
+namespace {
+
+// Entries of a factor as squares, of values and of errors, and their sums over rows.
+struct SquaredFactor {
+  Matrix<double> values;
+  Matrix<double> errors;
+  RowVector<double> value_sums;
+  RowVector<double> error_sums;
+
+  template <class M>
+  SquaredFactor(const M& value, const M& radius)
+      : values(value.cwiseAbs2()),
+        errors(radius.cwiseAbs2() / 3),
+        value_sums(values.colwise().sum()),
+        error_sums(errors.colwise().sum()) {}
+
+  double norm() const { return std::sqrt(value_sums.sum()); }
+  double unit() const { return stored_unit(norm(), std::sqrt(3 * error_sums.sum())); }
+
+  // [N7] Row by row of `this other^*`.
+  RowVector<double> variances(const SquaredFactor& other) const {
+    return (errors * other.value_sums.transpose() + values * other.error_sums.transpose()).transpose();
+  }
+};
+
+// Re(x_p G y_p^*) for every row p.
+template <class M>
+RowVector<double> row_forms(const M& x, const M& gram, const M& y) {
+  const M moved = x * gram;
+  return moved.cwiseProduct(y.conjugate()).real().rowwise().sum().transpose();
+}
+
+template <class M>
+double trace_of_product(const M& x, const M& y) {
+  return std::real(x.cwiseProduct(y.transpose()).sum());
+}
+
+// |x y^*| from Gram matrices; rounding may leave a zero negative.
+template <class M>
+double product_norm(const M& x_gram, const M& y_gram) {
+  return std::sqrt(std::max(trace_of_product<M>(x_gram, y_gram), 0.0));
+}
+
+// What does not depend on the reader, in one block: W_a, W_b, E and their Gram matrices.
+template <class M>
+struct Written {
+  GaugeBlock block;
+  double factor;
+  M a, b, off;
+  M linear, back;  // L and conj(L)^-1
+  M aa, ao, oo, bb;
+  SquaredFactor a_squares, b_squares;
+
+  Written(const StoredFactor& stored_a, const StoredFactor& stored_b, const GeneralLinear<double>& gauge,
+          GaugeBlock of_block, double times)
+      : block(std::move(of_block)),
+        factor(times),
+        a(columns_of<M>(stored_a.value, block)),
+        b(columns_of<M>(stored_b.value, block)),
+        linear(matrix_of<M>(gauge.matrix(), block)),
+        back(matrix_of<M>(gauge.inverse_matrix(), block).conjugate()),
+        a_squares(a, columns_of<M>(stored_a.radius, block)),
+        b_squares(b, columns_of<M>(stored_b.radius, block)) {
+    off = a * linear.transpose() - b;
+    aa = a.adjoint() * a;
+    ao = a.adjoint() * off;
+    oo = off.adjoint() * off;
+    bb = b.adjoint() * b;
+  }
+};
+
+// One reader's factors in one block: R_b and P and their Gram matrices.
+template <class M>
+struct Reading {
+  M b, off;
+  M oo, ob, bb;
+  SquaredFactor a_squares, b_squares;
+  double a_norm;
+
+  Reading(const StoredFactor& stored_a, const StoredFactor& stored_b, const Written<M>& written)
+      : Reading(columns_of<M>(stored_a.value, written.block), columns_of<M>(stored_b.value, written.block),
+                columns_of<M>(stored_a.radius, written.block), columns_of<M>(stored_b.radius, written.block),
+                written.linear) {}
+
+ private:
+  Reading(const M& a, M of_b, const M& a_radius, const M& b_radius, const M& linear)
+      : b(std::move(of_b)),
+        off(a - b * linear.conjugate()),
+        oo(off.adjoint() * off),
+        ob(off.adjoint() * b),
+        bb(b.adjoint() * b),
+        a_squares(a, a_radius),
+        b_squares(b, b_radius),
+        a_norm(a.norm()) {}
+};
+
+// What the difference and its two parts add up to, and how coarsely the factors are stored.
+struct Sums {
+  ComparisonSum difference{0};
+  ComparisonSum written{0};
+  ComparisonSum reading{0};
+  double unit = 0;
+};
+
+DifferenceSquares times_square(DifferenceSquares squares, double factor) {
+  const double square = factor * factor;
+  squares.rows *= square;
+  squares.columns *= square;
+  squares.row_variances *= square;
+  squares.column_variances *= square;
+  squares.norm_a *= std::abs(factor);
+  squares.norm_b *= std::abs(factor);
+  squares.error *= std::abs(factor);
+  return squares;
+}
+
+// [N4] From computing E, P and their products, and the squares from Gram matrices.
+template <class M>
+double computing_error(const Written<M>& w, const Reading<M>& r) {
+  const auto operations = static_cast<double>(20 * w.linear.rows() * (w.a.rows() + r.b.rows()));
+  const double gamma = std::numeric_limits<double>::epsilon() * operations;
+  const double a_norm = w.a_squares.norm();
+  const double gauge = w.linear.norm();
+  const double factors = (a_norm * gauge + w.b_squares.norm()) * r.b_squares.norm() +
+                         (r.a_norm + r.b_squares.norm() * gauge) * a_norm;
+  const double parts = product_norm<M>(r.oo, w.aa) + product_norm<M>(r.bb, w.oo);
+  return 2 * gamma * factors + std::sqrt(gamma) * parts;
+}
+
+template <class M>
+void add(Sums& sums, const Written<M>& w, const Reading<M>& r) {
+  const RowVector<double> row_variances =
+      r.a_squares.variances(w.a_squares) + r.b_squares.variances(w.b_squares);
+  const RowVector<double> column_variances =
+      w.a_squares.variances(r.a_squares) + w.b_squares.variances(r.b_squares);
+  const auto squares = [&](const RowVector<double>& rows, const RowVector<double>& columns) {
+    return DifferenceSquares{rows.cwiseMax(0.0), columns.cwiseMax(0.0), row_variances, column_variances};
+  };
+  const RowVector<double> written_rows = row_forms<M>(r.b, w.oo, r.b);
+  const RowVector<double> written_columns = row_forms<M>(w.off, r.bb, w.off);
+  sums.written.add(times_square(squares(written_rows, written_columns), w.factor));
+
+  const M moved = w.back * w.bb * w.back.adjoint();
+  const M moved_back = w.back.adjoint() * r.oo * w.back;
+  sums.reading.add(
+      times_square(squares(row_forms<M>(r.off, moved, r.off), row_forms<M>(w.b, moved_back, w.b)), w.factor));
+
+  DifferenceSquares all =
+      squares(row_forms<M>(r.off, w.aa, r.off) + 2 * row_forms<M>(r.off, w.ao, r.b) + written_rows,
+              row_forms<M>(w.a, r.oo, w.a) + 2 * row_forms<M>(w.a, r.ob, w.off) + written_columns);
+  const M a_gram = r.oo + r.ob * w.linear.conjugate() + (r.ob * w.linear.conjugate()).adjoint() +
+                   w.linear.transpose() * r.bb * w.linear.conjugate();
+  all.norm_a = product_norm<M>(a_gram, w.aa);
+  all.norm_b = product_norm<M>(r.bb, w.bb);
+  all.error = computing_error(w, r);
+  sums.difference.add(times_square(std::move(all), w.factor));
+  sums.unit =
+      std::max({sums.unit, w.a_squares.unit(), w.b_squares.unit(), r.a_squares.unit(), r.b_squares.unit()});
+}
+
+// Fourth powers stay in the range of double, and no difference that counts vanishes.
+bool is_in_range(const StoredFactor& factor) {
+  const double largest = factor.value.size() > 0 ? factor.value.cwiseAbs().maxCoeff() : 0;
+  return largest == 0 || (largest > 1e-40 && largest < 1e40);
+}
+
+}  // namespace
+
+struct GaugeTrial::Group {
+  std::vector<std::variant<Written<Matrix<double>>, Written<ComplexMatrix>>> blocks;
+  Index width;
+  bool in_range;
+};
+
+GaugeTrial::GaugeTrial(const StoredFactor& written_a, const StoredFactor& written_b,
+                       const GeneralLinear<double>& linear, const std::vector<GaugeBlock>& blocks,
+                       const std::vector<double>& factors) {
+  auto group = std::make_unique<Group>();
+  group->width = linear.size();
+  group->in_range = is_in_range(written_a) && is_in_range(written_b);
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    if (blocks[i].is_complex()) {
+      group->blocks.emplace_back(Written<ComplexMatrix>(written_a, written_b, linear, blocks[i], factors[i]));
+    } else {
+      group->blocks.emplace_back(
+          Written<Matrix<double>>(written_a, written_b, linear, blocks[i], factors[i]));
+    }
+  }
+  group_ = std::move(group);
+}
+
+GaugeTrial::GaugeTrial(GaugeTrial&&) noexcept = default;
+GaugeTrial::~GaugeTrial() = default;
+
+std::optional<CircuitComparison> GaugeTrial::compare(const StoredFactor& reading_a,
+                                                     const StoredFactor& reading_b) const {
+  if (!group_->in_range || !is_in_range(reading_a) || !is_in_range(reading_b)) return std::nullopt;
+  Sums sums;
+  for (const auto& block : group_->blocks) {
+    std::visit(
+        [&]<class M>(const Written<M>& written) {
+          add(sums, written, Reading<M>(reading_a, reading_b, written));
+        },
+        block);
+  }
+  for (const ComparisonSum* part : {&sums.written, &sums.reading}) {
+    if (!part->result(group_->width, sums.unit).explained_by_rounding()) return std::nullopt;
+  }
+  const CircuitComparison whole = sums.difference.result(group_->width, sums.unit);
+  return whole.explained_by_rounding() ? std::optional(whole) : std::nullopt;
+}
+
+}  // namespace attnsym
