@@ -55,7 +55,7 @@ AttentionWeights<double> generic_weights(const AttentionConfig& c, Random& rando
 
 std::vector<Matrix<Dual>> random_inputs(Random& random, Index count, Index tokens, Index width) {
   std::vector<Matrix<Dual>> inputs;
-  for (Index i = 0; i < count; ++i) inputs.push_back(normal_matrix(random, tokens, width, 1).cast<Dual>());
+  for (Index i = 0; i < count; ++i) inputs.emplace_back(normal_matrix(random, tokens, width, 1).cast<Dual>());
   return inputs;
 }
 

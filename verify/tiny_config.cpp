@@ -20,12 +20,13 @@ void keep_pairs(const GaugeBlock& block, Index most, std::vector<double>& freque
 // Of complex blocks, fastest first: one of several pairs if there is one, and then enough single pairs to see
 // that blocks do not mix. The second from a quarter down the list: the slowest hardly turn in five tokens.
 std::vector<double> complex_frequencies(const std::vector<GaugeBlock>& blocks) {
+  const std::vector<GaugeBlock> fastest_first(blocks.rbegin(), blocks.rend());
   std::vector<GaugeBlock> single;
   std::vector<double> frequencies;
-  for (auto block = blocks.rbegin(); block != blocks.rend(); ++block) {
-    if (!block->is_complex()) continue;
-    if (block->size() == 1) single.push_back(*block);
-    if (block->size() > 1 && frequencies.empty()) keep_pairs(*block, 2, frequencies);
+  for (const GaugeBlock& block : fastest_first) {
+    if (!block.is_complex()) continue;
+    if (block.size() == 1) single.push_back(block);
+    if (block.size() > 1 && frequencies.empty()) keep_pairs(block, 2, frequencies);
   }
   const bool one_is_enough = !frequencies.empty() || single.size() == 1;
   if (!single.empty()) keep_pairs(single.front(), 1, frequencies);
