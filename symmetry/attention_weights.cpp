@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "symmetry/dual.hpp"
 #include "symmetry/errors.hpp"
 
 namespace attnsym {
@@ -137,6 +138,7 @@ template void require_fits(const AttentionWeights<double>&, const AttentionConfi
 template void require_fits(const AttentionWeights<Float50>&, const AttentionConfig&);
 template void require_fits(const AttentionWeights<Float100>&, const AttentionConfig&);
 template void require_fits(const AttentionWeights<Rational>&, const AttentionConfig&);
+template void require_fits(const AttentionWeights<Dual>&, const AttentionConfig&);
 
 template AttentionWeights<double> cast(const AttentionWeights<float>&);
 template AttentionWeights<double> cast(const AttentionWeights<double>&);
@@ -147,6 +149,7 @@ template AttentionWeights<float> cast(const AttentionWeights<Rational>&);
 template AttentionWeights<Float50> cast(const AttentionWeights<double>&);
 template AttentionWeights<Float100> cast(const AttentionWeights<double>&);
 template AttentionWeights<Float50> cast(const AttentionWeights<Rational>&);
+template AttentionWeights<Dual> cast(const AttentionWeights<double>&);
 template AttentionWeights<Rational> cast(const AttentionWeights<double>&);
 template AttentionWeights<Rational> cast(const AttentionWeights<Rational>&);
 

@@ -25,9 +25,15 @@ template <class S>
 concept RealScalar = std::same_as<S, float> || std::same_as<S, double> || std::same_as<S, Float50> ||
     std::same_as<S, Float100>;
 
-/// The scalars the library is instantiated for. RealScalar adds square roots, which Rational lacks.
+struct Dual;  // symmetry/dual.hpp
+
+/// What the reference forward pass is evaluated over: numbers, and numbers that carry a derivative.
 template <class S>
-concept Scalar = RealScalar<S> || std::same_as<S, Rational>;
+concept ForwardScalar = RealScalar<S> || std::same_as<S, Dual>;
+
+/// The scalars that weights may have. RealScalar adds square roots, which Rational lacks.
+template <class S>
+concept Scalar = ForwardScalar<S> || std::same_as<S, Rational>;
 
 using Index = Eigen::Index;
 

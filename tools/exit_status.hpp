@@ -6,7 +6,7 @@ namespace attnsym {
 /// against.
 enum class ExitStatus : int {
   yes = 0,        ///< equivalent, identical, accepted, done
-  no = 1,         ///< distinct (a witness is in hand), certificate rejected
+  no = 1,         ///< distinct (a witness is in hand), certificate rejected, a group that measures otherwise
   trouble = 2,    ///< usage, a file, a shape: no answer was attempted
   undecided = 3,  ///< an honest "don't know", with the reason
 };

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "symmetry/dual.hpp"
 #include "symmetry/permutation.hpp"
 
 namespace attnsym {
@@ -89,7 +90,7 @@ Matrix<S> mix(const Matrix<S>& queries, const Matrix<S>& keys, const Matrix<S>& 
 
 }  // namespace
 
-template <RealScalar S>
+template <ForwardScalar S>
 Matrix<S> attend(const AttentionConfig& config, const AttentionWeights<S>& weights, const Matrix<S>& tokens) {
   require_fits(weights, config);
   require_same_size("the tokens and the model", tokens.cols(), config.model_width);
@@ -116,5 +117,6 @@ template Matrix<Float50> attend(const AttentionConfig&, const AttentionWeights<F
                                 const Matrix<Float50>&);
 template Matrix<Float100> attend(const AttentionConfig&, const AttentionWeights<Float100>&,
                                  const Matrix<Float100>&);
+template Matrix<Dual> attend(const AttentionConfig&, const AttentionWeights<Dual>&, const Matrix<Dual>&);
 
 }  // namespace attnsym

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ sys.dont_write_bytecode = True
 from tiny_model import TinyModel
 
 ATTNSYM = ""
+LLAMA = Path(__file__).resolve().parents[2] / "models" / "tiny-llama"
 
 YES, NO, TROUBLE, UNDECIDED = 0, 1, 2, 3
 
@@ -86,6 +88,10 @@ ANSWERS = [
     ("certify same.cert A OTHER", NO, r"\Arejected: "),
     ("certify same.cert MOVED A", NO, r"\Arejected: "),
     ("explain A", YES, "GL"),
+    ("explain A --measure", YES, r"measured +64 dimensions .*\(D 6, 2 heads, key width 4, value width 3\), predicted 64;"),
+    ("explain LLAMA --measure", YES, r"measured +26 dimensions .*\(D 6, 4 heads in 2 groups, key width 4, value width 3\), "
+                                     r"predicted 26; singular values \de-0[1-4] / \de-1[4-8]\n"),
+    ("explain BLIND --measure", NO, r"predicted 26; .*\nno +measured and predicted differ"),
     ("act A -o acted --seed 3", YES, "seed 3"),
     ("canonicalize A -o canonical", YES, "canonical"),
     ("check A acted", YES, r"\Aequivalent: "),
@@ -142,7 +148,14 @@ JSON = [
     ("act A -o acted-json --json", YES, "attnsym.act/1"),
     ("canonicalize A -o canonical-json --json", YES, "attnsym.canonicalize/1"),
     ("explain A --json", YES, "attnsym.explain/1"),
+    ("explain LLAMA --measure --json", YES, "attnsym.explain/1"),
+    ("explain BLIND --measure --json", NO, "attnsym.explain/1"),
 ]
+
+
+def edit_config(model, **changes):
+    path = model / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 class Usage(unittest.TestCase):
@@ -162,6 +175,9 @@ class Usage(unittest.TestCase):
             model.write(self.root / name)
         os.truncate(self.root / "TRUNCATED" / "model.safetensors", 3000)
         (self.root / "NOT_JSON" / "config.json").write_text("{")
+        shutil.copytree(LLAMA, self.root / "LLAMA")
+        shutil.copytree(LLAMA, self.root / "BLIND")  # a token sees itself only: more changes nothing than the group knows
+        edit_config(self.root / "BLIND", model_type="mistral", sliding_window=1)
         (self.root / "EMPTY").mkdir()
         for line in ("act A -o MOVED", "act A -o HALF --dtype F16 --only heads", "act A -o COARSE --dtype BF16 --condition 1e5",
                      "check A MOVED --certificate same.cert"):
@@ -222,6 +238,12 @@ class Usage(unittest.TestCase):
                 self.assertEqual(status, done.returncode, done.stderr)
                 self.assertEqual("", done.stderr)
                 self.assertEqual(schema, json.loads(done.stdout, parse_constant=self.fail)["schema"])
+
+    def test_measured_dimension_in_json(self):
+        measured = json.loads(self.call("explain LLAMA --measure --json").stdout)["measured"]
+        self.assertEqual((26, 26), (measured["dimension"], measured["predicted"]))
+        self.assertGreater(measured["smallest_kept"], 1e9 * measured["largest_dropped"])
+        self.assertNotIn("measured", json.loads(self.call("explain LLAMA --json").stdout))
 
     def test_output_that_cannot_be_written_is_trouble(self):
         with open("/dev/full", "w") as full:

@@ -3,9 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include "symmetry/dual.hpp"
 #include "symmetry/errors.hpp"
 #include "symmetry/symmetry_group.hpp"
 #include "tests/support/random_module.hpp"
+#include "verify/testing/closeness.hpp"
 
 namespace attnsym {
 namespace {
@@ -63,6 +65,32 @@ TEST(Attend, FiftyDigitsConfirmDoubleAndTheInvariance) {
   Random random(11);
   const auto element = symmetry_of(c).sample<Float50>(random);
   EXPECT_LT((attend(c, act(element, w), tokens) - exact).norm(), Float50("1e-46") * exact.norm());
+}
+
+// Everything that a forward pass can do, along a direction in which all weights move.
+TEST(Attend, DualsCarryTheDerivative) {
+  AttentionConfig c = config_of(4, 2, true, true);
+  c.rotary.frequencies = {0.7};
+  c.slopes = {0.5, 0.25, 0.5, 0.25};
+  c.softcap = 2;
+  c.sinks = true;
+  const auto w = random_weights<double>(c, 3);
+  const auto direction = testing::flat(random_weights<double>(c, 4));
+  const auto at = [&]<class S>(const S& step) {
+    AttentionWeights<S> moved = cast<S>(w);
+    Index next = 0;
+    for_each_slot(moved, [&](auto& slot) {
+      for (Index i = 0; i < slot.size(); ++i) slot.data()[i] += step * S(direction(next++));
+    });
+    return attend(c, moved, Matrix<S>(fixed_probe<S>(4, 8, 2)));
+  };
+  const Matrix<Dual> carried = at(Dual(0, 1));
+  const Float50 h("1e-20");
+  const Matrix<double> quotient = ((at(h) - at(Float50(0))) / h).cast<double>();
+  const Matrix<double> slopes = carried.unaryExpr([](const Dual& x) { return x.slope; });
+  EXPECT_LT((slopes - quotient).norm(), 1e-13 * quotient.norm());
+  const Matrix<double> values = carried.unaryExpr([](const Dual& x) { return x.value; });
+  EXPECT_LT((values - at(0.0)).norm(), 1e-15 * values.norm());
 }
 
 TEST(Attend, LargeLogitsDoNotOverflow) {
