@@ -25,18 +25,26 @@ class ModuleTensors {
       tensors_[2 * i + 1] = checkpoint.find(linears[i]->bias, layer);
     }
     placement_.transposed = layout.transposed && !is_untransposed(checkpoint.config());
+    if (layout.query_norm.empty()) return;
+    query_gain_ = checkpoint.require(layout.query_norm, layer);
+    key_gain_ = checkpoint.require(layout.key_norm, layer);
   }
 
   const std::optional<StoredTensor>& at(Projection projection, Part part) const {
     return tensors_[position(projection, part)];
   }
 
+  /// The gains of norms over queries and keys, if there are any.
+  const std::optional<StoredTensor>& query_gain() const { return query_gain_; }
+  const std::optional<StoredTensor>& key_gain() const { return key_gain_; }
+
   const Placement& placement() const { return placement_; }
 
   // Every tensor once.
   std::vector<StoredTensor> present() const {
     std::vector<StoredTensor> list;
-    for (const std::optional<StoredTensor>& tensor : tensors_) {
+    for (const std::optional<StoredTensor>* each : all()) {
+      const std::optional<StoredTensor>& tensor = *each;
       if (!tensor) continue;
       const auto known = [&](const StoredTensor& other) { return other.info == tensor->info; };
       if (std::ranges::none_of(list, known)) list.push_back(*tensor);
@@ -45,6 +53,12 @@ class ModuleTensors {
   }
 
  private:
+  std::vector<const std::optional<StoredTensor>*> all() const {
+    std::vector<const std::optional<StoredTensor>*> list{&query_gain_, &key_gain_};
+    for (const std::optional<StoredTensor>& tensor : tensors_) list.push_back(&tensor);
+    return list;
+  }
+
   static std::size_t position(Projection projection, Part part) {
     return 2 * static_cast<std::size_t>(projection) + static_cast<std::size_t>(part);
   }
@@ -57,6 +71,8 @@ class ModuleTensors {
   }
 
   std::array<std::optional<StoredTensor>, 8> tensors_;
+  std::optional<StoredTensor> query_gain_;
+  std::optional<StoredTensor> key_gain_;
   Placement placement_;
 };
 
@@ -88,7 +104,8 @@ AttentionConfig config_of(const ModelConfig& model, const ModuleTensors& tensors
           .window = scores.window,
           .rotary = scores.rotary,
           .slopes = scores.slopes,
-          .softcap = scores.softcap};
+          .softcap = scores.softcap,
+          .qk_norm = tensors.query_gain() ? std::optional(QkNorm{model.norm_epsilon}) : std::nullopt};
 }
 
 void require_shapes(const ModuleTensors& tensors, const AttentionConfig& config) {
@@ -100,11 +117,15 @@ void require_shapes(const ModuleTensors& tensors, const AttentionConfig& config)
     if (const auto& bias = tensors.at(projection, Part::Bias))
       require_readable(*bias, {tensors.placement().transposed ? shape[1] : shape[0]});
   }
+  for (const auto* gain : {&tensors.query_gain(), &tensors.key_gain()}) {
+    if (*gain) require_readable(**gain, {config.key_width});
+  }
 }
 
 AttentionConfig checked_config(const Checkpoint& checkpoint, const ModuleTensors& tensors, Index layer) {
-  if (!checkpoint.layout().query_norm.empty())
-    throw FormatError(checkpoint.path().string() + ": norms of queries and keys, as " +
+  if (checkpoint.layout().norm_over_all_heads)
+    throw FormatError(checkpoint.path().string() +
+                      ": norms over the queries or keys of all heads together, as " +
                       checkpoint.config().model_type + " has them, are not supported yet");
   const AttentionConfig config = config_of(checkpoint.config(), tensors, layer);
   require_shapes(tensors, config);
@@ -128,6 +149,10 @@ AttentionWeights<double> allocate(const AttentionConfig& config) {
     }
   }
   if (config.output_bias) weights.output_bias.resize(config.model_width);
+  if (config.qk_norm) {
+    weights.query_gain.resize(config.key_width);
+    weights.key_gain.resize(config.key_width);
+  }
   return weights;
 }
 
@@ -214,6 +239,36 @@ void read_slice(const StoredTensor& tensor, const ModuleSlice<double>& slice, do
   }
 }
 
+// Gains are stored less `offset`.
+void read_gain(const StoredTensor& tensor, double offset, RowVector<double>& gain,
+               RowVector<double>& radius) {
+  const std::span<double> numbers(gain.data(), static_cast<std::size_t>(gain.size()));
+  decode(tensor.info->dtype, tensor.bytes(), numbers);
+  require_finite(tensor, 0, numbers, "stored");
+  const Rounding rounding = rounding_of(tensor.info->dtype);
+  for (Index k = 0; k < gain.size(); ++k) radius(k) = rounding.radius(gain(k));
+  gain.array() += offset;
+}
+
+// A gain as it is to be stored: less what is added when it is read.
+struct StoredGain {
+  const StoredTensor& tensor;
+  std::vector<double> numbers;
+};
+
+std::vector<StoredGain> stored_gains(const Checkpoint& checkpoint, const ModuleTensors& tensors,
+                                     const AttentionWeights<double>& weights) {
+  std::vector<StoredGain> gains;
+  const auto add = [&](const std::optional<StoredTensor>& tensor, const RowVector<double>& gain) {
+    if (!tensor) return;
+    const RowVector<double> stored = gain.array() - checkpoint.layout().norm_offset;
+    gains.push_back({*tensor, {stored.data(), stored.data() + stored.size()}});
+  };
+  add(tensors.query_gain(), weights.query_gain);
+  add(tensors.key_gain(), weights.key_gain);
+  return gains;
+}
+
 std::optional<RowVector<double>> read_norm_vector(const Checkpoint& checkpoint,
                                                   const std::vector<std::string>& names, Index layer) {
   for (const std::string& name : names) {
@@ -254,6 +309,11 @@ StoredAttention read_attention(const Checkpoint& checkpoint, Index layer) {
   slices.for_each(module.weights, [&](const ModuleSlice<double>& slice) {
     read_slice(*tensors.at(slice.projection, slice.part), slice, *radius++, run);
   });
+  if (module.config.qk_norm) {
+    const double offset = checkpoint.layout().norm_offset;
+    read_gain(*tensors.query_gain(), offset, module.weights.query_gain, module.radius.query_gain);
+    read_gain(*tensors.key_gain(), offset, module.weights.key_gain, module.radius.key_gain);
+  }
   for (const StoredTensor& tensor : tensors.present()) tensor.file->done_with(*tensor.info);
   return module;
 }
@@ -306,6 +366,11 @@ std::vector<NamedTensor> attention_tensors(const Checkpoint& checkpoint, Index l
     encode_run(tensor, slice.offset, numbers,
                *std::ranges::find(encoded, tensor.info->name, &NamedTensor::name));
   });
+  for (const StoredGain& gain : stored_gains(checkpoint, tensors, weights)) {
+    require_finite(gain.tensor, 0, gain.numbers, "new");
+    encode_run(gain.tensor, 0, gain.numbers,
+               *std::ranges::find(encoded, gain.tensor.info->name, &NamedTensor::name));
+  }
   return encoded;
 }
 
@@ -316,11 +381,8 @@ void require_exact(const Checkpoint& checkpoint, Index layer, const AttentionWei
   require_fits(weights, config);
   std::vector<std::byte> bytes;
   std::vector<double> stored;
-  Run run;
-  ModuleSlices(config, tensors.placement()).for_each(weights, [&](const ModuleSlice<const double>& slice) {
-    const StoredTensor& tensor = *tensors.at(slice.projection, slice.part);
+  const auto require = [&](const StoredTensor& tensor, Index offset, std::span<const double> numbers) {
     const Dtype dtype = store_as.value_or(tensor.info->dtype);
-    const std::span<const double> numbers = run.gathered(slice);
     stored.resize(numbers.size());
     bytes.resize(stored.size() * size_of(dtype));
     encode(dtype, numbers, bytes);
@@ -328,10 +390,16 @@ void require_exact(const Checkpoint& checkpoint, Index layer, const AttentionWei
     const auto [number, rounded] = std::ranges::mismatch(numbers, stored);
     if (number == numbers.end()) return;
     throw FormatError(tensor.describe() + ": new entry " +
-                      position_text(tensor.info->shape, slice.offset + (number - numbers.begin())) +
+                      position_text(tensor.info->shape, offset + (number - numbers.begin())) +
                       " would be rounded in dtype " + std::string(name_of(dtype)) +
                       ", so the output would not be exact");
+  };
+  Run run;
+  ModuleSlices(config, tensors.placement()).for_each(weights, [&](const ModuleSlice<const double>& slice) {
+    require(*tensors.at(slice.projection, slice.part), slice.offset, run.gathered(slice));
   });
+  for (const StoredGain& gain : stored_gains(checkpoint, tensors, weights))
+    require(gain.tensor, 0, gain.numbers);
 }
 
 }  // namespace attnsym

@@ -1,5 +1,7 @@
 #include "checkpoint/checkpoint.hpp"
 
+#include <algorithm>
+#include <array>
 #include <set>
 
 #include "checkpoint/printable.hpp"
@@ -44,6 +46,15 @@ void require_unique_tensors(const std::vector<SafetensorsFile>& files) {
                         entry->second->path().string());
     }
   }
+}
+
+// As the model types that have such norms spell them.
+bool is_query_or_key_norm(std::string_view name) {
+  constexpr std::array<std::string_view, 6> spellings{
+      ".q_norm.", ".k_norm.", ".q_layernorm.", ".k_layernorm.", ".query_layernorm.", ".key_layernorm."};
+  return std::any_of(spellings.begin(), spellings.end(), [&](std::string_view spelling) {
+    return name.find(spelling) != std::string_view::npos;
+  });
 }
 
 }  // namespace
@@ -126,6 +137,9 @@ void Checkpoint::refuse_other_attention() const {
       if (tensor.name.find(".crossattention.") != std::string::npos) {
         refuse({&file, &tensor}, "belongs to cross-attention, which is not supported");
       }
+      if (layout_.query_norm.empty() && is_query_or_key_norm(tensor.name))
+        refuse({&file, &tensor},
+               "normalises queries or keys, which " + config_.model_type + " models do not");
       for (const LinearNames* names : {&layout_.query, &layout_.key, &layout_.value, &layout_.output}) {
         if (layer_of(tensor.name, prefix_, names->weight).value_or(0) < config_.layers) continue;
         refuse({&file, &tensor}, "belongs to a layer that config.json does not have: it names " +

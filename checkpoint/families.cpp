@@ -255,6 +255,7 @@ constexpr Table tables[] = {
   "output": "layers.{layer}.self_attn.o_proj",
   "query_norm": "layers.{layer}.self_attn.q_norm.weight",
   "key_norm": "layers.{layer}.self_attn.k_norm.weight",
+  "norm_over_all_heads": true,
   "positions": {"kind": "rotary", "base": "rope_theta"},
   "defaults": {"rope_theta": 10000.0}
 })"},

@@ -67,10 +67,13 @@ struct Layout {
   LinearNames query, key, value, output;
   Packing packing = Packing::Separate;
   bool transposed = false;
-  std::string query_norm, key_norm;  ///< gains of norms over queries and keys
-  NormNames first_norm;              ///< produces the input of layer 0's attention
-  NormNames norm;                    ///< produces the input of every other layer's attention
-  double norm_offset = 0;            ///< 1 where a gain g is stored as g - 1
+  std::string query_norm, key_norm;  ///< gains of norms over queries and keys, offset as those of `norm`
+  ConfigValue norm_epsilon{{"rms_norm_eps"}, 1e-6};
+  bool norm_over_all_heads =
+      false;               ///< the queries of all heads are normalised together, and so are all keys
+  NormNames first_norm;    ///< produces the input of layer 0's attention
+  NormNames norm;          ///< produces the input of every other layer's attention
+  double norm_offset = 0;  ///< 1 where a gain g is stored as g - 1
   PositionKeys positions;
   std::string causal_key;  ///< a flag of the configuration; without one `causal` says
   bool causal = true;
@@ -81,7 +84,6 @@ struct Layout {
   ConfigValue window{};
   std::string window_flag;  ///< a flag without which there is no window
   WindowLayers window_layers = WindowLayers::All;
-  std::string text;  ///< the table itself, JSON
 };
 
 /// The table for this configuration, with defaults for keys that are absent, among all families.

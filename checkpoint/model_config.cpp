@@ -163,7 +163,9 @@ ParsedConfig parse_model_config(std::string_view json, std::string_view name, st
   refuse_unsupported(document);
   read_sizes(parsed.config, family.config, parsed.layout.sizes);
   read_scores(parsed.config, family.config, parsed.layout);
-  parsed.config.norm_eps = number_of(family.config, {{"rms_norm_eps"}, 1e-6}).value_or(1e-6);
+  parsed.config.norm_epsilon = number_of(family.config, parsed.layout.norm_epsilon).value_or(0);
+  if (parsed.config.norm_epsilon < 0)
+    family.config.fail(names_of(parsed.layout.norm_epsilon) + " is negative");
   return parsed;
 }
 

@@ -24,13 +24,13 @@ struct ScoreRule {
 struct ModelConfig {
   std::string model_type;
   Index layers = 0;
-  Index hidden_size = 0;  ///< D
-  Index heads = 0;        ///< query heads
-  Index kv_heads = 0;     ///< key/value groups; divides heads
-  Index head_dim = 0;     ///< width of a head, for queries, keys and values alike
-  double norm_eps = 0;    ///< of norms over queries and keys
-  ScoreRule full;         ///< of layers without a sliding window
-  ScoreRule sliding;      ///< of layers with one
+  Index hidden_size = 0;    ///< D
+  Index heads = 0;          ///< query heads
+  Index kv_heads = 0;       ///< key/value groups; divides heads
+  Index head_dim = 0;       ///< width of a head, for queries, keys and values alike
+  double norm_epsilon = 0;  ///< of norms over queries and keys
+  ScoreRule full;           ///< of layers without a sliding window
+  ScoreRule sliding;        ///< of layers with one
 
   /// @param layer  0 <= layer < layers
   ScoreRule scores(Index layer) const;

@@ -76,6 +76,10 @@ void read_linears(Layout& layout, const JsonObject& object) {
   layout.transposed = object.flag("transposed").value_or(false);
   layout.query_norm = pattern(object, "query_norm");
   layout.key_norm = pattern(object, "key_norm");
+  if (layout.query_norm.empty() != layout.key_norm.empty())
+    object.fail("'query_norm' and 'key_norm' have to be there both or neither");
+  layout.norm_epsilon = config_value(object, "norm_epsilon", layout.norm_epsilon);
+  layout.norm_over_all_heads = object.flag("norm_over_all_heads").value_or(false);
 }
 
 SizeKeys sizes(const JsonObject& object) {
@@ -154,12 +158,33 @@ void read_causal(Layout& layout, const JsonObject& object) {
 }
 
 Layout layout_of(const JsonObject& object) {
-  constexpr std::array<string_view, 25> known{
-      "model_type", "when",    "defaults",        "refuse",      "prefixes",
-      "nested",     "sizes",   "query",           "key",         "value",
-      "output",     "packing", "query_key_value", "transposed",  "query_norm",
-      "key_norm",   "norm",    "positions",       "causal",      "query_scalar",
-      "softcap",    "window",  "comment",         "scaled_flag", "inverse_layer_flag"};
+  constexpr std::array<string_view, 27> known{"model_type",
+                                              "when",
+                                              "defaults",
+                                              "refuse",
+                                              "prefixes",
+                                              "nested",
+                                              "sizes",
+                                              "query",
+                                              "key",
+                                              "value",
+                                              "output",
+                                              "packing",
+                                              "query_key_value",
+                                              "transposed",
+                                              "query_norm",
+                                              "key_norm",
+                                              "norm",
+                                              "positions",
+                                              "causal",
+                                              "query_scalar",
+                                              "softcap",
+                                              "window",
+                                              "comment",
+                                              "scaled_flag",
+                                              "inverse_layer_flag",
+                                              "norm_epsilon",
+                                              "norm_over_all_heads"};
   require_known(object, known, "a layout");
   Layout layout;
   layout.model_type = object.text("model_type").value_or("");
@@ -215,13 +240,11 @@ void refuse_features(const JsonObject& table, const JsonObject& config) {
   }
 }
 
-std::optional<FamilyConfig> match(const JsonObject& table, const std::string& text,
-                                  const JsonObject& config) {
+std::optional<FamilyConfig> match(const JsonObject& table, const JsonObject& config) {
   const JsonObject complete = completed(table, config);
   if (!applies(table, complete)) return std::nullopt;
   refuse_features(table, complete);
   Layout layout = layout_of(table);
-  layout.text = text;
   return FamilyConfig{std::move(layout), complete};
 }
 
@@ -229,7 +252,7 @@ std::optional<FamilyConfig> match(const JsonObject& table, const std::string& te
 
 FamilyConfig parse_layout(string_view json, string_view name, const JsonObject& config) {
   const JsonObject table = JsonObject::parse(json, name);
-  if (auto family = match(table, std::string(json), config)) return std::move(*family);
+  if (auto family = match(table, config)) return std::move(*family);
   table.fail("'when' does not hold for this config.json");
 }
 
@@ -238,7 +261,7 @@ FamilyConfig find_family(const JsonObject& config) {
   const std::optional<std::string> model_type = config.text("model_type");
   if (!model_type) config.fail("'model_type' is missing, expected one of: " + known);
   for (const std::string& text : family_tables(*model_type)) {
-    if (auto family = match(JsonObject::parse(text, "the layout of " + *model_type), text, config))
+    if (auto family = match(JsonObject::parse(text, "the layout of " + *model_type), config))
       return std::move(*family);
   }
   config.fail(

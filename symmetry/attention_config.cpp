@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 #include <string>
 
 #include "symmetry/errors.hpp"
@@ -29,7 +30,7 @@ Index AttentionConfig::parameter_count() const {
       model_width * (heads * (key_width + value_width) + groups * (key_width + value_width));
   const Index biases = (query_bias ? heads * key_width : 0) + (key_bias ? groups * key_width : 0) +
                        (value_bias ? groups * value_width : 0) + (output_bias ? model_width : 0) +
-                       (sinks ? heads : 0);
+                       (sinks ? heads : 0) + (qk_norm ? 2 * key_width : 0);
   return weights + biases;
 }
 
@@ -55,12 +56,15 @@ void AttentionConfig::validate() const {
   }
   require_finite(rotary.frequencies, "a rotary frequency");
   require_finite(slopes, "a slope");
-  const bool still =
-      std::find(rotary.frequencies.begin(), rotary.frequencies.end(), 0) != rotary.frequencies.end();
+  const bool still = std::any_of(rotary.frequencies.begin(), rotary.frequencies.end(), [](double frequency) {
+    return std::remainder(frequency, 2 * std::numbers::pi) == 0;
+  });
   if (!(rotary.gain > 0) || !std::isfinite(rotary.gain) || (rotary.gain != 1 && still))
     throw ShapeError(
         "attention config: the gain of rotary positions must be positive, and 1 beside a frequency 0");
   if (window < 0) throw ShapeError("attention config: the window must not be negative");
+  if (qk_norm && !(qk_norm->epsilon >= 0 && std::isfinite(qk_norm->epsilon)))
+    throw ShapeError("attention config: the epsilon of norms must be finite and not negative");
   if (!std::isfinite(softcap) || softcap < 0)
     throw ShapeError("attention config: the softcap must be finite and not negative");
 }

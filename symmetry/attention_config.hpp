@@ -1,11 +1,20 @@
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "symmetry/rotary.hpp"
 #include "symmetry/scalar.hpp"
 
 namespace attnsym {
+
+/// RMS norms of queries and keys, head by head and before positions turn them: a query q becomes
+/// gain q / sqrt(mean(q_k^2) + epsilon), with one gain for the queries of all heads and one for all keys.
+struct QkNorm {
+  double epsilon = 0;
+
+  bool operator==(const QkNorm&) const = default;
+};
 
 /// Everything about an attention module that is not a weight and decides its function and its group (N1, N5).
 struct AttentionConfig {
@@ -18,14 +27,15 @@ struct AttentionConfig {
   bool key_bias = false;
   bool value_bias = false;
   bool output_bias = false;
-  bool causal = false;           ///< token n sees tokens 0..n only
-  double scale = 1;              ///< s, multiplies q k^T
-  Index window = 0;              ///< token n sees tokens less than this far away only; 0 for no such limit
-  Rotary rotary{};               ///< turns queries and keys by their positions
-  std::vector<double> slopes{};  ///< ALiBi: head i adds slopes[i] * (key position - query position) to its
-                                 ///< logits; empty for none
-  double softcap = 0;            ///< a logit x becomes softcap * tanh(x / softcap); 0 for none
-  bool sinks = false;            ///< every head has a learned logit that takes weight and brings no value
+  bool causal = false;              ///< token n sees tokens 0..n only
+  double scale = 1;                 ///< s, multiplies q k^T
+  Index window = 0;                 ///< token n sees tokens less than this far away only; 0 for no such limit
+  Rotary rotary{};                  ///< turns queries and keys by their positions
+  std::vector<double> slopes{};     ///< ALiBi: head i adds slopes[i] * (key position - query position) to its
+                                    ///< logits; empty for none
+  double softcap = 0;               ///< a logit x becomes softcap * tanh(x / softcap); 0 for none
+  bool sinks = false;               ///< every head has a learned logit that takes weight and brings no value
+  std::optional<QkNorm> qk_norm{};  ///< if queries and keys are normalised
 
   /// r: readers (query heads) of one group.
   Index readers_per_group() const { return heads / groups; }
@@ -40,12 +50,19 @@ struct AttentionConfig {
   /// do not are never equal, unless they put out nothing [N3].
   bool scores_like(const AttentionConfig& other) const {
     return causal == other.causal && window == other.window && softcap == other.softcap &&
-           sinks == other.sinks;
+           sinks == other.sinks && norms_like(other);
+  }
+
+  /// Whether both normalise queries and keys or neither does, and both with an epsilon or both without.
+  bool norms_like(const AttentionConfig& other) const {
+    return qk_norm.has_value() == other.qk_norm.has_value() &&
+           (!qk_norm || (qk_norm->epsilon > 0) == (other.qk_norm->epsilon > 0));
   }
 
   /// @throws ShapeError unless all widths are positive, g divides h, the scale is finite and not zero, pairs
   /// fit into the key width, there is a slope for every head or for none, all these numbers are finite, and
-  /// the gain of rotary positions is positive, and 1 if a frequency is 0.
+  /// the gain of rotary positions is positive, and 1 if a frequency is 0. The epsilon of norms must not be
+  /// negative.
   void validate() const;
 
   bool operator==(const AttentionConfig&) const = default;

@@ -1,6 +1,7 @@
 #include "symmetry/attention_symmetry.hpp"
 
 #include "symmetry/errors.hpp"
+#include "symmetry/signed_gains.hpp"
 
 namespace attnsym {
 namespace {
@@ -29,6 +30,35 @@ QueryHead<S> moved_reader(const Gauges<S>& gauges, const QueryHead<S>& reader) {
   return moved;
 }
 
+// An element of a module with norms in two parts: what moves weights, with signed permutations for QK gauges,
+// and what moves gains, which are rows: key gains by x -> x sizes^T, query gains by x -> x inverse.
+template <Scalar S>
+struct GainMove {
+  AttentionElement<S> rest;
+  Matrix<S> sizes;
+  Matrix<S> inverse;
+};
+
+template <Scalar S>
+GainMove<S> gain_move(const AttentionElement<S>& element) {
+  GainMove<S> result{element, {}, {}};
+  const GeneralLinear<S>& first = qk_gauge(element.local.front()).linear;
+  for (GroupMove<S>& move : result.rest.local) {
+    Affine<S>& qk = move.second.first;
+    const auto parts = signed_gains(qk.linear);
+    if (!parts || !share_gains(qk.linear, first))
+      throw ShapeError(
+          "where queries and keys are normalised their gauges have to be signed permutations times sizes "
+          "that "
+          "all groups share");
+    if (!is_zero(qk.shift)) throw ShapeError("the key bias of normalised keys cannot be shifted");
+    qk.linear = parts->turn;
+    result.sizes = parts->stretch.asDiagonal() * parts->turn.matrix().cwiseAbs();
+    result.inverse = parts->turn.matrix().cwiseAbs().transpose() * parts->stretch.cwiseInverse().asDiagonal();
+  }
+  return result;
+}
+
 }  // namespace
 
 template <Scalar S>
@@ -49,6 +79,16 @@ KvGroup<S> act(const GroupMove<S>& move, const KvGroup<S>& group) {
 
 template <Scalar S>
 AttentionWeights<S> act(const AttentionElement<S>& element, const AttentionWeights<S>& weights) {
+  if (weights.key_gain.size() > 0) {
+    const GainMove<S> move = gain_move(element);
+    AttentionWeights<S> turned = weights;
+    turned.query_gain.resize(0);
+    turned.key_gain.resize(0);
+    turned = act(move.rest, turned);
+    turned.query_gain = weights.query_gain * move.inverse;
+    turned.key_gain = weights.key_gain * move.sizes.transpose();
+    return turned;
+  }
   AttentionWeights<S> moved{act(element, weights.groups), weights.output_bias};
   for (Index j = 0; j < element.top.size(); ++j) {
     const RowVector<S>& shift = vo_gauge(element.local[j]).shift;

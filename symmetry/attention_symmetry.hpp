@@ -39,8 +39,10 @@ template <Scalar S>
 KvGroup<S> act(const GroupMove<S>& move, const KvGroup<S>& group);
 
 /// The action on a module: every group is moved, and the output bias takes up what the value shifts add,
-/// bo -> bo - sum_i t' O_i [N2].
-/// @throws ShapeError as above, and if a value shift is not zero in a module without output bias.
+/// bo -> bo - sum_i t' O_i [N2]. Where queries and keys are normalised a QK gauge acts on what their gains
+/// make of them: signs and places move queries and keys, sizes the gains [N5].
+/// @throws ShapeError as above, if a value shift is not zero in a module without output bias, and where norms
+/// do not allow the QK gauges.
 template <Scalar S>
 AttentionWeights<S> act(const AttentionElement<S>& element, const AttentionWeights<S>& weights);
 

@@ -64,7 +64,8 @@ bool KvGroup<S>::operator==(const KvGroup& other) const {
 
 template <Scalar S>
 bool AttentionWeights<S>::operator==(const AttentionWeights& other) const {
-  return groups == other.groups && equal(output_bias, other.output_bias);
+  return groups == other.groups && equal(output_bias, other.output_bias) &&
+         equal(query_gain, other.query_gain) && equal(key_gain, other.key_gain);
 }
 
 template <Scalar S>
@@ -97,6 +98,8 @@ void require_fits(const AttentionWeights<S>& weights, const AttentionConfig& con
     }
   }
   require_bias("output bias", weights.output_bias, config.output_bias, d);
+  require_bias("query gain", weights.query_gain, config.qk_norm.has_value(), config.key_width);
+  require_bias("key gain", weights.key_gain, config.qk_norm.has_value(), config.key_width);
 }
 
 template <Scalar To, Scalar From>
@@ -114,6 +117,8 @@ AttentionWeights<To> cast(const AttentionWeights<From>& weights) {
     }
   }
   result.output_bias = cast_slot<To>(weights.output_bias);
+  result.query_gain = cast_slot<To>(weights.query_gain);
+  result.key_gain = cast_slot<To>(weights.key_gain);
   return result;
 }
 

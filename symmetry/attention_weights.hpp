@@ -35,7 +35,9 @@ struct KvGroup {
 template <Scalar S>
 struct AttentionWeights {
   std::vector<KvGroup<S>> groups;
-  RowVector<S> output_bias;  ///< bo, D, or empty
+  RowVector<S> output_bias;   ///< bo, D, or empty
+  RowVector<S> query_gain{};  ///< dk, of the norm of all heads' queries, or empty
+  RowVector<S> key_gain{};    ///< dk, or empty
 
   /// Exact; different shapes are different.
   bool operator==(const AttentionWeights& other) const;
@@ -51,7 +53,7 @@ AttentionWeights<To> cast(const AttentionWeights<From>& weights);
 
 /// Calls visit(slot) on every matrix and bias of the module, the one walk that other functions share.
 /// Order: per group key, value, key_bias, value_bias, then per reader query, output, query_bias, sink;
-/// output_bias last.
+/// output_bias, query_gain, key_gain last.
 template <class Weights, class Visit>
 void for_each_slot(Weights& weights, Visit visit) {
   for (auto& group : weights.groups) {
@@ -67,6 +69,8 @@ void for_each_slot(Weights& weights, Visit visit) {
     }
   }
   visit(weights.output_bias);
+  visit(weights.query_gain);
+  visit(weights.key_gain);
 }
 
 }  // namespace attnsym

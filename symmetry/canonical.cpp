@@ -5,6 +5,7 @@
 #include <limits>
 #include <numeric>
 
+#include "symmetry/arranged_gains.hpp"
 #include "symmetry/canonical_draft.hpp"
 #include "symmetry/circuits.hpp"
 
@@ -94,12 +95,10 @@ HeadClasses classes_of(const ReducedForm<S>& reduced, const std::vector<std::vec
   return classes;
 }
 
-}  // namespace
-
+// But for the gains, which are in canonical form already if there are any.
 template <RealScalar S>
-Canonical<S> canonicalize(const AttentionWeights<S>& weights, const AttentionConfig& config,
-                          const HeadPrecision<S>& precision) {
-  require_fits(weights, config);
+Canonical<S> canonical_form(const AttentionWeights<S>& weights, const AttentionConfig& config,
+                            const HeadPrecision<S>& precision) {
   const ReducedForm<S> reduced = reduce(weights, config, precision);
   std::vector<CanonicalDraft<S>> drafts;
   for (const ReducedGroup<S>& group : reduced.groups) {
@@ -109,6 +108,8 @@ Canonical<S> canonicalize(const AttentionWeights<S>& weights, const AttentionCon
   note_group_gaps(drafts);
 
   Canonical<S> result;
+  result.weights.query_gain = weights.query_gain;
+  result.weights.key_gain = weights.key_gain;
   if (config.output_bias) result.weights.output_bias = constant_output(config, weights);
   const std::vector<std::vector<double>> slopes_of_place = config.slopes_by_group();
   std::vector<std::vector<double>> slopes;
@@ -132,6 +133,25 @@ Canonical<S> canonicalize(const AttentionWeights<S>& weights, const AttentionCon
   result.margins = act(order, std::move(result.margins));
   result.classes = classes_of(reduced, act(order, std::move(reader_classes)));
   if (in_orbit) result.canonical_from_input = AttentionElement<S>{std::move(moves), order};
+  return result;
+}
+
+}  // namespace
+
+template <RealScalar S>
+Canonical<S> canonicalize(const AttentionWeights<S>& weights, const AttentionConfig& config,
+                          const HeadPrecision<S>& precision) {
+  require_fits(weights, config);
+  if (!config.qk_norm) return canonical_form(weights, config, precision);
+  const ArrangedGains<S> arranged = arrange_gains(weights, config);
+  Canonical<S> result = canonical_form(arranged.weights, config, precision);
+  for (CanonicalMargins<S>& margins : result.margins)
+    margins.qk_sign_margin = std::min(margins.qk_sign_margin, arranged.margin);
+  if (result.canonical_from_input && arranged.from_input) {
+    result.canonical_from_input = compose(*result.canonical_from_input, *arranged.from_input);
+  } else {
+    result.canonical_from_input.reset();
+  }
   return result;
 }
 

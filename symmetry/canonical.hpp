@@ -23,7 +23,7 @@ struct CanonicalMargins {
   Index vo_rank = 0;
   S qk_noise{0};  ///< Frobenius norm of what rounding may have added to the stacked circuit, as told
   S vo_noise{0};
-  S qk_sign_margin{1};  ///< see Balanced::sign_margin
+  S qk_sign_margin{1};  ///< see Balanced::sign_margin; with norms also of the order of gains
   S vo_sign_margin{1};
   /// Distance of the ordering invariant to the nearest other group or reader that is not zero, relative to
   /// its size.
@@ -53,7 +53,8 @@ struct Canonical {
 /// biases zero, groups and readers in the order of a fixed scalar invariant, zeros last. Same function as the
 /// input; idempotent, and equal for all members of an orbit, up to rounding divided by the margins. With one
 /// reader per group, or one group, it is equal for all modules of this config that compute the same;
-/// otherwise for those in general position only [N6].
+/// otherwise for those in general position only [N6]. Where queries and keys are normalised heads are not
+/// merged, and gains are put in order instead of gauges, see arrange_gains.
 /// @param precision  what counts as equal and as zero
 /// @throws ShapeError if the weights do not fit the config.
 template <RealScalar S>

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "symmetry/arranged_gains.hpp"
 #include "symmetry/balance_scores.hpp"
 #include "symmetry/circuits.hpp"
 #include "symmetry/random.hpp"
@@ -65,8 +66,10 @@ BalancedGroup<S> balance_group(const ReducedGroup<S>& reduced, const KvGroup<S>&
   const std::vector<GaugeBlock> blocks = gauge_blocks(config);
   const S slack = precision.slack;
   const Matrix<S> outputs = stacked_outputs(group);
-  return {balance_scores<S>(stacked_queries(group), counted_keys(config, blocks, group), blocks,
-                            precision.unit, slack * reduced.qk_noise),
+  const Matrix<S> queries = stacked_queries(group);
+  const Matrix<S> keys = counted_keys(config, blocks, group);
+  return {config.qk_norm ? fix_signs<S>(queries, keys, blocks)
+                         : balance_scores<S>(queries, keys, blocks, precision.unit, slack * reduced.qk_noise),
           carry_value_bias ? balance<S>(outputs, homogeneous(group.value, group.value_bias), precision.unit,
                                         slack * reduced.vo_noise)
                            : balance<S>(outputs, group.value, precision.unit, slack * reduced.vo_noise)};
@@ -198,7 +201,8 @@ std::vector<CanonicalDraft<S>> draft_groups(const ReducedGroup<S>& reduced, cons
     draft.margins.shares_a_circuit = reduced.shares_a_circuit;
     draft.reader_class = reduced.reader_class;
     if (!reduced.merged) draft.gauges = gauges_of(group, balanced, config);
-    clear_unused(draft);
+    // A norm without an epsilon divides by zero where queries or keys are.
+    if (!config.qk_norm || config.qk_norm->epsilon > 0) clear_unused(draft);
     add_invariants(draft);
     drafts.push_back(std::move(draft));
   }

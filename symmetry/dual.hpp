@@ -45,6 +45,11 @@ inline Dual exp(const Dual& x) {
   return {value, value * x.slope};
 }
 
+inline Dual sqrt(const Dual& x) {
+  const double value = std::sqrt(x.value);
+  return {value, x.slope / (2 * value)};
+}
+
 inline Dual tanh(const Dual& x) {
   const double value = std::tanh(x.value);
   return {value, (1 - value * value) * x.slope};

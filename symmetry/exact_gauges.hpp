@@ -12,7 +12,8 @@ struct ModuleFormats {
 
 /// Brings the factors +-2^e of monomial gauges so close to one that every product with a stored number is a
 /// number of its format again: none overflows, and none loses bits among the subnormal numbers. A factor that
-/// no e allows, because the weights are not in these formats, becomes +-1.
+/// no e allows, because the weights are not in these formats, becomes +-1, and so do all that would stretch
+/// gains.
 /// @param element  of SampleOptions::monomial, without shifts
 /// @throws ShapeError if element and weights differ in shape
 AttentionElement<double> with_exact_products(const AttentionElement<double>& element,

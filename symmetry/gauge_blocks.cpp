@@ -101,7 +101,7 @@ bool commutes_with_positions(const Matrix<S>& matrix, const std::vector<GaugeBlo
 }
 
 bool key_bias_is_free(const AttentionConfig& config, const GaugeBlock& block) {
-  return block.frequency == 0 && config.softcap == 0 && !config.sinks;
+  return block.frequency == 0 && config.softcap == 0 && !config.sinks && !config.qk_norm;
 }
 
 std::vector<bool> free_key_biases(const AttentionConfig& config) {
@@ -119,7 +119,7 @@ double position_gain(const AttentionConfig& config, const GaugeBlock& block) {
 
 bool key_bias_counts(const AttentionConfig& config) {
   if (!config.key_bias) return false;
-  if (config.softcap != 0 || config.sinks) return true;
+  if (config.softcap != 0 || config.sinks || config.qk_norm) return true;
   const std::vector<double>& frequencies = config.rotary.frequencies;
   return std::any_of(frequencies.begin(), frequencies.end(),
                      [](double frequency) { return principal(frequency) != 0; });

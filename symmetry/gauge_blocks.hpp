@@ -49,7 +49,7 @@ template <Scalar S>
 void set_block(Matrix<S>& matrix, const GaugeBlock& block, const Matrix<S>& real, const Matrix<S>& imaginary);
 
 /// Whether the key bias of a block adds the same to all logits of a query, which softmax ignores. It does not
-/// where keys are turned, where logits are bounded by a softcap, or beside a sink [N5].
+/// where keys are turned or normalised, where logits are bounded by a softcap, or beside a sink [N5].
 bool key_bias_is_free(const AttentionConfig& config, const GaugeBlock& block);
 
 /// Of every coordinate, whether the module has a key bias there that is free.

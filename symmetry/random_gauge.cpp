@@ -14,17 +14,6 @@ Matrix<S> random_orthogonal(Random& random, Index size) {
   return ThinQr<S>(normal).times(Matrix<S>::Identity(size, size));
 }
 
-// c^1/2 ... c^-1/2 in geometric progression: neither side of a circuit is favoured.
-template <RealScalar S>
-RowVector<S> spread(Index size, double condition) {
-  RowVector<S> sigma(size);
-  for (Index k = 0; k < size; ++k) {
-    const double place = size == 1 ? 0 : 0.5 - static_cast<double>(k) / static_cast<double>(size - 1);
-    sigma(k) = S(std::pow(condition, place));
-  }
-  return sigma;
-}
-
 // A complex n x n matrix as two real ones.
 template <class S>
 struct Complex {
@@ -75,8 +64,18 @@ Permutation random_permutation(Random& random, Index size) {
 }
 
 template <RealScalar S>
+RowVector<S> geometric_spread(Index size, double condition) {
+  RowVector<S> sigma(size);
+  for (Index k = 0; k < size; ++k) {
+    const double place = size == 1 ? 0 : 0.5 - static_cast<double>(k) / static_cast<double>(size - 1);
+    sigma(k) = S(std::pow(condition, place));
+  }
+  return sigma;
+}
+
+template <RealScalar S>
 GeneralLinear<S> random_gauge(Random& random, Index size, double condition) {
-  const Polar<S> polar(random, size, spread<S>(size, condition), false);
+  const Polar<S> polar(random, size, geometric_spread<S>(size, condition), false);
   return GeneralLinear<S>::from_matrix_and_inverse(polar.matrix().real, polar.inverse().real);
 }
 
@@ -85,13 +84,14 @@ GeneralLinear<S> random_gauge(Random& random, Index size, const std::vector<Gaug
                               double condition) {
   if (blocks.size() == 1 && !blocks.front().is_complex()) return random_gauge<S>(random, size, condition);
   // Blocks of one complex number share the range between them.
-  const RowVector<S> moduli = spread<S>(static_cast<Index>(blocks.size()), condition);
+  const RowVector<S> moduli = geometric_spread<S>(static_cast<Index>(blocks.size()), condition);
   const Permutation order = random_permutation(random, static_cast<Index>(blocks.size()));
   Matrix<S> matrix = Matrix<S>::Zero(size, size);
   Matrix<S> inverse = matrix;
   for (std::size_t b = 0; b < blocks.size(); ++b) {
     const Index n = blocks[b].size();
-    const RowVector<S> sigma = n == 1 ? RowVector<S>::Constant(1, moduli(order(b))) : spread<S>(n, condition);
+    const RowVector<S> sigma =
+        n == 1 ? RowVector<S>::Constant(1, moduli(order(b))) : geometric_spread<S>(n, condition);
     const Polar<S> polar(random, n, sigma, blocks[b].is_complex());
     const Complex<S> there = polar.matrix();
     const Complex<S> back = polar.inverse();
@@ -125,6 +125,10 @@ GeneralLinear<S> random_monomial(Random& random, Index size, const std::vector<G
   }
   return GeneralLinear<S>::from_matrix_and_inverse(std::move(matrix), std::move(inverse));
 }
+
+template RowVector<float> geometric_spread(Index, double);
+template RowVector<double> geometric_spread(Index, double);
+template RowVector<Float50> geometric_spread(Index, double);
 
 template GeneralLinear<float> random_gauge(Random&, Index, double);
 template GeneralLinear<double> random_gauge(Random&, Index, double);

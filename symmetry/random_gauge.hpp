@@ -10,6 +10,10 @@ namespace attnsym {
 /// Uniform among all permutations.
 Permutation random_permutation(Random& random, Index size);
 
+/// c^1/2 ... c^-1/2 in geometric progression, c the condition: neither side of a circuit is favoured.
+template <RealScalar S>
+RowVector<S> geometric_spread(Index size, double condition);
+
 /// A random element of GL(size) with exactly this 2-norm condition number.
 template <RealScalar S>
 GeneralLinear<S> random_gauge(Random& random, Index size, double condition);

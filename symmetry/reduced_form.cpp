@@ -96,6 +96,7 @@ class Reducer {
   }
 
   bool same_qk(Index i, Index j) const {
+    if (config_.qk_norm) return i == j;
     return distance(i, j) <= largest_underestimate && precision_.same_qk(i, j);
   }
 

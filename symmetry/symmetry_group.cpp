@@ -6,6 +6,7 @@
 
 #include "symmetry/errors.hpp"
 #include "symmetry/random_gauge.hpp"
+#include "symmetry/signed_gains.hpp"
 
 namespace attnsym {
 namespace {
@@ -64,6 +65,15 @@ bool has_size(const Affine<S>& gauge, Index size) {
   return gauge.linear.size() == size && gauge.shift.size() == size;
 }
 
+// QK gauges that norms of queries and keys allow: signed permutations and gains that all groups share.
+template <Scalar S>
+bool keeps_norms(const AttentionElement<S>& element) {
+  const GeneralLinear<S>& first = qk_gauge(element.local.front()).linear;
+  return std::all_of(element.local.begin(), element.local.end(), [&](const GroupMove<S>& move) {
+    return signed_gains(qk_gauge(move).linear) && share_gains(qk_gauge(move).linear, first);
+  });
+}
+
 template <Scalar S>
 bool keeps_slopes(const AttentionElement<S>& element, const std::vector<double>& slopes) {
   if (slopes.empty()) return true;
@@ -72,6 +82,13 @@ bool keeps_slopes(const AttentionElement<S>& element, const std::vector<double>&
     if (slopes[i] != slopes[image(i)]) return false;
   }
   return true;
+}
+
+// One gain per coordinate, or per pair that is turned.
+Index gain_count(const std::vector<GaugeBlock>& blocks) {
+  Index count = 0;
+  for (const GaugeBlock& block : blocks) count += block.size();
+  return count;
 }
 
 // "GL(64)" or, where positions turn keys, "(C^x)^32", "(C^x)^16 x GL(32)", ...
@@ -86,6 +103,17 @@ std::string describe_gauges(const std::vector<GaugeBlock>& blocks) {
     text += (text.empty() ? "" : " x ") + one + (count > 1 ? "^" + std::to_string(count) : "");
   }
   return text;
+}
+
+// What permutes the coordinates of normalised queries and keys together with their gains.
+std::string describe_turns(const std::vector<GaugeBlock>& blocks) {
+  const auto largest = std::max_element(blocks.begin(), blocks.end(),
+                                        [](const auto& x, const auto& y) { return x.size() < y.size(); });
+  std::string text;
+  if (largest->size() > 1) text += " and permutations";
+  const bool turned =
+      std::any_of(blocks.begin(), blocks.end(), [](const GaugeBlock& block) { return block.is_complex(); });
+  return text + (turned ? " and quarter turns of pairs" : "");
 }
 
 }  // namespace
@@ -105,13 +133,20 @@ AttentionElement<S> SymmetryGroup::sample(Random& random, const SampleOptions& o
   }
   const auto slopes = config_.slopes_by_group();
   const std::vector<GaugeBlock> vo_block = {real_block(config_.value_width)};
+  std::vector<GeneralLinear<S>> with_norms;
+  if (config_.qk_norm && options.qk) {
+    with_norms = random_signed_gains<S>(random, config_.groups, config_.key_width, blocks_, options.condition,
+                                        options.monomial);
+  }
   AttentionElement<S> element{{}, drawn_among_equals(random, slopes, options.heads)};
   for (Index j = 0; j < config_.groups; ++j) {
     GroupMove<S> move = identity_element<S>(config_).local.front();
     move.first = slopes[j].empty() ? drawn_permutation(random, config_.readers_per_group(), options.readers)
                                    : drawn_among_equals(random, slopes[j], options.readers);
     auto& [qk, vo] = move.second;
-    if (options.qk) qk.linear = drawn_gauge<S>(random, config_.key_width, blocks_, options);
+    if (options.qk)
+      qk.linear =
+          config_.qk_norm ? with_norms[j] : drawn_gauge<S>(random, config_.key_width, blocks_, options);
     for (Index k = 0; options.bias && k < qk.shift.size(); ++k) {
       if (free_key_bias_[k]) qk.shift(k) = S(options.shift * random.normal());
     }
@@ -137,17 +172,24 @@ bool SymmetryGroup::contains(const AttentionElement<S>& element) const {
     if (!shifts_only(qk, free_key_bias_) || !shifts_only(vo, free_value_bias)) return false;
     if (!commutes_with_positions(qk.linear.matrix(), blocks_)) return false;
   }
-  return keeps_slopes(element, config_.slopes);
+  return keeps_slopes(element, config_.slopes) && (!config_.qk_norm || keeps_norms(element));
+}
+
+Index SymmetryGroup::qk_dimension() const {
+  if (config_.qk_norm)
+    return gain_count(blocks_) + (config_.qk_norm->epsilon > 0 ? 0 : config_.heads + config_.groups);
+  Index per_group = 0;
+  for (const GaugeBlock& block : blocks_) per_group += block.dimension();
+  return config_.groups * per_group;
 }
 
 Index SymmetryGroup::dimension() const {
   const Index g = config_.groups;
   Index per_group = config_.value_width * config_.value_width;
-  for (const GaugeBlock& block : blocks_) per_group += block.dimension();
   per_group += std::count(free_key_bias_.begin(), free_key_bias_.end(), true);
   const Index values = config_.value_bias && !config_.sinks ? g * config_.value_width : 0;
   const Index value_shift = config_.output_bias ? values : std::max(Index{0}, values - config_.model_width);
-  return g * per_group + value_shift;
+  return qk_dimension() + g * per_group + value_shift;
 }
 
 std::string SymmetryGroup::describe() const {
@@ -156,8 +198,14 @@ std::string SymmetryGroup::describe() const {
   const bool grouped = config_.readers_per_group() > 1;
   std::string text = grouped ? "S_" + r + " wr S_" + g : "S_" + g;
   if (!config_.slopes.empty()) text += " among heads of equal slope";
-  text += std::string("; per ") + (grouped ? "group " : "head ") + describe_gauges(blocks_) +
-          " on Q-K and GL(" + std::to_string(config_.value_width) + ") on V-O";
+  const std::string per = std::string("; per ") + (grouped ? "group " : "head ");
+  const std::string vo = "GL(" + std::to_string(config_.value_width) + ") on V-O";
+  text += per + (config_.qk_norm ? "signs" : describe_gauges(blocks_)) + " on Q-K and " + vo;
+  if (config_.qk_norm) {
+    text += "; of all heads together (R>0)^" + std::to_string(gain_count(blocks_)) + " on the gains" +
+            describe_turns(blocks_);
+    if (config_.qk_norm->epsilon == 0) text += "; a scale per query head and key head";
+  }
   const Index free = std::count(free_key_bias_.begin(), free_key_bias_.end(), true);
   if (free == config_.key_width) {
     text += "; the key bias is free";

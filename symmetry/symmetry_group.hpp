@@ -40,13 +40,15 @@ class SymmetryGroup {
   AttentionElement<S> sample(Random& random, const SampleOptions& options = {}) const;
 
   /// Whether the element fits the config, shifts only free biases, has finite gauges that commute with rotary
-  /// positions, and keeps every head its slope.
+  /// positions and keep norms of queries and keys, and keeps every head its slope.
   template <Scalar S>
   bool contains(const AttentionElement<S>& element) const;
 
   /// Dimension of the set of weights that share one function, at generic weights, for dk, dv <= D. Without an
   /// output bias a value shift has to lie in the kernel of the stacked outputs: max(0, g dv - D) dimensions
-  /// that depend on the weights and that sample() therefore does not draw [N2].
+  /// that depend on the weights and that sample() therefore does not draw [N2]. Norms of queries and keys
+  /// without an epsilon ignore positive scales of every query head and key head; elements do not have these,
+  /// either.
   Index dimension() const;
 
   /// One line for people, such as "S_12; per head GL(32) on Q-K and GL(32) on V-O; ...".
@@ -54,6 +56,7 @@ class SymmetryGroup {
 
  private:
   explicit SymmetryGroup(AttentionConfig config);
+  Index qk_dimension() const;  // of what moves queries and keys, shifts aside
   friend SymmetryGroup symmetry_of(const AttentionConfig& config);
 
   AttentionConfig config_;

@@ -38,6 +38,7 @@ std::string positions_text(const AttentionConfig& config) {
             numbered(config.key_width, "coordinates");
   if (!config.slopes.empty()) text += ", ALiBi slopes";
   if (config.softcap > 0) text += ", softcap " + brief(config.softcap);
+  if (config.qk_norm) text += ", norms of queries and keys (epsilon " + brief(config.qk_norm->epsilon) + ")";
   return text;
 }
 
@@ -60,7 +61,9 @@ std::vector<std::string> position_reasons(const AttentionConfig& config) {
 
 std::vector<std::string> bias_reasons(const AttentionConfig& config) {
   std::vector<std::string> lines;
-  if (config.key_bias && config.softcap > 0) {
+  if (config.key_bias && config.qk_norm) {
+    lines.push_back("key bias: is normalised with its key, so it is not free");
+  } else if (config.key_bias && config.softcap > 0) {
     lines.push_back("key bias: adds to all logits of a query alike, but the softcap sees that");
   } else if (config.key_bias && key_bias_counts(config)) {
     lines.push_back(
@@ -75,6 +78,17 @@ std::vector<std::string> bias_reasons(const AttentionConfig& config) {
   return lines;
 }
 
+std::string qk_reason(const AttentionConfig& config) {
+  const std::string commutes = config.rotary.pairs() > 0 ? " if it commutes with positions" : "";
+  if (config.qk_norm)
+    return "Q-K: norms leave only what changes no length, signs and places of coordinates" + commutes +
+           ", and gains of all queries times t with those of all keys over t; a rotation stays where "
+           "products "
+           "of gains are equal";
+  return "Q-K: only Q K^T is seen, so Q A^-1 and K A^T serve as well, A in GL(" +
+         std::to_string(config.key_width) + ")" + commutes;
+}
+
 // Why the group is what it is, one reason a line.
 std::vector<std::string> reasons(const AttentionConfig& config) {
   std::vector<std::string> lines;
@@ -82,9 +96,7 @@ std::vector<std::string> reasons(const AttentionConfig& config) {
       config.readers_per_group() > 1
           ? "heads: the sum over heads does not see their order, but readers stay with their group"
           : "heads: the sum over heads does not see their order");
-  lines.push_back("Q-K: only Q K^T is seen, so Q A^-1 and K A^T serve as well, A in GL(" +
-                  std::to_string(config.key_width) + ")" +
-                  (config.rotary.pairs() > 0 ? " if it commutes with positions" : ""));
+  lines.push_back(qk_reason(config));
   lines.push_back("V-O: only V O is seen, so V C^T and C^-T O serve as well, C in GL(" +
                   std::to_string(config.value_width) + ")");
   for (const auto& more : {position_reasons(config), bias_reasons(config)})
@@ -136,6 +148,7 @@ void print_json(const Model& model, const AttentionConfig& config,
                         {"rotary_pairs", config.rotary.pairs()},
                         {"alibi", !config.slopes.empty()},
                         {"softcap", config.softcap},
+                        {"qk_norm", config.qk_norm.has_value()},
                         {"group", group.describe()},
                         {"dimension", group.dimension()},
                         {"parameters", config.parameter_count()},

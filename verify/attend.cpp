@@ -17,6 +17,19 @@ Matrix<S> project(const Matrix<S>& tokens, const Matrix<S>& weight, const RowVec
   return result;
 }
 
+// The RMS norm of a query or key [N1].
+template <class S>
+void normalize_all(Matrix<S>& rows, const std::optional<QkNorm>& norm, const RowVector<S>& gain) {
+  using std::sqrt;
+  if (!norm) return;
+  for (Index n = 0; n < rows.rows(); ++n) {
+    S squares(0);
+    for (Index k = 0; k < rows.cols(); ++k) squares += rows(n, k) * rows(n, k);
+    const S size = sqrt(S(squares / S(rows.cols()) + S(norm->epsilon)));
+    for (Index k = 0; k < rows.cols(); ++k) rows(n, k) = rows(n, k) * gain(k) / size;
+  }
+}
+
 // Turns the pairs of a query or key by the angles of its position, times the gain [N1].
 template <class S>
 void turn(RowVector<S>& row, Index position, const Rotary& rotary) {
@@ -98,10 +111,12 @@ Matrix<S> attend(const AttentionConfig& config, const AttentionWeights<S>& weigh
   Index head = 0;
   for (const KvGroup<S>& group : weights.groups) {
     Matrix<S> keys = project(tokens, group.key, group.key_bias);
+    normalize_all(keys, config.qk_norm, weights.key_gain);
     turn_all(keys, config.rotary);
     const Matrix<S> values = project(tokens, group.value, group.value_bias);
     for (const QueryHead<S>& reader : group.readers) {
       Matrix<S> queries = project(tokens, reader.query, reader.query_bias);
+      normalize_all(queries, config.qk_norm, weights.query_gain);
       turn_all(queries, config.rotary);
       output += mix<S>(queries, keys, values, reader.sink, head++, config) * reader.output;
     }

@@ -9,6 +9,7 @@
 #include "verify/constant.hpp"
 #include "verify/enclosure.hpp"
 #include "verify/rounding.hpp"
+#include "verify/stored_factors.hpp"
 
 namespace attnsym {
 namespace {
@@ -157,8 +158,16 @@ bool same_offsets(const StoredScores& a, const StoredScores& b) {
   return true;
 }
 
+bool same_norms(const StoredScores& a, const StoredScores& b) {
+  if (a.norms.size() != b.norms.size()) return false;
+  for (std::size_t i = 0; i < a.norms.size(); ++i) {
+    if (!same_circuits(terms_of(a.norms[i], b.norms[i]))) return false;
+  }
+  return true;
+}
+
 bool same_scores(const StoredScores& a, const StoredScores& b) {
-  return same_offsets(a, b) && same_circuits(paired_terms(a, b));
+  return same_offsets(a, b) && same_norms(a, b) && same_circuits(paired_terms(a, b));
 }
 
 // The circuits of A against those of B, and twice with one factor transported.
@@ -198,12 +207,21 @@ std::vector<Circuit<double>> output_factors(const AttentionConfig& config,
   return {factors};
 }
 
+// A module for one token, whose attention to itself is 1 whatever its score: norms, which may divide zero by
+// zero, are taken away.
+StoredAttention for_one_token(StoredAttention module) {
+  module.config.qk_norm.reset();
+  for (AttentionWeights<double>* weights : {&module.weights, &module.radius})
+    weights->query_gain = weights->key_gain = RowVector<double>();
+  return module;
+}
+
 // What the module puts out for the token zero alone, and the variance of that, from the definitions N1 and
 // N7. Beside a sink that is not constant, and value biases are judged with the OV circuits.
 RowVector<double> output_at_zero(const StoredAttention& module) {
   if (module.config.sinks) return module.weights.output_bias;
-  return attend(module.config, module.weights,
-                Matrix<double>(Matrix<double>::Zero(1, module.config.model_width)));
+  const StoredAttention one = for_one_token(module);
+  return attend(one.config, one.weights, Matrix<double>(Matrix<double>::Zero(1, one.config.model_width)));
 }
 
 double variance_at_zero(const StoredAttention& module) {
@@ -226,7 +244,7 @@ double variance_at_zero(const StoredAttention& module) {
 
 Enclosure enclosure_at_zero(const StoredAttention& module) {
   if (module.config.sinks) return {module.weights.output_bias, module.radius.output_bias};
-  return enclose_attend(module, Matrix<double>::Zero(1, module.config.model_width));
+  return enclose_attend(for_one_token(module), Matrix<double>::Zero(1, module.config.model_width));
 }
 
 // Whether every entry of the output at zero is within its worst case times the allowance for arithmetic.
@@ -264,25 +282,36 @@ bool is_exact(const AttentionElement<double>& element) {
   });
 }
 
-Refutation refute_membership(const StoredAttention& a, const StoredAttention& b,
+Refutation refute_membership(const AttentionConfig& a, const AttentionConfig& b,
                              const AttentionElement<double>& b_from_a) {
-  if (!(a.config == b.config)) return "the modules have different shapes";
-  if (!symmetry_of(a.config).contains(b_from_a)) return "the transport is not in the group of these modules";
+  if (!(a == b)) return "the modules have different shapes";
+  if (!symmetry_of(a).contains(b_from_a)) return "the transport is not in the group of these modules";
   return std::nullopt;
+}
+
+// What a transport has to commute with if norms are compared by themselves: it carries queries and keys with
+// their gains, and biases of normalised keys are not free.
+AttentionConfig without_norms(AttentionConfig config) {
+  if (config.qk_norm) config.key_bias = false;
+  config.qk_norm.reset();
+  return config;
 }
 
 Refutation refute(const StoredAttention& a, const StoredAttention& b,
                   const AttentionElement<double>& b_from_a) {
-  if (auto reason = refute_membership(a, b, b_from_a)) return reason;
-  const AttentionWeights<double> moved = act(b_from_a, a.weights);
+  if (!(a.config == b.config)) return "the modules have different shapes";
+  if (auto reason = refute_membership(without_norms(a.config), without_norms(b.config), b_from_a))
+    return reason;
+  const AttentionWeights<double> of_b = with_gains(b);
+  const AttentionWeights<double> moved = act(b_from_a, with_gains(a));
   const Permutation image = head_image(b_from_a);
   for (Index head = 0; head < image.size(); ++head) {
     const Index to = image(head);
     const StoredScores scores_a = stored_scores(a, head);
     const StoredScores scores_b = stored_scores(b, to);
-    const bool qk = same_offsets(scores_a, scores_b) &&
+    const bool qk = same_offsets(scores_a, scores_b) && same_norms(scores_a, scores_b) &&
                     circuits_hold(paired_terms(scores_a, scores_b), score_factors(b.config, moved, to),
-                                  score_factors(b.config, b.weights, to));
+                                  score_factors(b.config, of_b, to));
     if (!qk) return failure("QK", head, to);
     const bool vo =
         circuits_hold(terms_of(stored_vo_circuit(a, head), stored_vo_circuit(b, to)),
@@ -353,7 +382,7 @@ std::optional<std::string> refute_identity(const StoredAttention& a, const Store
                                            const AttentionElement<double>& b_from_a) {
   const StoredAttention from = with_all_biases(a);
   const StoredAttention to = with_all_biases(b);
-  if (auto reason = refute_membership(from, to, b_from_a)) return reason;
+  if (auto reason = refute_membership(from.config, to.config, b_from_a)) return reason;
   if (!is_exact(b_from_a)) return "the transport is not made of exact gauges";
   const bool both_ways =
       act(b_from_a, from.weights) == to.weights && act(inverse(b_from_a), to.weights) == from.weights;

@@ -69,6 +69,30 @@ Enclosure enclose_softmax(const Logits& logits) {
   return weights;
 }
 
+// The RMS norms of rows. Their errors move lengths most if they all pull the same way.
+Enclosure normalized_rows(Enclosure rows, const QkNorm& norm, const RowVector<double>& gain,
+                          const RowVector<double>& gain_radius) {
+  const Index width = rows.center.cols();
+  const double rounded = gamma(width + 8);
+  const auto length = [&](const RowVector<double>& row) {
+    return std::sqrt(row.squaredNorm() / static_cast<double>(width) + norm.epsilon);
+  };
+  for (Index n = 0; n < rows.center.rows(); ++n) {
+    const RowVector<double> size = rows.center.row(n).cwiseAbs();
+    const RowVector<double> error = rows.radius.row(n);
+    const double middle = length(size);
+    const double shortest = length((size - error).cwiseMax(0.0)) * (1 - rounded);
+    const double longest = length(size + error) * (1 + rounded);
+    const double stretch = std::max(1 / shortest - 1 / middle, 1 / middle - 1 / longest);
+    const RowVector<double> gained = size.cwiseProduct(gain.cwiseAbs());
+    const RowVector<double> moved =
+        error.cwiseProduct(gain.cwiseAbs() + gain_radius) + size.cwiseProduct(gain_radius);
+    rows.radius.row(n) = (1 + rounded) * (moved / shortest + gained * stretch) + rounded * gained / middle;
+    rows.center.row(n) = rows.center.row(n).cwiseProduct(gain) / middle;
+  }
+  return rows;
+}
+
 // Turns the pairs of every row by the angles of its position.
 Enclosure turned(Enclosure rows, const Rotary& rotary) {
   for (Index n = 0; n < rows.center.rows(); ++n) {
@@ -123,13 +147,15 @@ std::vector<Index> seen_by(const AttentionConfig& config, Index query, Index cou
 class Reader {
  public:
   Reader(const StoredAttention& module, Index head)
-      : config_(module.config),
+      : module_(module),
+        config_(module.config),
         head_(head),
         group_(module.weights.groups[head / config_.readers_per_group()]),
         group_radius_(module.radius.groups[head / config_.readers_per_group()]),
         reader_(group_.readers[head % config_.readers_per_group()]),
         reader_radius_(group_radius_.readers[head % config_.readers_per_group()]),
-        relative_keys_(config_.rotary.pairs() == 0 && config_.softcap == 0 && !config_.sinks),
+        relative_keys_(config_.rotary.pairs() == 0 && config_.softcap == 0 && !config_.sinks &&
+                       !config_.qk_norm),
         key_size_(group_.key.cwiseAbs()),
         value_(group_.value),
         value_radius_(group_radius_.value),
@@ -142,14 +168,14 @@ class Reader {
 
   void add_to(Enclosure& output, const Dense& tokens) const {
     const Dense exact = Dense::Zero(tokens.rows(), tokens.cols());
-    const Enclosure queries = turned(project(tokens, exact, reader_.query, reader_radius_.query,
+    const Enclosure queries = scored(project(tokens, exact, reader_.query, reader_radius_.query,
                                              reader_.query_bias, reader_radius_.query_bias),
-                                     config_.rotary);
+                                     module_.weights.query_gain, module_.radius.query_gain);
     Enclosure keys;
     if (!relative_keys_) {
-      keys = turned(
+      keys = scored(
           project(tokens, exact, group_.key, group_radius_.key, group_.key_bias, group_radius_.key_bias),
-          config_.rotary);
+          module_.weights.key_gain, module_.radius.key_gain);
     }
     for (Index n = 0; n < tokens.rows(); ++n) {
       const std::vector<Index> seen = seen_by(config_, n, tokens.rows());
@@ -171,6 +197,13 @@ class Reader {
   }
 
  private:
+  // As they enter scores: normalised and turned.
+  Enclosure scored(Enclosure rows, const RowVector<double>& gain,
+                   const RowVector<double>& gain_radius) const {
+    if (config_.qk_norm) rows = normalized_rows(std::move(rows), *config_.qk_norm, gain, gain_radius);
+    return turned(std::move(rows), config_.rotary);
+  }
+
   static Dense with_ones(const Dense& tokens) {
     Dense result(tokens.rows(), tokens.cols() + 1);
     result << tokens, Dense::Ones(tokens.rows(), 1);
@@ -242,6 +275,7 @@ class Reader {
     output.radius.row(n) += gamma(1) * output.center.row(n).cwiseAbs();
   }
 
+  const StoredAttention& module_;
   const AttentionConfig& config_;
   Index head_;
   const KvGroup<double>& group_;

@@ -13,7 +13,8 @@ struct Enclosure {
 /// The output of the reference forward pass (attend) for every module whose weights lie within module.radius
 /// of module.weights, arithmetic errors of the evaluation included [N9]. With radii zero it encloses the
 /// output of the stored numbers themselves. First-order errors are not over-estimated except where several
-/// logits share one error, and for pairs of rotary coordinates; equal tokens cancel exactly, but for these.
+/// logits share one error, and for pairs of rotary coordinates and norms; equal tokens cancel exactly, but
+/// for these.
 /// @param tokens  n x D, exact
 /// @returns n x D; the radius is infinite or NaN where the evaluation left the range of double
 /// @throws ShapeError if the weights do not fit the config or the tokens are not D wide

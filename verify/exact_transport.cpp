@@ -62,6 +62,22 @@ std::optional<Affine<double>> exact_gauge(const GaugeSides& a, const GaugeSides&
                         RowVector<double>::Zero(n)};
 }
 
+// The gauge that also carries the gains of A to those of B, coordinate by coordinate.
+std::optional<Affine<double>> with_gains(const Affine<double>& turn, const RowVector<double>& from,
+                                         const RowVector<double>& to) {
+  Matrix<double> matrix = turn.linear.matrix();
+  Matrix<double> inverse = turn.linear.inverse_matrix();
+  for (Index row = 0; row < matrix.rows(); ++row) {
+    Index column = 0;
+    matrix.row(row).cwiseAbs().maxCoeff(&column);
+    const double factor = std::abs(exact_factor(from(column), to(row)));
+    if (factor == 0) return std::nullopt;
+    matrix.row(row) *= factor;
+    inverse.col(row) /= factor;
+  }
+  return Affine<double>{GeneralLinear<double>::from_matrix_and_inverse(matrix, inverse), turn.shift};
+}
+
 bool same_sinks(const KvGroup<double>& a, const KvGroup<double>& b, const Permutation& order) {
   for (Index i = 0; i < order.size(); ++i) {
     if (a.readers[i].sink != b.readers[order(i)].sink) return false;
@@ -83,13 +99,15 @@ std::optional<AttentionElement<double>> exact_transport(const StoredAttention& s
     const Permutation& order = matching.readers[j];
     const Permutation stay = identity_like(order);
     if (!same_sinks(a.groups[j], to, order)) return std::nullopt;
-    const auto qk = exact_gauge(qk_sides(a.groups[j], order), qk_sides(to, stay));
+    auto qk = exact_gauge(qk_sides(a.groups[j], order), qk_sides(to, stay));
+    if (qk && stored_a.config.qk_norm) qk = with_gains(*qk, a.key_gain, b.key_gain);
     if (!qk) return std::nullopt;
     const auto vo = exact_gauge(vo_sides(a.groups[j], order), vo_sides(to, stay));
     if (!vo) return std::nullopt;
     element.local.push_back({order, {*qk, *vo}});
   }
   if (!symmetry_of(stored_a.config).contains(element)) return std::nullopt;
+  if (stored_a.config.qk_norm && !(act(element, a) == b)) return std::nullopt;
   return element;
 }
 

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <optional>
 
 #include "symmetry/gauge_blocks.hpp"
 #include "symmetry/random.hpp"
 #include "verify/rounding.hpp"
+#include "verify/stored_factors.hpp"
 
 namespace attnsym {
 namespace {
@@ -81,7 +83,10 @@ std::vector<Fingerprint> qk_fingerprints(const StoredAttention& module) {
   AttentionConfig config = module.config;
   config.key_bias = false;
   AttentionWeights<double> small;
-  for (const KvGroup<double>& group : module.weights.groups) {
+  std::optional<AttentionWeights<double>> gained;
+  if (module.config.qk_norm) gained = with_gains(module);
+  const AttentionWeights<double>& weights = gained ? *gained : module.weights;
+  for (const KvGroup<double>& group : weights.groups) {
     small.groups.push_back({probed(right, group.key, counting_bias(group.key_bias, free)), {}, {}, {}, {}});
     for (const QueryHead<double>& reader : group.readers)
       small.groups.back().readers.push_back({probed(left, reader.query, reader.query_bias), {}, {}});
@@ -89,13 +94,13 @@ std::vector<Fingerprint> qk_fingerprints(const StoredAttention& module) {
   std::vector<Fingerprint> result;
   for (Index head = 0; head < config.heads; ++head) {
     std::vector<Fingerprint> terms;
-    std::vector<double> weights;
+    std::vector<double> shares;
     for (const ScoreTerm<double>& term : score_terms(config, small, head)) {
       const auto [queries, keys] = term.circuit;
       terms.push_back(of_probed({queries.topRows(probe_count), keys}));
-      weights.push_back(weight_of(term.harmonic));
+      shares.push_back(weight_of(term.harmonic));
     }
-    result.push_back(sum(terms, weights));
+    result.push_back(sum(terms, shares));
   }
   return result;
 }

@@ -45,17 +45,12 @@ struct GaugeKind {
   std::vector<GaugeBlock> blocks;
   std::vector<double> factors;    // per block what multiplies its circuits
   std::vector<bool> free_biases;  // coordinates whose written bias does nothing
-  Matrix<double> (*written)(const KvGroup<double>&);
-  Matrix<double> (*reading)(const QueryHead<double>&);
+  StoredFactor (*written)(const StoredAttention& module, Index group);
+  StoredFactor (*reading)(const StoredAttention& module, Index head);
 };
 
 GaugeKind qk_kind(const AttentionConfig& config) {
-  GaugeKind kind{
-      gauge_blocks(config),
-      {},
-      free_key_biases(config),
-      [](const KvGroup<double>& group) { return homogeneous(group.key, group.key_bias); },
-      [](const QueryHead<double>& reader) { return homogeneous(reader.query, reader.query_bias); }};
+  GaugeKind kind{gauge_blocks(config), {}, free_key_biases(config), stored_keys, stored_queries};
   for (const GaugeBlock& block : kind.blocks)
     kind.factors.push_back(config.scale * std::pow(position_gain(config, block), 2));
   return kind;
@@ -65,21 +60,24 @@ GaugeKind vo_kind(const AttentionConfig& config) {
   return {{real_block(config.value_width)},
           {1},
           std::vector<bool>(static_cast<std::size_t>(config.value_width), value_bias_is_free(config)),
-          [](const KvGroup<double>& group) { return homogeneous(group.value, group.value_bias); },
-          [](const QueryHead<double>& reader) { return Matrix<double>(reader.output.transpose()); }};
+          stored_values,
+          stored_outputs};
 }
 
 // A group of A, the group of B that it became, and the readers' order.
 struct MatchedGroups {
   const StoredAttention& a;
   const StoredAttention& b;
-  std::size_t from;
-  std::size_t to;
+  Index from;
+  Index to;
   const Permutation& order;
+
+  Index head_of_a(Index reader) const { return order.size() * from + reader; }
+  Index head_of_b(Index reader) const { return order.size() * to + order(reader); }
 };
 
-StoredFactor written_factor(const GaugeKind& kind, const StoredAttention& module, std::size_t group) {
-  StoredFactor factor{kind.written(module.weights.groups[group]), kind.written(module.radius.groups[group])};
+StoredFactor written_factor(const GaugeKind& kind, const StoredAttention& module, Index group) {
+  StoredFactor factor = kind.written(module, group);
   const Index last = factor.value.rows() - 1;
   for (Index k = 0; k < factor.value.cols(); ++k) {
     if (kind.free_biases[k]) factor.value(last, k) = factor.radius(last, k) = 0;
@@ -87,18 +85,12 @@ StoredFactor written_factor(const GaugeKind& kind, const StoredAttention& module
   return factor;
 }
 
-StoredFactor reading_factor(const GaugeKind& kind, const StoredAttention& module, std::size_t group,
-                            Index reader) {
-  return {kind.reading(module.weights.groups[group].readers[reader]),
-          kind.reading(module.radius.groups[group].readers[reader])};
-}
-
 // All readers of a group below each other, reader i in place order(i).
-Matrix<double> stacked_readings(const GaugeKind& kind, const KvGroup<double>& group,
+Matrix<double> stacked_readings(const GaugeKind& kind, const StoredAttention& module, Index group,
                                 const Permutation& order) {
   Matrix<double> stacked;
   for (Index i = 0; i < order.size(); ++i) {
-    const Matrix<double> reading = kind.reading(group.readers[i]);
+    const Matrix<double> reading = kind.reading(module, order.size() * group + i).value;
     if (i == 0) stacked.resize(reading.rows() * order.size(), reading.cols());
     stacked.middleRows(reading.rows() * order(i), reading.rows()) = reading;
   }
@@ -115,8 +107,8 @@ struct FitSides {
       written_b = written_factor(kind, groups.b, groups.to).value;
     }
     if (fit != Fit::Written) {
-      reading_a = stacked_readings(kind, groups.a.weights.groups[groups.from], groups.order);
-      reading_b = stacked_readings(kind, groups.b.weights.groups[groups.to], identity_like(groups.order));
+      reading_a = stacked_readings(kind, groups.a, groups.from, groups.order);
+      reading_b = stacked_readings(kind, groups.b, groups.to, identity_like(groups.order));
     }
   }
 
@@ -163,8 +155,8 @@ std::optional<FittedGauge> tried(const GaugeKind& kind, const MatchedGroups& gro
                          written_factor(kind, groups.b, groups.to), linear, kind.blocks, kind.factors);
   FittedGauge gauge{linear, {}};
   for (Index i = 0; i < groups.order.size(); ++i) {
-    const auto compared = trial.compare(reading_factor(kind, groups.a, groups.from, i),
-                                        reading_factor(kind, groups.b, groups.to, groups.order(i)));
+    const auto compared = trial.compare(kind.reading(groups.a, groups.head_of_a(i)),
+                                        kind.reading(groups.b, groups.head_of_b(i)));
     if (!compared) return std::nullopt;
     gauge.readers.push_back(*compared);
   }
@@ -183,11 +175,9 @@ std::optional<FittedGauge> fitted_gauge(const GaugeKind& kind, const MatchedGrou
 // What is not free has been compared with the circuits; free biases are made to agree.
 Affine<double> with_shift(const GaugeKind& kind, const MatchedGroups& groups,
                           const GeneralLinear<double>& linear) {
-  const auto bias = [&](const StoredAttention& module, std::size_t group) {
-    return RowVector<double>(kind.written(module.weights.groups[group]).bottomRows(1));
-  };
-  RowVector<double> shift =
-      bias(groups.b, groups.to) - bias(groups.a, groups.from) * linear.matrix().transpose();
+  const RowVector<double> from = kind.written(groups.a, groups.from).value.bottomRows(1);
+  const RowVector<double> to = kind.written(groups.b, groups.to).value.bottomRows(1);
+  RowVector<double> shift = to - from * linear.matrix().transpose();
   for (Index k = 0; k < shift.size(); ++k) {
     if (!kind.free_biases[k]) shift(k) = 0;
   }
@@ -209,12 +199,11 @@ std::optional<FittedGroup> fitted_group(const MatchedGroups& groups, const Gauge
   FittedGroup result{
       {groups.order, {with_shift(qk, groups, qk_gauge->linear), with_shift(vo, groups, vo_gauge->linear)}},
       {}};
-  const Index count = groups.order.size();
-  for (Index i = 0; i < count; ++i) {
-    HeadComparison head{count * static_cast<Index>(groups.from) + i,
-                        count * static_cast<Index>(groups.to) + groups.order(i), qk_gauge->readers[i],
+  for (Index i = 0; i < groups.order.size(); ++i) {
+    HeadComparison head{groups.head_of_a(i), groups.head_of_b(i), qk_gauge->readers[i],
                         vo_gauge->readers[i].transposed()};
     note_offsets(head.qk, stored_offsets(groups.a, head.head), stored_offsets(groups.b, head.image));
+    note_norms(head.qk, stored_norms(groups.a, head.head), stored_norms(groups.b, head.image));
     if (!head.qk.explained_by_rounding()) return std::nullopt;
     result.heads.push_back(head);
   }
@@ -231,8 +220,8 @@ std::optional<FittedTransport> fitted_transport(const StoredAttention& a, const 
   std::atomic<bool> failed = false;
   run_tasks(groups.size(), [&](std::size_t j) {
     if (failed) return;
-    const auto to = static_cast<std::size_t>(matching.groups(static_cast<Index>(j)));
-    groups[j] = fitted_group({a, b, j, to, matching.readers[j]}, qk, vo);
+    const auto from = static_cast<Index>(j);
+    groups[j] = fitted_group({a, b, from, matching.groups(from), matching.readers[j]}, qk, vo);
     if (!groups[j]) failed = true;
   });
   if (failed) return std::nullopt;

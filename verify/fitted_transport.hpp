@@ -16,7 +16,9 @@ struct FittedTransport {
 
 /// The change of basis that carries A to B along a matching, by least squares for both sides of every gauge.
 /// Every circuit of A agrees with its image within rounding, and so does every circuit that mixes a moved
-/// factor of A with one of B. Absent where no fit does that, as for factors of deficient rank.
+/// factor of A with one of B. Where queries and keys are normalised it carries them with their gains, see
+/// stored_queries, and their norms agree as well. Absent where no fit does that, as for factors of deficient
+/// rank.
 /// @param run_tasks  runs one task per key/value group
 /// @pre both modules have the same config and all biases
 std::optional<FittedTransport> fitted_transport(const StoredAttention& a, const StoredAttention& b,

@@ -7,14 +7,9 @@
 #include "symmetry/gauge_blocks.hpp"
 #include "symmetry/general_linear.hpp"
 #include "verify/comparison.hpp"
+#include "verify/stored_factors.hpp"
 
 namespace attnsym {
-
-/// A factor as stored: values, and the largest errors that rounding may have left in them [N7]. Same shapes.
-struct StoredFactor {
-  Matrix<double> value;
-  Matrix<double> radius;
-};
 
 /// A change of basis L between two key/value groups, tried on their circuits. With what a group writes W
 /// (keys or values) and what a reader makes of it R (queries or transposed outputs), in the columns of one

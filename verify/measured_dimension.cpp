@@ -50,6 +50,8 @@ AttentionWeights<double> generic_weights(const AttentionConfig& c, Random& rando
     weights.groups.push_back(std::move(group));
   }
   weights.output_bias = bias(c.output_bias, c.model_width, 1);
+  weights.query_gain = bias(c.qk_norm.has_value(), c.key_width, 1);
+  weights.key_gain = bias(c.qk_norm.has_value(), c.key_width, 1);
   return weights;
 }
 

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "symmetry/errors.hpp"
+#include "symmetry/permutation.hpp"
 #include "symmetry/safe_norm.hpp"
 #include "verify/storage_error.hpp"
 
@@ -75,6 +77,7 @@ CircuitComparison compare(const StoredScores& a, const StoredScores& b) {
   CircuitComparison result =
       sum.result(std::max(a.inner_width(), b.inner_width()), std::max(effective_unit(a), effective_unit(b)));
   note_offsets(result, a.offsets, b.offsets);
+  note_norms(result, a.norms, b.norms);
   return result;
 }
 
@@ -87,6 +90,19 @@ void note_offsets(CircuitComparison& result, const StoredOffsets& a, const Store
   if (!(largest > result.largest_row_ratio)) return;
   result.largest_row_ratio = largest;
   result.largest_row = -1;
+}
+
+void note_norms(CircuitComparison& result, const std::vector<StoredCircuit>& a,
+                const std::vector<StoredCircuit>& b) {
+  require_same_size("the norms of two scores", a.size(), b.size());
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const CircuitComparison lengths = compare(a[i], b[i]);
+    // In units of this limit.
+    const double largest = lengths.largest_ratio() * result.limit / lengths.limit;
+    if (largest > result.largest_frequency_ratio || std::isnan(largest))
+      result.largest_frequency_ratio = largest;
+    result.resolution = std::max(result.resolution, lengths.resolution);
+  }
 }
 
 double effective_unit(const StoredCircuit& c) {

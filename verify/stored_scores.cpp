@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "symmetry/gauge_blocks.hpp"
+#include "verify/stored_factors.hpp"
+
 namespace attnsym {
 namespace {
 
@@ -13,18 +16,24 @@ const QueryHead<double>& reader_of(const AttentionWeights<double>& weights, cons
 
 double sink_of(const QueryHead<double>& reader) { return reader.sink.size() > 0 ? reader.sink(0) : 0; }
 
-// Turned columns come with a sign, which a radius has not.
-Circuit<double> sizes(Circuit<double> circuit) {
-  circuit.left = circuit.left.cwiseAbs();
-  circuit.right = circuit.right.cwiseAbs();
+// The factors are scaled by a power of two only, in which the mantissa of `times` is left.
+StoredCircuit term(const StoredFactor& queries, const StoredFactor& keys, const GaugeBlock& block, bool sine,
+                   double times) {
+  // Turned columns come with a sign, which a radius has not.
+  StoredCircuit circuit = normalized(
+      {block_columns(queries.value, block, sine), block_columns(keys.value, block)},
+      {block_columns(queries.radius, block, sine).cwiseAbs(), block_columns(keys.radius, block).cwiseAbs()});
+  int exponent = 0;
+  const double mantissa = std::frexp(times, &exponent);
+  circuit.value.left *= mantissa;
+  circuit.radius.left *= std::abs(mantissa);
+  circuit.exponent += exponent;
   return circuit;
 }
 
-// With a zero row for the key bias where that does not count.
-Circuit<double> padded(Circuit<double> circuit) {
-  if (circuit.right.rows() < circuit.left.rows())
-    circuit.right = homogeneous(circuit.right, RowVector<double>());
-  return circuit;
+// x W W^T x^T, the square of the length of x W.
+StoredCircuit length_of(const StoredFactor& factor) {
+  return normalized({factor.value, factor.value}, {factor.radius, factor.radius});
 }
 
 StoredCircuit zero_like(const StoredCircuit& circuit) {
@@ -40,23 +49,22 @@ Index StoredScores::inner_width() const {
 }
 
 StoredScores stored_scores(const StoredAttention& module, Index head) {
-  AttentionConfig unscaled = module.config;
-  unscaled.scale = 1;
-  std::vector<ScoreTerm<double>> values = score_terms(unscaled, module.weights, head);
-  std::vector<ScoreTerm<double>> radii = score_terms(unscaled, module.radius, head);
-  int exponent = 0;
-  const double mantissa = std::frexp(module.config.scale, &exponent);
-
+  const AttentionConfig& config = module.config;
+  const Index group = head / config.readers_per_group();
+  const StoredFactor queries = stored_queries(module, head);
+  StoredFactor keys = stored_keys(module, group);
+  clear_free_biases(keys, config);
   StoredScores scores;
-  for (std::size_t t = 0; t < values.size(); ++t) {
-    StoredCircuit circuit =
-        normalized(padded(std::move(values[t].circuit)), padded(sizes(std::move(radii[t].circuit))));
-    circuit.value.left *= mantissa;
-    circuit.radius.left *= std::abs(mantissa);
-    circuit.exponent += exponent;
-    scores.terms.push_back({values[t].harmonic, std::move(circuit)});
+  for (const GaugeBlock& block : gauge_blocks(config)) {
+    const double gain = position_gain(config, block);
+    for (const bool sine : {false, true}) {
+      if (sine && !block.is_complex()) continue;
+      scores.terms.push_back(
+          {{block.frequency, sine}, term(queries, keys, block, sine, config.scale * gain * gain)});
+    }
   }
   scores.offsets = stored_offsets(module, head);
+  scores.norms = stored_norms(module, head);
   return scores;
 }
 
@@ -66,6 +74,12 @@ StoredOffsets stored_offsets(const StoredAttention& module, Index head) {
   offsets.value << slope, sink_of(reader_of(module.weights, module.config, head));
   offsets.radius << 0, sink_of(reader_of(module.radius, module.config, head));
   return offsets;
+}
+
+std::vector<StoredCircuit> stored_norms(const StoredAttention& module, Index head) {
+  if (!module.config.qk_norm) return {};
+  return {length_of(normed_queries(module, head)),
+          length_of(normed_keys(module, head / module.config.readers_per_group()))};
 }
 
 StoredScores zero_scores(Index model_width) {

@@ -24,6 +24,9 @@ struct StoredOffsets {
 struct StoredScores {
   std::vector<StoredTerm> terms;  ///< (D+1) x (D+1) each, ascending, see score_terms
   StoredOffsets offsets;
+  /// Where queries and keys are normalised, squares of lengths that scores are divided by: x Q^ Q^^T x^T and
+  /// that of keys, (D+1) x (D+1), see normed_queries; else none.
+  std::vector<StoredCircuit> norms{};
 
   /// Columns of all factors together: dk.
   Index inner_width() const;
@@ -33,6 +36,9 @@ struct StoredScores {
 StoredScores stored_scores(const StoredAttention& module, Index head);
 
 StoredOffsets stored_offsets(const StoredAttention& module, Index head);
+
+/// See StoredScores::norms.
+std::vector<StoredCircuit> stored_norms(const StoredAttention& module, Index head);
 
 /// The scores of no head.
 StoredScores zero_scores(Index model_width);

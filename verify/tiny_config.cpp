@@ -82,6 +82,7 @@ AttentionConfig tiny_config_like(const AttentionConfig& config) {
   tiny.value_width = outputs_overlap ? tiny.model_width / 2 + 1 : std::min<Index>(config.value_width, 3);
   tiny.window = std::min<Index>(config.window, 3);
   tiny.softcap = std::min(config.softcap, 3.0);
+  if (config.qk_norm && config.qk_norm->epsilon > 0) tiny.qk_norm = QkNorm{0.1};
   return tiny;
 }
 

@@ -150,13 +150,14 @@ Matrix<double> token_direction(const Matrix<double>& vector, Index width) {
   return direction;
 }
 
-// The input with its last token, the query, as far away as brings out the harmonic, zero tokens in between.
-// Slow harmonics do not show at short distances.
-Matrix<double> spaced(const Matrix<double>& input, const Harmonic& harmonic) {
+// The input with its last token, the query, as far away as brings out the harmonic, zero tokens or else
+// copies of the first in between. Slow harmonics do not show at short distances.
+Matrix<double> spaced(const Matrix<double>& input, const Harmonic& harmonic, bool zeros_allowed) {
   constexpr double longest = 48;
   const double quarter = std::acos(0.0) / harmonic.frequency;
   const auto gap = static_cast<Index>(std::min(longest, std::floor(quarter)));
-  Matrix<double> tokens = Matrix<double>::Zero(input.rows() + gap, input.cols());
+  Matrix<double> tokens = input.row(0).replicate(input.rows() + gap, 1);
+  if (zeros_allowed) tokens.setZero();
   tokens.topRows(input.rows() - 1) = input.topRows(input.rows() - 1);
   tokens.bottomRows(1) = input.bottomRows(1);
   return tokens;
@@ -186,7 +187,11 @@ void add_directed_tokens(Inputs& inputs, Index width, const Suspects& suspects, 
 
 }  // namespace
 
-std::vector<Matrix<double>> candidate_inputs(Index width, const Suspects& suspects, Random& random) {
+std::vector<Matrix<double>> candidate_inputs(const AttentionConfig& config, const Suspects& suspects,
+                                             Random& random) {
+  const Index width = config.model_width;
+  // A norm without an epsilon divides zero by zero.
+  const bool zeros_allowed = !config.qk_norm || config.qk_norm->epsilon > 0;
   Inputs inputs{Matrix<double>::Zero(3, width)};
   const double log_norm = log_size(scaled_norm(suspects.qk_a), suspects.qk_a.exponent);
   for (const double size : token_sizes(log_norm))
@@ -195,7 +200,8 @@ std::vector<Matrix<double>> candidate_inputs(Index width, const Suspects& suspec
   add_directed_tokens(inputs, width, suspects, random);
   if (suspects.harmonic.frequency == 0) return inputs;
   const std::size_t count = inputs.size();
-  for (std::size_t i = 1; i < count; ++i) inputs.push_back(spaced(inputs[i], suspects.harmonic));
+  for (std::size_t i = 1; i < count; ++i)
+    inputs.push_back(spaced(inputs[i], suspects.harmonic, zeros_allowed));
   return inputs;
 }
 

@@ -7,7 +7,8 @@
 
 namespace attnsym {
 
-/// The inputs that a witness search tries first, in order; n x width each, n >= 3.
-std::vector<Matrix<double>> candidate_inputs(Index width, const Suspects& suspects, Random& random);
+/// The inputs that a witness search tries first, in order; n x D each, n >= 3.
+std::vector<Matrix<double>> candidate_inputs(const AttentionConfig& config, const Suspects& suspects,
+                                             Random& random);
 
 }  // namespace attnsym

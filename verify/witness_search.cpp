@@ -107,7 +107,7 @@ std::optional<Witness> search_witness(const StoredAttention& a, const StoredAtte
   constexpr int ascent_steps = 60;
   Random random(seed);
   Search search(a, b, factor, random);
-  for (const Matrix<double>& input : candidate_inputs(a.config.model_width, suspects, random)) {
+  for (const Matrix<double>& input : candidate_inputs(a.config, suspects, random)) {
     search.try_input(input);
     if (search.done()) break;
   }

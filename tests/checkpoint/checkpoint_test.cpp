@@ -117,6 +117,9 @@ TEST(Checkpoint, RefusesAttentionThatItWouldIgnore) {
   const std::string cross = "encoder.layer.0.crossattention.self.key.weight";
   expect_error<FormatError>([&] { open_with(directory, cross); },
                             {"model.safetensors", cross, "cross-attention, which is not supported"});
+  const std::string norm = "encoder.layer.0.attention.self.q_norm.weight";
+  expect_error<FormatError>([&] { open_with(directory, norm); },
+                            {"model.safetensors", norm, "normalises queries or keys", "bert"});
   EXPECT_NO_THROW(open_with(directory, "decoder.layer.2.attention.self.query.weight"));
 }
 

@@ -55,6 +55,11 @@ inline AttentionConfig with_sinks(AttentionConfig c) {
   return c;
 }
 
+inline AttentionConfig with_norms(AttentionConfig c, double epsilon = 0) {
+  c.qk_norm = QkNorm{epsilon};
+  return c;
+}
+
 inline AttentionConfig with_causal_mask(AttentionConfig c) {
   c.causal = true;
   return c;
@@ -91,6 +96,11 @@ inline std::vector<AttentionKind> attention_kinds() {
       {"MQA", tiny_config(4, 1), 25},
       {"GQA, rotary", with_rotary(tiny_config(4, 2), two), 26},
       {"GQA, all biases", with_biases(tiny_config(4, 2)), 64},
+      {"norms of queries and keys", with_norms(plain), 26},
+      {"norms, rotary", with_norms(with_rotary(plain, two)), 24},
+      {"norms, rotary, GQA", with_norms(with_rotary(tiny_config(4, 2), two)), 26},
+      {"norms with an epsilon, rotary, GQA", with_norms(with_rotary(tiny_config(4, 2), two), 0.1), 20},
+      {"norms with an epsilon, all biases", with_norms(biased, 0.1), 28},
   };
 }
 

@@ -30,6 +30,10 @@ AttentionWeights<S> random_weights(const AttentionConfig& c, std::uint64_t seed)
     w.groups.push_back(std::move(group));
   }
   w.output_bias = bias(c.output_bias, c.model_width);
+  for (RowVector<S>* gain : {&w.query_gain, &w.key_gain}) {
+    *gain = bias(c.qk_norm.has_value(), c.key_width);
+    for (Index k = 0; k < gain->size(); ++k) (*gain)(k) = S(1) + (*gain)(k) / S(2);
+  }
   return w;
 }
 

@@ -86,6 +86,25 @@ TEST(CanonicalKinds, CoincidentScoresAreMerged) {
   EXPECT_EQ(canonicalize(w, c).classes.size(), 2U);
 }
 
+TEST(CanonicalKinds, GainsArePositiveEqualAndInOrder) {
+  const AttentionConfig c = testing::with_norms(testing::tiny_config(4, 2), 0.1);
+  auto w = random_weights<double>(c, 5);
+  const auto form = canonicalize(w, c);
+  EXPECT_LT((form.weights.query_gain - form.weights.key_gain).norm(), 1e-14);
+  for (Index k = 1; k < 4; ++k) EXPECT_LT(form.weights.key_gain(k), form.weights.key_gain(k - 1));
+  EXPECT_GT(form.weights.key_gain(3), 0);
+  // The sign of a gain may sit in what it multiplies: no group element, but the same form.
+  w.key_gain(1) *= -1;
+  for (auto& group : w.groups) group.key.col(1) *= -1;
+  const auto other = canonicalize(w, c);
+  EXPECT_LT(distance(other.weights, form.weights), 1e-12);
+  EXPECT_FALSE(other.canonical_from_input.has_value());
+  // Equal gains leave the order open, and that is said.
+  w.query_gain.setOnes();
+  w.key_gain.setOnes();
+  EXPECT_EQ(canonicalize(w, c).margins[0].qk_sign_margin, 0);
+}
+
 TEST(CanonicalKinds, SlopesStayAtTheirPlaces) {
   const AttentionConfig c = testing::with_slopes(testing::tiny_config(4, 4));
   const auto form = canonicalize(random_weights<double>(c, 5), c);

@@ -26,6 +26,7 @@ using testing::random_weights;
 using testing::stored;
 using testing::tiny_config;
 using testing::with_biases;
+using testing::with_norms;
 using testing::with_rotary;
 using testing::with_sinks;
 using testing::with_slopes;
@@ -301,10 +302,72 @@ std::vector<WrongMove> wrong_moves() {
   };
 }
 
+// The same where queries and keys are normalised.
+std::vector<WrongMove> wrong_moves_of_norms() {
+  const AttentionConfig plain = with_norms(tiny_config(2, 2), 1e-3);
+  const AttentionConfig rotary = with_norms(with_rotary(tiny_config(4, 2), two), 1e-3);
+  return {
+      {"a generic gauge", plain,
+       [](StoredAttention& m) {
+         gauge(m, Matrix<double>::Identity(4, 4) + fixed_probe<double>(4, 4, 1) / 2);
+       }},
+      {"a rotation beside unequal gains", plain,
+       [](StoredAttention& m) {
+         Matrix<double> turn = Matrix<double>::Identity(4, 4);
+         turn.topLeftCorner(2, 2) << 0.6, -0.8, 0.8, 0.6;
+         turn.bottomRightCorner(2, 2) << 0.6, -0.8, 0.8, 0.6;
+         gauge(m, turn);
+       }},
+      {"coordinates swapped without their gains", plain,
+       [](StoredAttention& m) {
+         gauge(m, Matrix<double>::Identity(4, 4)(std::vector<Index>{1, 0, 2, 3}, Eigen::all));
+       }},
+      {"a complex number in a pair", rotary,
+       [](StoredAttention& m) {
+         Matrix<double> turn = Matrix<double>::Identity(4, 4);
+         turn(0, 0) = turn(2, 2) = 0.6;
+         turn(0, 2) = -0.8;
+         turn(2, 0) = 0.8;
+         gauge(m, turn);
+       }},
+      {"a quarter turn without a swap of gains", rotary,
+       [](StoredAttention& m) {
+         Matrix<double> turn = Matrix<double>::Identity(4, 4);
+         turn(0, 0) = turn(2, 2) = 0;
+         turn(0, 2) = -1;
+         turn(2, 0) = 1;
+         gauge(m, turn);
+       }},
+      {"gains stretched by coordinate instead of by pair", rotary,
+       [](StoredAttention& m) {
+         m.weights.query_gain(0) *= 2;
+         m.weights.key_gain(0) /= 2;
+       }},
+      {"another gain", plain, [](StoredAttention& m) { m.weights.query_gain(2) *= 1.5; }},
+      {"queries scaled beside an epsilon", plain,
+       [](StoredAttention& m) { m.weights.groups[0].readers[0].query *= 2; }},
+      {"keys scaled beside an epsilon", rotary, [](StoredAttention& m) { m.weights.groups[1].key *= 2; }},
+      {"another epsilon", rotary, [](StoredAttention& m) { m.config.qk_norm->epsilon = 4e-3; }},
+      {"no epsilon", plain, [](StoredAttention& m) { m.config.qk_norm->epsilon = 0; }},
+      {"a key bias shift", with_norms(with_biases(tiny_config(2, 2)), 1e-3),
+       [](StoredAttention& m) { m.weights.groups[0].key_bias(1) += 1; }},
+      {"no norms", rotary,
+       [](StoredAttention& m) {
+         m.config.qk_norm.reset();
+         for (auto* weights : {&m.weights, &m.radius})
+           weights->query_gain = weights->key_gain = RowVector<double>();
+       }},
+  };
+}
+
 TEST(Decide, FindsWrongMovesDistinctWithAWitness) {
-  for (const WrongMove& wrong : wrong_moves()) {
+  std::vector<WrongMove> all = wrong_moves();
+  for (WrongMove& wrong : wrong_moves_of_norms()) all.push_back(std::move(wrong));
+  for (const WrongMove& wrong : all) {
     for (const double unit : {f32, bf16}) {
-      const StoredAttention a = stored(wrong.config, random_weights<double>(wrong.config, 6), unit);
+      auto weights = random_weights<double>(wrong.config, 6);
+      if (wrong.config.qk_norm) weights.query_gain << 0.25, 2, 2, 0.25;  // far apart even in BF16
+      const StoredAttention a = stored(wrong.config, weights, unit);
       StoredAttention moved = a;
       wrong.edit(moved);
       const StoredAttention b = stored(moved.config, moved.weights, unit);
@@ -314,6 +377,41 @@ TEST(Decide, FindsWrongMovesDistinctWithAWitness) {
       EXPECT_EQ(refute_witness(a, b, distinct->witness.input).value_or("holds"), "holds") << wrong.name;
     }
   }
+}
+
+// Norms without an epsilon do not see sizes; with one, sizes count in units of its root.
+TEST(Decide, KnowsWhichSizesNormsSee) {
+  const auto scaled = [](const AttentionConfig& c, double epsilon_b) {
+    const StoredAttention a = stored(c, random_weights<double>(c, 6), f32);
+    StoredAttention b = a;
+    b.config.qk_norm->epsilon = epsilon_b;
+    for (auto& group : b.weights.groups) {
+      group.key *= 3;
+      for (auto& reader : group.readers) reader.query *= 3;
+    }
+    return verdict_of(a, stored(b.config, b.weights, f32));
+  };
+  const AttentionConfig rotary = with_rotary(tiny_config(4, 2), two);
+  EXPECT_EQ(scaled(with_norms(rotary, 0), 0), "equivalent");
+  EXPECT_EQ(scaled(with_norms(rotary, 0.01), 0.09), "equivalent");
+  EXPECT_EQ(scaled(with_norms(rotary, 0.01), 0.01), "distinct");
+}
+
+// Equal products of gains leave all rotations free [N5]: no group element of the config, but equal scores.
+TEST(Decide, FindsRotationsBesideEqualGainsEquivalent) {
+  const AttentionConfig c = with_norms(tiny_config(2, 2), 1e-3);
+  StoredAttention a = stored(c, random_weights<double>(c, 6), f32);
+  a.weights.query_gain.setConstant(0.5);
+  a.weights.key_gain.setConstant(2);
+  StoredAttention b = a;
+  Matrix<double> turn = Matrix<double>::Identity(4, 4);
+  turn.topLeftCorner(2, 2) << 0.6, -0.8, 0.8, 0.6;
+  gauge(b, turn);
+  const StoredAttention rounded = stored(c, b.weights, f32);
+  const Decision decision = decide_equivalence(a, rounded);
+  ASSERT_STREQ(name_of(decision.verdict), "equivalent");
+  EXPECT_EQ(refute_equivalence(a, rounded, std::get<Equivalent>(decision.verdict).evidence).value_or("holds"),
+            "holds");
 }
 
 // A pair of small numbers has small rounding errors: those of the other pairs do not explain that it is
@@ -394,6 +492,10 @@ TEST(OutputBound, HoldsUnderPositions) {
     const Decision decision = decide_equivalence(a, b, options);
     if (c.sinks) {
       EXPECT_FALSE(decision.output_bound.has_value() && decision.heads[0].qk.offset_difference > 0);
+      continue;
+    }
+    if (c.qk_norm) {  // no bound is known
+      EXPECT_FALSE(decision.output_bound.has_value());
       continue;
     }
     ASSERT_TRUE(decision.output_bound.has_value()) << kind.name;

@@ -63,7 +63,7 @@ TEST(Rounding, InputsMadeToExploitItAreRefused) {
       for (Index head = 0; head < c.heads; ++head) {
         const Suspects suspects{stored_qk_circuit(a, head), stored_qk_circuit(b, head),
                                 stored_vo_circuit(a, head), stored_vo_circuit(b, head)};
-        for (const Matrix<double>& input : candidate_inputs(c.model_width, suspects, random)) {
+        for (const Matrix<double>& input : candidate_inputs(c, suspects, random)) {
           for (const double size : {1.0, 30.0, 1000.0})
             EXPECT_NE(refute_witness(a, b, size * input), std::nullopt) << unit;
         }
