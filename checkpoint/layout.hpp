@@ -86,12 +86,14 @@ struct Layout {
   WindowLayers window_layers = WindowLayers::All;
 };
 
-/// The table for this configuration, with defaults for keys that are absent, among all families.
-/// @throws FormatError for a model_type that none of them is, naming those there are.
+/// The table of a family, and a configuration with its defaults for keys that are absent.
 struct FamilyConfig {
   Layout layout;
   JsonObject config;
 };
+
+/// The table for this configuration among all families.
+/// @throws FormatError for a model_type that none of them is, naming those there are.
 FamilyConfig find_family(const JsonObject& config);
 
 /// All model types, in alphabetical order.

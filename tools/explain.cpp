@@ -111,6 +111,13 @@ void print_measurement(const Measurement& measurement) {
         "no          measured and predicted differ: the group is not what this program takes it for\n");
 }
 
+std::size_t windowed_layers(const Model& model) {
+  std::size_t count = 0;
+  for (std::size_t layer = 0; layer < model.layers(); ++layer)
+    count += attention_config(model.checkpoint, static_cast<Index>(layer)).window > 0 ? 1 : 0;
+  return count;
+}
+
 void print_text(const Model& model, const AttentionConfig& config,
                 const std::optional<Measurement>& measurement) {
   const SymmetryGroup group = symmetry_of(config);
@@ -119,6 +126,8 @@ void print_text(const Model& model, const AttentionConfig& config,
   std::printf("attention   D %td, %td heads in %td groups, key width %td, value width %td, scale %s, %s\n",
               config.model_width, config.heads, config.groups, config.key_width, config.value_width,
               brief(config.scale).c_str(), positions_text(config).c_str());
+  if (const std::size_t count = windowed_layers(model); count > 0 && count < model.layers())
+    std::printf("window      in %zu of %zu layers; layer 0 is shown\n", count, model.layers());
   std::printf("biases     %s\n", bias_text(config).c_str());
   std::printf("group       %s\n", group.describe().c_str());
   std::printf(
@@ -145,6 +154,7 @@ void print_json(const Model& model, const AttentionConfig& config,
                         {"scale", config.scale},
                         {"causal", config.causal},
                         {"window", config.window},
+                        {"windowed_layers", windowed_layers(model)},
                         {"rotary_pairs", config.rotary.pairs()},
                         {"alibi", !config.slopes.empty()},
                         {"softcap", config.softcap},

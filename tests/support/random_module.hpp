@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cmath>
+#include <vector>
 
 #include "symmetry/attention_weights.hpp"
 #include "symmetry/random.hpp"
@@ -56,6 +57,21 @@ inline StoredAttention stored(const AttentionConfig& config, AttentionWeights<do
   StoredAttention module{config, weights, weights};
   for_each_slot(module.radius, [&](auto& slot) { slot = unit * slot.cwiseAbs(); });
   return module;
+}
+
+/// Another module that the stored one may have been rounded from: every weight moved by its radius times
+/// step(), which is in [-1, 1].
+template <class Step>
+AttentionWeights<double> moved_within_radii(const StoredAttention& module, Step step) {
+  AttentionWeights<double> moved = module.weights;
+  std::vector<const double*> radii;
+  for_each_slot(module.radius, [&](const auto& slot) { radii.push_back(slot.data()); });
+  std::size_t next = 0;
+  for_each_slot(moved, [&](auto& slot) {
+    const double* radius = radii[next++];
+    for (Index i = 0; i < slot.size(); ++i) slot.data()[i] += radius[i] * step();
+  });
+  return moved;
 }
 
 }  // namespace attnsym::testing

@@ -148,6 +148,7 @@ JSON = [
     ("act A -o acted-json --json", YES, "attnsym.act/1"),
     ("canonicalize A -o canonical-json --json", YES, "attnsym.canonicalize/1"),
     ("explain A --json", YES, "attnsym.explain/1"),
+    ("explain MIXED", YES, r"window +in \d+ of \d+ layers"),
     ("explain LLAMA --measure --json", YES, "attnsym.explain/1"),
     ("explain BLIND --measure --json", NO, "attnsym.explain/1"),
 ]
@@ -178,6 +179,8 @@ class Usage(unittest.TestCase):
         shutil.copytree(LLAMA, self.root / "LLAMA")
         shutil.copytree(LLAMA, self.root / "BLIND")  # a token sees itself only: more changes nothing than the group knows
         edit_config(self.root / "BLIND", model_type="mistral", sliding_window=1)
+        shutil.copytree(LLAMA, self.root / "MIXED")  # windows in every other layer
+        edit_config(self.root / "MIXED", model_type="gemma2", sliding_window=8)
         (self.root / "EMPTY").mkdir()
         for line in ("act A -o MOVED", "act A -o HALF --dtype F16 --only heads", "act A -o COARSE --dtype BF16 --condition 1e5",
                      "check A MOVED --certificate same.cert"):

@@ -22,6 +22,7 @@ using testing::attention_kinds;
 using testing::AttentionKind;
 using testing::bf16;
 using testing::f32;
+using testing::moved_within_radii;
 using testing::random_weights;
 using testing::stored;
 using testing::tiny_config;
@@ -149,15 +150,7 @@ TEST(Enclosure, HoldsTheOutputsOfEveryKind) {
     const StoredAttention module = stored(kind.config, random_weights<double>(kind.config, 4), bf16);
     const Enclosure enclosure = enclose_attend(module, tokens());
     for (int draw = 0; draw < 10; ++draw) {
-      AttentionWeights<double> w = module.weights;
-      std::vector<const double*> radii;
-      for_each_slot(module.radius, [&](const auto& slot) { radii.push_back(slot.data()); });
-      std::size_t next = 0;
-      for_each_slot(w, [&](auto& slot) {
-        const double* radius = radii[next++];
-        for (Index i = 0; i < slot.size(); ++i)
-          slot.data()[i] += random.below(2) == 0 ? radius[i] : -radius[i];
-      });
+      const auto w = moved_within_radii(module, [&] { return random.below(2) == 0 ? 1 : -1; });
       const Matrix<double> off = (attend(kind.config, w, tokens()) - enclosure.center).cwiseAbs();
       EXPECT_LE(off.cwiseQuotient(enclosure.radius).maxCoeff(), 1.0001) << kind.name;
     }
@@ -347,6 +340,11 @@ std::vector<WrongMove> wrong_moves_of_norms() {
       {"queries scaled beside an epsilon", plain,
        [](StoredAttention& m) { m.weights.groups[0].readers[0].query *= 2; }},
       {"keys scaled beside an epsilon", rotary, [](StoredAttention& m) { m.weights.groups[1].key *= 2; }},
+      {"queries scaled against their gains", plain,
+       [](StoredAttention& m) {
+         for (auto& group : m.weights.groups) group.readers[0].query *= 2;
+         m.weights.query_gain /= 2;
+       }},
       {"another epsilon", rotary, [](StoredAttention& m) { m.config.qk_norm->epsilon = 4e-3; }},
       {"no epsilon", plain, [](StoredAttention& m) { m.config.qk_norm->epsilon = 0; }},
       {"a key bias shift", with_norms(with_biases(tiny_config(2, 2)), 1e-3),
@@ -376,6 +374,27 @@ TEST(Decide, FindsWrongMovesDistinctWithAWitness) {
       ASSERT_NE(distinct, nullptr) << wrong.name << " at " << unit << ": " << name_of(decision.verdict);
       EXPECT_EQ(refute_witness(a, b, distinct->witness.input).value_or("holds"), "holds") << wrong.name;
     }
+  }
+}
+
+// The products of queries and keys are the same, the lengths that divide them are not.
+TEST(Certificate, JudgesNormsByThemselves) {
+  const AttentionConfig c = with_norms(with_rotary(tiny_config(4, 2), two), 1e-3);
+  const StoredAttention a = stored(c, random_weights<double>(c, 6), f32);
+  EXPECT_FALSE(refute_equivalence(a, a, identity_element<double>(c)));
+  for (const bool of_queries : {true, false}) {
+    StoredAttention b = a;
+    for (auto& group : b.weights.groups) {
+      if (!of_queries) group.key *= 2;
+      for (auto& reader : group.readers) reader.query *= of_queries ? 2 : 1;
+    }
+    (of_queries ? b.weights.query_gain : b.weights.key_gain) /= 2;
+    EXPECT_TRUE(refute_equivalence(a, b, identity_element<double>(c)));
+    HeadClasses classes;
+    for (Index head = 0; head < c.heads; ++head) classes.push_back({{head}, {head}});
+    EXPECT_FALSE(refute_equivalence(a, a, classes));
+    EXPECT_TRUE(refute_equivalence(a, b, classes));
+    EXPECT_EQ(verdict_of(a, b), "distinct");
   }
 }
 

@@ -48,18 +48,10 @@ std::vector<Matrix<double>> inputs(Index width) {
 
 // Every weight moved by plus or minus its radius, or to anywhere between.
 AttentionWeights<double> moved(const StoredAttention& module, bool to_the_edge, Random& random) {
-  AttentionWeights<double> w = module.weights;
-  std::vector<const double*> radii;
-  for_each_slot(module.radius, [&](const auto& slot) { radii.push_back(slot.data()); });
-  std::size_t next = 0;
-  for_each_slot(w, [&](auto& slot) {
-    const double* radius = radii[next++];
-    for (Index i = 0; i < slot.size(); ++i) {
-      const double step = to_the_edge ? (random.below(2) == 0 ? 1 : -1) : random.uniform();
-      slot.data()[i] += 0.999999 * radius[i] * step;
-    }
+  return testing::moved_within_radii(module, [&] {
+    const double step = to_the_edge ? (random.below(2) == 0 ? 1 : -1) : random.uniform();
+    return 0.999999 * step;
   });
-  return w;
 }
 
 TEST(Enclosure, HoldsTheStoredNumbersAtFiftyDigits) {
