@@ -44,7 +44,12 @@ std::string positions_text(const AttentionConfig& config) {
 
 std::vector<std::string> position_reasons(const AttentionConfig& config) {
   std::vector<std::string> lines;
-  if (config.rotary.pairs() > 0) {
+  if (config.rotary.pairs() > 0 && config.qk_norm) {
+    lines.push_back(
+        "positions: turn every pair of coordinates by its own frequency, so that places change inside a "
+        "frequency only, gains stretch by pairs, and a pair may turn by a quarter if its gains change "
+        "places");
+  } else if (config.rotary.pairs() > 0) {
     lines.push_back(
         "positions: turn every pair of coordinates by its own frequency, so that only what commutes with all "
         "turns is "
