@@ -36,7 +36,7 @@ class Case {
  private:
   Verdict verdict() {
     if (same_shape(a_.config, b_.config)) {
-      const Matching matching = match_heads(a_, b_);
+      const Matching matching = match_heads(a_, b_, options_.run_tasks);
       const auto fitted = fitted_transport(a_, b_, matching, options_.run_tasks);
       if (fitted) {
         decision_.heads = fitted->heads;

@@ -1,5 +1,7 @@
 #include "verify/matching.hpp"
 
+#include <array>
+
 #include "symmetry/assignment.hpp"
 #include "verify/fingerprint.hpp"
 
@@ -14,11 +16,13 @@ bool same_slope(const AttentionConfig& a, Index i, const AttentionConfig& b, Ind
 }
 
 // cost(i, k): how far head i of A is from head k of B.
-Matrix<double> head_costs(const StoredAttention& a, const StoredAttention& b) {
-  const std::vector<Fingerprint> qk_a = qk_fingerprints(a);
-  const std::vector<Fingerprint> qk_b = qk_fingerprints(b);
-  const std::vector<Fingerprint> vo_a = vo_fingerprints(a);
-  const std::vector<Fingerprint> vo_b = vo_fingerprints(b);
+Matrix<double> head_costs(const StoredAttention& a, const StoredAttention& b, const RunTasks& run_tasks) {
+  std::array<std::vector<Fingerprint>, 4> prints;
+  run_tasks(prints.size(), [&](std::size_t i) {
+    const StoredAttention& module = i % 2 == 0 ? a : b;
+    prints[i] = i < 2 ? qk_fingerprints(module) : vo_fingerprints(module);
+  });
+  const auto& [qk_a, qk_b, vo_a, vo_b] = prints;
   Matrix<double> cost(a.config.heads, b.config.heads);
   for (Index i = 0; i < cost.rows(); ++i) {
     for (Index k = 0; k < cost.cols(); ++k) {
@@ -36,8 +40,8 @@ Index Matching::image_of(Index head) const {
   return groups(head / r) * r + readers[head / r](head % r);
 }
 
-Matching match_heads(const StoredAttention& a, const StoredAttention& b) {
-  const Matrix<double> cost = head_costs(a, b);
+Matching match_heads(const StoredAttention& a, const StoredAttention& b, const RunTasks& run_tasks) {
+  const Matrix<double> cost = head_costs(a, b, run_tasks);
   const Index groups = a.config.groups;
   const Index readers = a.config.readers_per_group();
   const auto inside = [&](Index j, Index k) {

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "symmetry/permutation.hpp"
+#include "symmetry/run_tasks.hpp"
 #include "symmetry/stored_attention.hpp"
 
 namespace attnsym {
@@ -18,6 +19,7 @@ struct Matching {
 };
 
 /// @pre both modules have the same config
-Matching match_heads(const StoredAttention& a, const StoredAttention& b);
+Matching match_heads(const StoredAttention& a, const StoredAttention& b,
+                     const RunTasks& run_tasks = run_in_turn);
 
 }  // namespace attnsym
