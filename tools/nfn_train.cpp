@@ -1,6 +1,6 @@
-#include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/atomic_output.hpp"
@@ -108,7 +108,8 @@ std::vector<double> train(const TrainOptions& options, PredictorFile& predictor,
   return losses;
 }
 
-void print_result(const TrainOptions& options, PredictorFile& predictor, const std::vector<double>& losses) {
+void print_result(const TrainOptions& options, const PredictorFile& predictor,
+                  const std::vector<double>& losses) {
   const Index parameters = Predictor<float>::parameter_count(predictor.layout.shape, predictor.channels);
   const Index done = predictor.trainer.epoch;
   const Index epochs = predictor.options.schedule.epochs;
