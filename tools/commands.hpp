@@ -14,5 +14,6 @@ void setup_act(CLI::App& app, ExitStatus& status);
 void setup_explain(CLI::App& app, ExitStatus& status);
 void setup_layout(CLI::App& app, ExitStatus& status);
 void setup_equivariance(CLI::App& app, ExitStatus& status);
+void setup_nfn(CLI::App& app, ExitStatus& status);
 
 }  // namespace attnsym

@@ -37,6 +37,7 @@ int main(int argc, char** argv) {
   attnsym::setup_explain(app, status);
   attnsym::setup_layout(app, status);
   attnsym::setup_equivariance(app, status);
+  attnsym::setup_nfn(app, status);
   try {
     app.parse(argc, argv);
     if (std::fflush(stdout) != 0) throw std::runtime_error("standard output could not be written");

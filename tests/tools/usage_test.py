@@ -35,6 +35,8 @@ USAGE = [
     ("canonicalize --help", YES, "--output"),
     ("act --help", YES, "--condition"),
     ("explain --help", YES, "MODEL"),
+    ("nfn --help", YES, "train.*\n.*predict.*\n.*eval"),
+    ("nfn train --help", YES, r"block0\.Q.*\[h,D,Dk\](.|\n)*--resume"),
     ("frobnicate", TROUBLE, "."),
     ("check --frobnicate A A", TROUBLE, "--frobnicate"),
     ("check", TROUBLE, "A is required"),

@@ -1,0 +1,220 @@
+#include "tools/predictor_file.hpp"
+
+#include <charconv>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "checkpoint/json_object.hpp"
+#include "checkpoint/printable.hpp"
+#include "checkpoint/safetensors.hpp"
+#include "checkpoint/safetensors_writer.hpp"
+#include "symmetry/errors.hpp"
+#include "tools/version.hpp"
+
+namespace attnsym {
+namespace {
+
+constexpr const char* schema = "attnsym.predictor/1";
+constexpr Index most_channels = 4096;
+
+// Networks whose parameters are stored, each under a prefix of its own.
+struct Part {
+  std::string prefix;
+  Predictor<float>& numbers;
+};
+
+std::vector<Part> parts_of(PredictorFile& predictor) {
+  auto& trainer = predictor.trainer;
+  std::vector<Part> parts{{"", trainer.network}};
+  if (!predictor.is_trained()) {
+    parts.push_back({"adam.mean.", trainer.adam.mean});
+    parts.push_back({"adam.mean_square.", trainer.adam.mean_square});
+  }
+  return parts;
+}
+
+std::vector<std::int64_t> shape_of(const ParameterView<float>& view) {
+  return {view.axes.begin(), view.axes.end()};
+}
+
+NamedTensor tensor_of(const std::string& name, const ParameterView<float>& view) {
+  std::vector<double> values;
+  for (Index i = 0; i < view.size(); ++i) values.push_back(view(i));
+  NamedTensor tensor{name, Dtype::F32, shape_of(view), std::vector<std::byte>(values.size() * sizeof(float))};
+  encode(Dtype::F32, values, tensor.bytes);
+  return tensor;
+}
+
+std::string training_text(const PredictorFile& predictor) {
+  const TrainingOptions& options = predictor.options;
+  return nlohmann::json{{"loss", name_of(options.loss)},
+                        {"epochs", options.schedule.epochs},
+                        {"epochs_done", predictor.trainer.epoch},
+                        {"steps", predictor.trainer.adam.steps},
+                        {"batch", options.batch},
+                        {"rate", options.schedule.peak},
+                        {"last_rate", options.schedule.last},
+                        {"warmup", options.schedule.warmup},
+                        {"seed", std::to_string(options.seed)},
+                        {"checkpoints", predictor.checkpoints},
+                        {"data", predictor.data}}
+      .dump();
+}
+
+// Reading; every complaint names the file.
+class Reader {
+ public:
+  explicit Reader(const std::filesystem::path& path)
+      : file_(SafetensorsFile::open(path)), network_(object("network")), training_(object("training")) {}
+
+  PredictorFile read() {
+    NetworkLayout layout = read_layout();
+    const Index channels = count(network_, "channels", 1);
+    if (channels > most_channels) network_.refuse("channels", "at most " + std::to_string(most_channels));
+    require_room(layout.shape, channels);
+    const TrainingOptions options = read_options();
+    PredictorFile predictor{layout,
+                            channels,
+                            options,
+                            count(training_, "checkpoints", 1),
+                            text(training_, "data"),
+                            {Predictor<float>(layout.shape, channels), options}};
+    predictor.trainer.epoch = count(training_, "epochs_done", 0);
+    predictor.trainer.adam.steps = count(training_, "steps", 0);
+    if (predictor.trainer.epoch > options.schedule.epochs)
+      training_.refuse("epochs_done", "at most " + std::to_string(options.schedule.epochs));
+    read_numbers(predictor);
+    return predictor;
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& reason) const {
+    throw FormatError(file_.path().string() + ": " + reason);
+  }
+
+  JsonObject object(const std::string& key) const {
+    const auto& metadata = file_.metadata();
+    const auto found = metadata.find("schema");
+    if (found == metadata.end() || found->second != schema)
+      fail("is no predictor: __metadata__ has no schema " + std::string(schema));
+    if (!metadata.contains(key)) fail("__metadata__ has no " + in_quotes(key));
+    return JsonObject::parse(metadata.at(key), file_.path().string() + ", " + key);
+  }
+
+  static double number(const JsonObject& from, const char* key) {
+    const auto value = from.number(key);
+    if (!value) from.fail(in_quotes(key) + " is missing");
+    return *value;
+  }
+
+  static std::string text(const JsonObject& from, const char* key) {
+    const auto value = from.text(key);
+    if (!value) from.fail(in_quotes(key) + " is missing");
+    return *value;
+  }
+
+  static Index count(const JsonObject& from, const char* key, double least) {
+    constexpr double largest = 1e15;
+    const double value = number(from, key);
+    if (value != std::floor(value) || value < least || value > largest) from.refuse(key, "a count");
+    return static_cast<Index>(value);
+  }
+
+  NetworkLayout read_layout() const {
+    const auto tensors = network_.object("tensors");
+    if (!tensors) network_.fail("'tensors' is missing");
+    TensorShapes shapes;
+    for (const std::string& name : tensors->keys()) {
+      auto& axes = shapes[name];
+      for (const double extent : tensors->numbers(name).value_or(std::vector<double>{})) {
+        constexpr double largest = 1U << 31U;
+        if (extent != std::floor(extent) || extent < 0 || extent > largest) tensors->refuse(name, "extents");
+        axes.push_back(static_cast<std::int64_t>(extent));
+      }
+    }
+    return network_layout(std::move(shapes), file_.path().string());
+  }
+
+  // A few bytes of metadata could ask for all memory there is; the tensors that they speak of are in the
+  // file.
+  void require_room(const NetworkShape& shape, Index channels) const {
+    const auto bytes = static_cast<std::size_t>(Predictor<float>::parameter_count(shape, channels)) * 4;
+    if (bytes > file_.size()) fail("has not as many numbers as its network has parameters");
+  }
+
+  TrainingOptions read_options() const {
+    TrainingOptions options;
+    const std::string loss = text(training_, "loss");
+    if (loss != name_of(Loss::squared_error) && loss != name_of(Loss::binary_cross_entropy))
+      training_.refuse("loss", "bce or mse");
+    options.loss = loss == name_of(Loss::squared_error) ? Loss::squared_error : Loss::binary_cross_entropy;
+    options.schedule = {number(training_, "rate"), number(training_, "last_rate"),
+                        count(training_, "warmup", 0), count(training_, "epochs", 1)};
+    options.batch = count(training_, "batch", 1);
+    const std::string seed = text(training_, "seed");
+    const auto [end, error] = std::from_chars(seed.data(), seed.data() + seed.size(), options.seed);
+    if (error != std::errc() || end != seed.data() + seed.size()) training_.refuse("seed", "a number");
+    return options;
+  }
+
+  void read_numbers(PredictorFile& predictor) {
+    std::set<std::string> known;
+    for (const Part& part : parts_of(predictor)) {
+      for (const ParameterView<float>& view : part.numbers.parameters()) {
+        known.insert(part.prefix + view.name);
+        read_tensor(part.prefix + view.name, view);
+      }
+    }
+    for (const TensorInfo& tensor : file_.tensors()) {
+      if (!known.contains(tensor.name)) fail("tensor " + in_quotes(tensor.name) + " is none of its network");
+    }
+  }
+
+  void read_tensor(const std::string& name, const ParameterView<float>& view) const {
+    const TensorInfo* tensor = file_.find(name);
+    if (tensor == nullptr) fail("tensor " + in_quotes(name) + " is missing");
+    if (tensor->dtype != Dtype::F32 || tensor->shape != shape_of(view))
+      fail("tensor " + in_quotes(name) + " is " + std::string(name_of(tensor->dtype)) + " " +
+           shape_text(tensor->shape) + ", expected F32 " + shape_text(shape_of(view)));
+    std::vector<double> values(static_cast<std::size_t>(view.size()));
+    decode(Dtype::F32, file_.bytes(*tensor), values);
+    for (Index i = 0; i < view.size(); ++i) {
+      view(i) = static_cast<float>(values[static_cast<std::size_t>(i)]);
+      if (!std::isfinite(view(i))) fail("tensor " + in_quotes(name) + " has an entry that is not finite");
+    }
+  }
+
+  SafetensorsFile file_;
+  JsonObject network_;
+  JsonObject training_;
+};
+
+}  // namespace
+
+std::vector<std::byte> serialize(PredictorFile& predictor) {
+  std::vector<NamedTensor> tensors;
+  for (const Part& part : parts_of(predictor)) {
+    for (const ParameterView<float>& view : part.numbers.parameters()) {
+      tensors.push_back(tensor_of(part.prefix + view.name, view));
+    }
+  }
+  const nlohmann::json network{{"channels", predictor.channels}, {"tensors", predictor.layout.tensors}};
+  return serialize_safetensors(std::move(tensors), {{"schema", schema},
+                                                    {"version", version},
+                                                    {"network", network.dump()},
+                                                    {"training", training_text(predictor)}});
+}
+
+PredictorFile read_predictor(const std::filesystem::path& path) { return Reader(path).read(); }
+
+std::string name_of(Loss loss) { return loss == Loss::squared_error ? "mse" : "bce"; }
+
+bool is_finite(Predictor<float>& network) {
+  for (const Matrix<float>* matrix : parameter_matrices(network.parameters())) {
+    if (!matrix->allFinite()) return false;
+  }
+  return true;
+}
+
+}  // namespace attnsym

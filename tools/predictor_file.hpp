@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "nfn/trainer.hpp"
+#include "tools/network_folder.hpp"
+
+namespace attnsym {
+
+/// A predictor as a file holds it: the network, what it reads, and where its training stands. One file, so
+/// that model and state cannot get out of step.
+struct PredictorFile {
+  NetworkLayout layout;
+  Index channels = 10;
+  TrainingOptions options;
+  Index checkpoints = 0;  ///< that it is trained on
+  std::string data;       ///< digest of their names, weights and labels
+  Trainer<Predictor<float>, float> trainer;
+
+  bool is_trained() const { return trainer.epoch == options.schedule.epochs; }
+};
+
+/// A safetensors file: every parameter under its name, the rest in the metadata; while training has epochs to
+/// go, also the moments of the optimiser.
+std::vector<std::byte> serialize(PredictorFile& predictor);
+
+/// @throws IoError, FormatError naming the file and what is wrong with it.
+PredictorFile read_predictor(const std::filesystem::path& path);
+
+/// "bce" or "mse".
+std::string name_of(Loss loss);
+
+/// Are all parameters finite?
+bool is_finite(Predictor<float>& network);
+
+}  // namespace attnsym
