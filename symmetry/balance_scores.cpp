@@ -7,14 +7,11 @@ namespace {
 
 // How much of the noise of a circuit is in each block, when every entry of its factors is uncertain by the
 // same share of its size: in square, sum_k |q_k|^2 |k_k|^2 over the columns of the block [N7].
+// @param sizes  |q_k| |k_k| of all columns
 template <class S>
-S noise_share(const Matrix<S>& queries, const Matrix<S>& keys, const GaugeBlock& block) {
-  using std::sqrt;
-  const auto size = [](const Matrix<S>& q, const Matrix<S>& k) {
-    return S(q.colwise().norm().cwiseProduct(k.colwise().norm()).norm());
-  };
-  const S all = size(queries, keys);
-  return all > S(0) ? S(size(block_columns(queries, block), block_columns(keys, block)) / all) : S(1);
+S noise_share(const RowVector<S>& sizes, const GaugeBlock& block) {
+  const S all = sizes.norm();
+  return all > S(0) ? S(block_columns<S>(sizes, block).norm() / all) : S(1);
 }
 
 // A complex matrix x + i y as the real one that acts alike on real and imaginary parts below each other:
@@ -109,9 +106,10 @@ BalancedScores<S> balance_scores(const Matrix<S>& queries, const Matrix<S>& keys
   Matrix<S> gauge = Matrix<S>::Zero(width, width);
   Matrix<S> inverse = Matrix<S>::Zero(width, width);
   bool full_rank = true;
+  const RowVector<S> sizes = queries.colwise().norm().cwiseProduct(keys.colwise().norm());
   for (const GaugeBlock& block : blocks) {
     const Balanced<S> one =
-        balanced_block<S>(queries, keys, block, coincidence, noise * noise_share(queries, keys, block));
+        balanced_block<S>(queries, keys, block, coincidence, noise * noise_share<S>(sizes, block));
     put_columns(all.left, one.left, block);
     put_columns(all.right, one.right, block);
     all.rank += one.rank;
