@@ -91,6 +91,7 @@ ANSWERS = [
     ("certify same.cert MOVED A", NO, r"\Arejected: "),
     ("explain A", YES, "GL"),
     ("explain A --measure", YES, r"measured +64 dimensions .*\(D 6, 2 heads, key width 4, value width 3\), predicted 64;"),
+    ("explain MIXED", YES, r"window +in \d+ of \d+ layers"),
     ("explain LLAMA --measure", YES, r"measured +26 dimensions .*\(D 6, 4 heads in 2 groups, key width 4, value width 3\), "
                                      r"predicted 26; singular values \de-0[1-4] / \de-1[4-8]\n"),
     ("explain BLIND --measure", NO, r"predicted 26; .*\nno +measured and predicted differ"),
@@ -150,7 +151,6 @@ JSON = [
     ("act A -o acted-json --json", YES, "attnsym.act/1"),
     ("canonicalize A -o canonical-json --json", YES, "attnsym.canonicalize/1"),
     ("explain A --json", YES, "attnsym.explain/1"),
-    ("explain MIXED", YES, r"window +in \d+ of \d+ layers"),
     ("explain LLAMA --measure --json", YES, "attnsym.explain/1"),
     ("explain BLIND --measure --json", NO, "attnsym.explain/1"),
 ]
