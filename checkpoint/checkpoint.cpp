@@ -137,6 +137,10 @@ void Checkpoint::refuse_other_attention() const {
       if (tensor.name.find(".crossattention.") != std::string::npos) {
         refuse({&file, &tensor}, "belongs to cross-attention, which is not supported");
       }
+      if (tensor.name.ends_with(".sinks"))
+        refuse({&file, &tensor}, "holds attention sinks, which are not read from files yet");
+      if (!layout_.query_norm.empty() && is_query_or_key_norm(tensor.name) && tensor.name.ends_with(".bias"))
+        refuse({&file, &tensor}, "is the bias of a norm of queries or keys, which is not supported");
       if (layout_.query_norm.empty() && is_query_or_key_norm(tensor.name))
         refuse({&file, &tensor},
                "normalises queries or keys, which " + config_.model_type + " models do not");

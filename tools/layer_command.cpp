@@ -23,7 +23,8 @@ void replace_all(std::string& text, const std::string& from, const std::string& 
 }
 
 Path new_folder() {
-  std::string name = (std::filesystem::temp_directory_path() / "attnsym-XXXXXX").string();
+  std::string name =
+      (std::filesystem::temp_directory_path() / "attnsym-XXXXXX").string();  // mkdtemp fills the X in
   if (mkdtemp(name.data()) == nullptr) throw IoError(name + ": no folder could be made there");
   return name;
 }

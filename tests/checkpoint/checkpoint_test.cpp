@@ -120,6 +120,8 @@ TEST(Checkpoint, RefusesAttentionThatItWouldIgnore) {
   const std::string norm = "encoder.layer.0.attention.self.q_norm.weight";
   expect_error<FormatError>([&] { open_with(directory, norm); },
                             {"model.safetensors", norm, "normalises queries or keys", "bert"});
+  const std::string sinks = "encoder.layer.0.attention.self.sinks";
+  expect_error<FormatError>([&] { open_with(directory, sinks); }, {"model.safetensors", sinks, "not read"});
   EXPECT_NO_THROW(open_with(directory, "decoder.layer.2.attention.self.query.weight"));
 }
 

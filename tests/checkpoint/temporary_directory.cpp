@@ -25,7 +25,7 @@ std::map<fs::path, std::string> contents(const fs::path& root) {
 }  // namespace
 
 TemporaryDirectory::TemporaryDirectory() {
-  std::string name = (fs::temp_directory_path() / "attnsym-test-XXXXXX").string();
+  std::string name = (fs::temp_directory_path() / "attnsym-test-XXXXXX").string();  // mkdtemp fills the X in
   if (!::mkdtemp(name.data())) throw std::runtime_error("no temporary directory");
   path_ = name;
 }

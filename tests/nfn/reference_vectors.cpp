@@ -141,7 +141,7 @@ TEST(ReferenceVectors, AgreeInOutputsAndAllGradients) {
   const bool chosen = std::getenv("ATTNSYM_REFERENCE_DIR") != nullptr;
   if (!chosen && !std::filesystem::exists(directory)) {
     std::cout << "SKIPPED: no reference vectors in " << directory << "; set ATTNSYM_REFERENCE_DIR\n";
-    GTEST_SKIP();
+    GTEST_SKIP();  // the vectors are no part of the project
   }
   int files = 0;
   for (const auto& entry : std::filesystem::directory_iterator(directory)) {
