@@ -88,11 +88,12 @@ Index part_size(const TensorShapes& tensors, const std::string& part, const std:
 }
 
 void require_known_names(const TensorShapes& tensors, std::size_t blocks, const std::string& origin) {
-  for (const auto& [name, axes] : tensors) {
+  for (const TensorShapes::value_type& tensor : tensors) {
+    const std::string& name = tensor.first;
     bool known = belongs_to(name, "embedding") || belongs_to(name, "classifier");
     for (std::size_t b = 0; b < blocks && !known; ++b) {
       known = std::ranges::any_of(block_tensors,
-                                  [&](const char* tensor) { return name == block_prefix(b) + tensor; });
+                                  [&](const char* part) { return name == block_prefix(b) + part; });
     }
     if (!known) fail(origin, name, "belongs to no block, and is neither embedding nor classifier");
   }
