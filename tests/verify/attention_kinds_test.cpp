@@ -454,7 +454,8 @@ TEST(Decide, JudgesEveryFrequencyByItsOwnRounding) {
   for (auto& group : wrong.weights.groups) group.key.col(7) *= -1;
   const Decision decision = decide_equivalence(a, wrong);
   EXPECT_STRNE(name_of(decision.verdict), "equivalent");
-  const auto& evidence = std::get<Equivalent>(decide_equivalence(a, moved).verdict).evidence;
+  const Decision same = decide_equivalence(a, moved);
+  const EqualityEvidence& evidence = std::get<Equivalent>(same.verdict).evidence;
   EXPECT_TRUE(refute_equivalence(a, wrong, evidence).has_value());
 }
 
