@@ -295,6 +295,14 @@ std::vector<WrongMove> wrong_moves() {
   };
 }
 
+Matrix<double> turn_of_first_pair(double cosine, double sine) {
+  Matrix<double> turn = Matrix<double>::Identity(4, 4);
+  turn(0, 0) = turn(2, 2) = cosine;
+  turn(0, 2) = -sine;
+  turn(2, 0) = sine;
+  return turn;
+}
+
 // The same where queries and keys are normalised.
 std::vector<WrongMove> wrong_moves_of_norms() {
   const AttentionConfig plain = with_norms(tiny_config(2, 2), 1e-3);
@@ -316,21 +324,9 @@ std::vector<WrongMove> wrong_moves_of_norms() {
          gauge(m, Matrix<double>::Identity(4, 4)(std::vector<Index>{1, 0, 2, 3}, Eigen::all));
        }},
       {"a complex number in a pair", rotary,
-       [](StoredAttention& m) {
-         Matrix<double> turn = Matrix<double>::Identity(4, 4);
-         turn(0, 0) = turn(2, 2) = 0.6;
-         turn(0, 2) = -0.8;
-         turn(2, 0) = 0.8;
-         gauge(m, turn);
-       }},
+       [](StoredAttention& m) { gauge(m, turn_of_first_pair(0.6, 0.8)); }},
       {"a quarter turn without a swap of gains", rotary,
-       [](StoredAttention& m) {
-         Matrix<double> turn = Matrix<double>::Identity(4, 4);
-         turn(0, 0) = turn(2, 2) = 0;
-         turn(0, 2) = -1;
-         turn(2, 0) = 1;
-         gauge(m, turn);
-       }},
+       [](StoredAttention& m) { gauge(m, turn_of_first_pair(0, 1)); }},
       {"gains stretched by coordinate instead of by pair", rotary,
        [](StoredAttention& m) {
          m.weights.query_gain(0) *= 2;
