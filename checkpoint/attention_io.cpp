@@ -87,7 +87,8 @@ void require_readable(const StoredTensor& tensor, const std::vector<std::int64_t
   }
 }
 
-AttentionConfig config_of(const ModelConfig& model, const ModuleTensors& tensors, Index layer) {
+AttentionConfig config_of(const ModelConfig& model, const std::optional<QkNorm>& qk_norm,
+                          const ModuleTensors& tensors, Index layer) {
   const auto has_bias = [&](Projection projection) { return tensors.at(projection, Part::Bias).has_value(); };
   const ScoreRule scores = model.scores(layer);
   return {.model_width = model.hidden_size,
@@ -105,7 +106,7 @@ AttentionConfig config_of(const ModelConfig& model, const ModuleTensors& tensors
           .rotary = scores.rotary,
           .slopes = scores.slopes,
           .softcap = scores.softcap,
-          .qk_norm = tensors.query_gain() ? std::optional(QkNorm{model.norm_epsilon}) : std::nullopt};
+          .qk_norm = qk_norm};
 }
 
 void require_shapes(const ModuleTensors& tensors, const AttentionConfig& config) {
@@ -117,17 +118,21 @@ void require_shapes(const ModuleTensors& tensors, const AttentionConfig& config)
     if (const auto& bias = tensors.at(projection, Part::Bias))
       require_readable(*bias, {tensors.placement().transposed ? shape[1] : shape[0]});
   }
-  for (const auto* gain : {&tensors.query_gain(), &tensors.key_gain()}) {
-    if (*gain) require_readable(**gain, {config.key_width});
-  }
+  if (!config.qk_norm) return;
+  const bool own = config.qk_norm->gains == QkGains::Own;
+  require_readable(*tensors.query_gain(), {(own ? config.heads : 1) * config.key_width});
+  require_readable(*tensors.key_gain(), {(own ? config.groups : 1) * config.key_width});
+}
+
+std::optional<QkNorm> qk_norm_of(const Checkpoint& checkpoint) {
+  if (checkpoint.layout().query_norm.empty()) return std::nullopt;
+  const bool over_all_heads = checkpoint.layout().norm_over_all_heads;
+  return QkNorm{checkpoint.config().norm_epsilon, over_all_heads ? QkGains::Own : QkGains::Shared,
+                over_all_heads};
 }
 
 AttentionConfig checked_config(const Checkpoint& checkpoint, const ModuleTensors& tensors, Index layer) {
-  if (checkpoint.layout().norm_over_all_heads)
-    throw FormatError(checkpoint.path().string() +
-                      ": norms over the queries or keys of all heads together, as " +
-                      checkpoint.config().model_type + " has them, are not supported yet");
-  const AttentionConfig config = config_of(checkpoint.config(), tensors, layer);
+  const AttentionConfig config = config_of(checkpoint.config(), qk_norm_of(checkpoint), tensors, layer);
   require_shapes(tensors, config);
   return config;
 }
@@ -149,10 +154,6 @@ AttentionWeights<double> allocate(const AttentionConfig& config) {
     }
   }
   if (config.output_bias) weights.output_bias.resize(config.model_width);
-  if (config.qk_norm) {
-    weights.query_gain.resize(config.key_width);
-    weights.key_gain.resize(config.key_width);
-  }
   return weights;
 }
 
@@ -239,15 +240,49 @@ void read_slice(const StoredTensor& tensor, const ModuleSlice<double>& slice, do
   }
 }
 
-// Gains are stored less `offset`.
-void read_gain(const StoredTensor& tensor, double offset, RowVector<double>& gain,
-               RowVector<double>& radius) {
+// A gain as stored, less `offset`, and the errors that rounding may have left.
+std::pair<RowVector<double>, RowVector<double>> read_gain(const StoredTensor& tensor, double offset) {
+  RowVector<double> gain(tensor.info->shape.front());
   const std::span<double> numbers(gain.data(), static_cast<std::size_t>(gain.size()));
   decode(tensor.info->dtype, tensor.bytes(), numbers);
   require_finite(tensor, 0, numbers, "stored");
   const Rounding rounding = rounding_of(tensor.info->dtype);
-  for (Index k = 0; k < gain.size(); ++k) radius(k) = rounding.radius(gain(k));
-  gain.array() += offset;
+  const RowVector<double> radius = gain.unaryExpr([&](double number) { return rounding.radius(number); });
+  return {gain.array() + offset, radius};
+}
+
+// Gains are stored in one row for queries and one for keys: those that all heads share, or those of one head
+// after the other.
+void set_gains(AttentionWeights<double>& weights, const AttentionConfig& config,
+               const RowVector<double>& queries, const RowVector<double>& keys) {
+  if (config.qk_norm->gains == QkGains::Shared) {
+    weights.query_gain = queries;
+    weights.key_gain = keys;
+    return;
+  }
+  const Index width = config.key_width;
+  Index head = 0;
+  for (Index j = 0; j < config.groups; ++j) {
+    weights.groups[j].gain = keys.segment(width * j, width);
+    for (QueryHead<double>& reader : weights.groups[j].readers)
+      reader.gain = queries.segment(width * head++, width);
+  }
+}
+
+// The same rows back.
+std::pair<RowVector<double>, RowVector<double>> gain_rows(const AttentionWeights<double>& weights,
+                                                          const AttentionConfig& config) {
+  if (config.qk_norm->gains == QkGains::Shared) return {weights.query_gain, weights.key_gain};
+  const Index width = config.key_width;
+  RowVector<double> queries(width * config.heads);
+  RowVector<double> keys(width * config.groups);
+  Index head = 0;
+  for (Index j = 0; j < config.groups; ++j) {
+    keys.segment(width * j, width) = weights.groups[j].gain;
+    for (const QueryHead<double>& reader : weights.groups[j].readers)
+      queries.segment(width * head++, width) = reader.gain;
+  }
+  return {queries, keys};
 }
 
 // A gain as it is to be stored: less what is added when it is read.
@@ -257,15 +292,16 @@ struct StoredGain {
 };
 
 std::vector<StoredGain> stored_gains(const Checkpoint& checkpoint, const ModuleTensors& tensors,
-                                     const AttentionWeights<double>& weights) {
+                                     const AttentionConfig& config, const AttentionWeights<double>& weights) {
   std::vector<StoredGain> gains;
+  if (!config.qk_norm) return gains;
   const auto add = [&](const std::optional<StoredTensor>& tensor, const RowVector<double>& gain) {
-    if (!tensor) return;
     const RowVector<double> stored = gain.array() - checkpoint.layout().norm_offset;
     gains.push_back({*tensor, {stored.data(), stored.data() + stored.size()}});
   };
-  add(tensors.query_gain(), weights.query_gain);
-  add(tensors.key_gain(), weights.key_gain);
+  const auto [queries, keys] = gain_rows(weights, config);
+  add(tensors.query_gain(), queries);
+  add(tensors.key_gain(), keys);
   return gains;
 }
 
@@ -311,8 +347,10 @@ StoredAttention read_attention(const Checkpoint& checkpoint, Index layer) {
   });
   if (module.config.qk_norm) {
     const double offset = checkpoint.layout().norm_offset;
-    read_gain(*tensors.query_gain(), offset, module.weights.query_gain, module.radius.query_gain);
-    read_gain(*tensors.key_gain(), offset, module.weights.key_gain, module.radius.key_gain);
+    const auto [queries, query_radius] = read_gain(*tensors.query_gain(), offset);
+    const auto [keys, key_radius] = read_gain(*tensors.key_gain(), offset);
+    set_gains(module.weights, module.config, queries, keys);
+    set_gains(module.radius, module.config, query_radius, key_radius);
   }
   for (const StoredTensor& tensor : tensors.present()) tensor.file->done_with(*tensor.info);
   return module;
@@ -366,7 +404,7 @@ std::vector<NamedTensor> attention_tensors(const Checkpoint& checkpoint, Index l
     encode_run(tensor, slice.offset, numbers,
                *std::ranges::find(encoded, tensor.info->name, &NamedTensor::name));
   });
-  for (const StoredGain& gain : stored_gains(checkpoint, tensors, weights)) {
+  for (const StoredGain& gain : stored_gains(checkpoint, tensors, config, weights)) {
     require_finite(gain.tensor, 0, gain.numbers, "new");
     encode_run(gain.tensor, 0, gain.numbers,
                *std::ranges::find(encoded, gain.tensor.info->name, &NamedTensor::name));
@@ -398,7 +436,7 @@ void require_exact(const Checkpoint& checkpoint, Index layer, const AttentionWei
   ModuleSlices(config, tensors.placement()).for_each(weights, [&](const ModuleSlice<const double>& slice) {
     require(*tensors.at(slice.projection, slice.part), slice.offset, run.gathered(slice));
   });
-  for (const StoredGain& gain : stored_gains(checkpoint, tensors, weights))
+  for (const StoredGain& gain : stored_gains(checkpoint, tensors, config, weights))
     require(gain.tensor, 0, gain.numbers);
 }
 

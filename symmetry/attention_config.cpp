@@ -16,6 +16,19 @@ void require_finite(const std::vector<double>& numbers, const char* what) {
   }
 }
 
+Index gain_count(const AttentionConfig& config) {
+  if (!config.qk_norm) return 0;
+  switch (config.qk_norm->gains) {
+    case QkGains::Shared:
+      return 2 * config.key_width;
+    case QkGains::Own:
+      return (config.heads + config.groups) * config.key_width;
+    case QkGains::Temperature:
+      return config.heads;
+  }
+  return 0;
+}
+
 }  // namespace
 
 std::vector<std::vector<double>> AttentionConfig::slopes_by_group() const {
@@ -30,7 +43,7 @@ Index AttentionConfig::parameter_count() const {
       model_width * (heads * (key_width + value_width) + groups * (key_width + value_width));
   const Index biases = (query_bias ? heads * key_width : 0) + (key_bias ? groups * key_width : 0) +
                        (value_bias ? groups * value_width : 0) + (output_bias ? model_width : 0) +
-                       (sinks ? heads : 0) + (qk_norm ? 2 * key_width : 0);
+                       (sinks ? heads : 0) + gain_count(*this);
   return weights + biases;
 }
 

@@ -8,10 +8,19 @@
 
 namespace attnsym {
 
-/// RMS norms of queries and keys, head by head and before positions turn them: a query q becomes
-/// gain q / sqrt(mean(q_k^2) + epsilon), with one gain for the queries of all heads and one for all keys.
+/// What multiplies normalised queries and keys, coordinate by coordinate.
+enum class QkGains {
+  Shared,       ///< one gain for the queries of all heads and one for all keys
+  Own,          ///< every query head and every key head has its own
+  Temperature,  ///< every query head has one number; keys have none
+};
+
+/// RMS norms of queries and keys, before positions turn them: a query q becomes
+/// gain q / sqrt(mean(q_k^2) + epsilon).
 struct QkNorm {
   double epsilon = 0;
+  QkGains gains = QkGains::Shared;
+  bool over_all_heads = false;  ///< the mean is over the queries, or keys, of all heads together
 
   bool operator==(const QkNorm&) const = default;
 };
@@ -43,6 +52,12 @@ struct AttentionConfig {
   /// The slopes of the readers of every group; all empty without ALiBi.
   std::vector<std::vector<double>> slopes_by_group() const;
 
+  /// Whether a head that puts out nothing may have queries and keys of zero: norms without an epsilon would
+  /// divide by zero, and norms over all heads would change.
+  bool unused_heads_are_free() const {
+    return !qk_norm || (qk_norm->epsilon > 0 && !qk_norm->over_all_heads);
+  }
+
   /// Stored numbers of one module.
   Index parameter_count() const;
 
@@ -53,10 +68,12 @@ struct AttentionConfig {
            sinks == other.sinks && norms_like(other);
   }
 
-  /// Whether both normalise queries and keys or neither does, and both with an epsilon or both without.
+  /// Whether both normalise queries and keys or neither does, both with an epsilon or both without, and both
+  /// head by head or over all heads.
   bool norms_like(const AttentionConfig& other) const {
     return qk_norm.has_value() == other.qk_norm.has_value() &&
-           (!qk_norm || (qk_norm->epsilon > 0) == (other.qk_norm->epsilon > 0));
+           (!qk_norm || ((qk_norm->epsilon > 0) == (other.qk_norm->epsilon > 0) &&
+                         qk_norm->over_all_heads == other.qk_norm->over_all_heads));
   }
 
   /// @throws ShapeError unless all widths are positive, g divides h, the scale is finite and not zero, pairs

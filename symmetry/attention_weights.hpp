@@ -14,6 +14,7 @@ struct QueryHead {
   Matrix<S> output;         ///< O_i, dv x D
   RowVector<S> query_bias;  ///< bq_i, dk, or empty
   RowVector<S> sink{};      ///< the logit of its sink, 1, or empty
+  RowVector<S> gain{};      ///< its own, of its normalised queries: dk, or 1, a temperature; or empty
 
   bool operator==(const QueryHead& other) const;
 };
@@ -26,6 +27,7 @@ struct KvGroup {
   RowVector<S> key_bias;    ///< bk_j, dk, or empty
   RowVector<S> value_bias;  ///< bv_j, dv, or empty
   std::vector<QueryHead<S>> readers;
+  RowVector<S> gain{};  ///< its own, of its normalised keys: dk, or empty
 
   bool operator==(const KvGroup& other) const;
 };
@@ -36,8 +38,8 @@ template <Scalar S>
 struct AttentionWeights {
   std::vector<KvGroup<S>> groups;
   RowVector<S> output_bias;   ///< bo, D, or empty
-  RowVector<S> query_gain{};  ///< dk, of the norm of all heads' queries, or empty
-  RowVector<S> key_gain{};    ///< dk, or empty
+  RowVector<S> query_gain{};  ///< dk, that the normalised queries of all heads share, or empty
+  RowVector<S> key_gain{};    ///< dk, that all keys share, or empty
 
   /// Exact; different shapes are different.
   bool operator==(const AttentionWeights& other) const;
@@ -52,8 +54,8 @@ template <Scalar To, Scalar From>
 AttentionWeights<To> cast(const AttentionWeights<From>& weights);
 
 /// Calls visit(slot) on every matrix and bias of the module, the one walk that other functions share.
-/// Order: per group key, value, key_bias, value_bias, then per reader query, output, query_bias, sink;
-/// output_bias, query_gain, key_gain last.
+/// Order: per group key, value, key_bias, value_bias, gain, then per reader query, output, query_bias, sink,
+/// gain; output_bias, query_gain, key_gain last.
 template <class Weights, class Visit>
 void for_each_slot(Weights& weights, Visit visit) {
   for (auto& group : weights.groups) {
@@ -61,11 +63,13 @@ void for_each_slot(Weights& weights, Visit visit) {
     visit(group.value);
     visit(group.key_bias);
     visit(group.value_bias);
+    visit(group.gain);
     for (auto& reader : group.readers) {
       visit(reader.query);
       visit(reader.output);
       visit(reader.query_bias);
       visit(reader.sink);
+      visit(reader.gain);
     }
   }
   visit(weights.output_bias);

@@ -7,6 +7,7 @@
 #include "symmetry/balance_scores.hpp"
 #include "symmetry/circuits.hpp"
 #include "symmetry/random.hpp"
+#include "symmetry/rotated_scores.hpp"
 
 namespace attnsym {
 namespace {
@@ -68,11 +69,16 @@ BalancedGroup<S> balance_group(const ReducedGroup<S>& reduced, const KvGroup<S>&
   const Matrix<S> outputs = stacked_outputs(group);
   const Matrix<S> queries = stacked_queries(group);
   const Matrix<S> keys = counted_keys(config, blocks, group);
-  return {config.qk_norm ? fix_signs<S>(queries, keys, blocks)
-                         : balance_scores<S>(queries, keys, blocks, precision.unit, slack * reduced.qk_noise),
-          carry_value_bias ? balance<S>(outputs, homogeneous(group.value, group.value_bias), precision.unit,
-                                        slack * reduced.vo_noise)
-                           : balance<S>(outputs, group.value, precision.unit, slack * reduced.vo_noise)};
+  const S qk_noise = slack * reduced.qk_noise;
+  const auto scores = [&] {
+    if (!config.qk_norm) return balance_scores<S>(queries, keys, blocks, precision.unit, qk_noise);
+    if (config.qk_norm->gains != QkGains::Temperature) return fix_signs<S>(queries, keys, blocks);
+    return rotate_scores<S>(queries, keys, blocks, precision.unit, qk_noise);
+  };
+  return {scores(), carry_value_bias
+                        ? balance<S>(outputs, homogeneous(group.value, group.value_bias), precision.unit,
+                                     slack * reduced.vo_noise)
+                        : balance<S>(outputs, group.value, precision.unit, slack * reduced.vo_noise)};
 }
 
 // Where the columns of a balanced group go: as many as a head is wide, from the given one on.
@@ -90,13 +96,14 @@ KvGroup<S> from_balanced(const KvGroup<S>& group, const BalancedGroup<S>& balanc
                     balanced.vo.right.block(0, vo.begin, d, vo.count),
                     RowVector<S>::Zero(group.key_bias.size()),
                     RowVector<S>::Zero(value_bias ? vo.count : 0),
-                    {}};
+                    {},
+                    group.gain};
   if (qk.right.rows() > d) result.key_bias = qk.right.row(d);
   if (balanced.vo.right.rows() > d) result.value_bias = balanced.vo.right.row(d).segment(vo.begin, vo.count);
   for (std::size_t i = 0; i < group.readers.size(); ++i) {
     QueryHead<S> reader{qk.left.middleRows((d + 1) * i, d),
                         balanced.vo.left.block(d * i, vo.begin, d, vo.count).transpose(),
-                        group.readers[i].query_bias, group.readers[i].sink};
+                        group.readers[i].query_bias, group.readers[i].sink, group.readers[i].gain};
     if (reader.query_bias.size() > 0) reader.query_bias = qk.left.row((d + 1) * i + d);
     result.readers.push_back(std::move(reader));
   }
@@ -108,6 +115,7 @@ void set_zero(KvGroup<S>& group) {
   group.key.setZero();
   group.value.setZero();
   group.value_bias.setZero();
+  group.gain.setZero();
   for (QueryHead<S>& reader : group.readers) set_zero(reader);
 }
 
@@ -201,8 +209,7 @@ std::vector<CanonicalDraft<S>> draft_groups(const ReducedGroup<S>& reduced, cons
     draft.margins.shares_a_circuit = reduced.shares_a_circuit;
     draft.reader_class = reduced.reader_class;
     if (!reduced.merged) draft.gauges = gauges_of(group, balanced, config);
-    // A norm without an epsilon divides by zero where queries or keys are.
-    if (!config.qk_norm || config.qk_norm->epsilon > 0) clear_unused(draft);
+    if (config.unused_heads_are_free()) clear_unused(draft);
     add_invariants(draft);
     drafts.push_back(std::move(draft));
   }

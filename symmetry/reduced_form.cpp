@@ -192,7 +192,7 @@ class Reducer {
         merged().readers[first].output += other.output;
         set_zero(other);
       }
-      if (cancels(heads, reduced.group(weights_), first)) {
+      if (config_.unused_heads_are_free() && cancels(heads, reduced.group(weights_), first)) {
         set_zero(merged().readers[first]);
         continue;
       }
@@ -232,6 +232,7 @@ void set_zero(QueryHead<S>& reader) {
   reader.query_bias.setZero();
   reader.output.setZero();
   reader.sink.setZero();
+  reader.gain.setZero();
 }
 
 template <RealScalar S>

@@ -211,8 +211,8 @@ std::vector<Circuit<double>> output_factors(const AttentionConfig& config,
 // zero, are taken away.
 StoredAttention for_one_token(StoredAttention module) {
   module.config.qk_norm.reset();
-  for (AttentionWeights<double>* weights : {&module.weights, &module.radius})
-    weights->query_gain = weights->key_gain = RowVector<double>();
+  clear_gains(module.weights);
+  clear_gains(module.radius);
   return module;
 }
 

@@ -53,7 +53,8 @@ class Case {
     }
     const HeadClasses classes = classify_heads(a_, b_);
     for (const HeadClass& heads : classes) decision_.classes.push_back(compare_class(a_, b_, heads));
-    if (decision_.classes_agree() && decision_.constant.explained_by_rounding())
+    const bool agree = decision_.classes_agree() && !refute_partition(a_, b_, classes);
+    if (agree && decision_.constant.explained_by_rounding())
       return equal_if_resolved([&] { return classes; });
     find_worst_head();
     return separated_or(unexplained_difference());

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include "symmetry/circuits.hpp"
+#include "symmetry/gains.hpp"
 #include "symmetry/permutation.hpp"
 #include "symmetry/safe_norm.hpp"
 
@@ -69,20 +71,40 @@ Enclosure enclose_softmax(const Logits& logits) {
   return weights;
 }
 
-// The RMS norms of rows. Their errors move lengths most if they all pull the same way.
-Enclosure normalized_rows(Enclosure rows, const QkNorm& norm, const RowVector<double>& gain,
-                          const RowVector<double>& gain_radius) {
-  const Index width = rows.center.cols();
-  const double rounded = gamma(width + 8);
-  const auto length = [&](const RowVector<double>& row) {
-    return std::sqrt(row.squaredNorm() / static_cast<double>(width) + norm.epsilon);
+// The squared lengths of rows, as computed and at their extremes: errors move them most if they all pull the
+// same way.
+struct SquaredLengths {
+  Eigen::ArrayXd middle, shortest, longest;
+  Index width = 0;  // how many squares went in
+
+  explicit SquaredLengths(const Enclosure& rows)
+      : middle(rows.center.rowwise().squaredNorm()),
+        shortest((rows.center.cwiseAbs() - rows.radius).cwiseMax(0.0).rowwise().squaredNorm()),
+        longest((rows.center.cwiseAbs() + rows.radius).rowwise().squaredNorm()),
+        width(rows.center.cols()) {}
+
+  SquaredLengths& operator+=(const SquaredLengths& other) {
+    middle += other.middle;
+    shortest += other.shortest;
+    longest += other.longest;
+    width += other.width;
+    return *this;
+  }
+};
+
+// Rows over their RMS norms, times a gain.
+Enclosure normalized_rows(Enclosure rows, const SquaredLengths& squares, const QkNorm& norm,
+                          const RowVector<double>& gain, const RowVector<double>& gain_radius) {
+  const double rounded = gamma(squares.width + 8);
+  const auto size_of = [&](double square) {
+    return std::sqrt(square / static_cast<double>(squares.width) + norm.epsilon);
   };
   for (Index n = 0; n < rows.center.rows(); ++n) {
     const RowVector<double> size = rows.center.row(n).cwiseAbs();
     const RowVector<double> error = rows.radius.row(n);
-    const double middle = length(size);
-    const double shortest = length((size - error).cwiseMax(0.0)) * (1 - rounded);
-    const double longest = length(size + error) * (1 + rounded);
+    const double middle = size_of(squares.middle(n));
+    const double shortest = size_of(squares.shortest(n)) * (1 - rounded);
+    const double longest = size_of(squares.longest(n)) * (1 + rounded);
     const double stretch = std::max(1 / shortest - 1 / middle, 1 / middle - 1 / longest);
     const RowVector<double> gained = size.cwiseProduct(gain.cwiseAbs());
     const RowVector<double> moved =
@@ -92,6 +114,43 @@ Enclosure normalized_rows(Enclosure rows, const QkNorm& norm, const RowVector<do
   }
   return rows;
 }
+
+const QueryHead<double>& reader_of(const AttentionWeights<double>& weights, const AttentionConfig& config,
+                                   Index head) {
+  return weights.groups[head / config.readers_per_group()].readers[head % config.readers_per_group()];
+}
+
+Enclosure project_queries(const StoredAttention& module, Index head, const Dense& tokens) {
+  const QueryHead<double>& reader = reader_of(module.weights, module.config, head);
+  const QueryHead<double>& radius = reader_of(module.radius, module.config, head);
+  return project(tokens, Dense::Zero(tokens.rows(), tokens.cols()), reader.query, radius.query,
+                 reader.query_bias, radius.query_bias);
+}
+
+Enclosure project_keys(const StoredAttention& module, Index group, const Dense& tokens) {
+  const KvGroup<double>& keys = module.weights.groups[group];
+  const KvGroup<double>& radius = module.radius.groups[group];
+  return project(tokens, Dense::Zero(tokens.rows(), tokens.cols()), keys.key, radius.key, keys.key_bias,
+                 radius.key_bias);
+}
+
+// The squared lengths that norms over all heads divide by; nothing where there are none.
+struct CommonLengths {
+  std::optional<SquaredLengths> queries;
+  std::optional<SquaredLengths> keys;
+
+  CommonLengths(const StoredAttention& module, const Dense& tokens) {
+    if (!module.config.qk_norm || !module.config.qk_norm->over_all_heads) return;
+    const auto add = [](std::optional<SquaredLengths>& sum, const Enclosure& rows) {
+      const SquaredLengths squares(rows);
+      sum ? * sum += squares : sum.emplace(squares);
+    };
+    for (Index head = 0; head < module.config.heads; ++head)
+      add(queries, project_queries(module, head, tokens));
+    for (Index group = 0; group < module.config.groups; ++group)
+      add(keys, project_keys(module, group, tokens));
+  }
+};
 
 // Turns the pairs of every row by the angles of its position.
 Enclosure turned(Enclosure rows, const Rotary& rotary) {
@@ -152,8 +211,8 @@ class Reader {
         head_(head),
         group_(module.weights.groups[head / config_.readers_per_group()]),
         group_radius_(module.radius.groups[head / config_.readers_per_group()]),
-        reader_(group_.readers[head % config_.readers_per_group()]),
-        reader_radius_(group_radius_.readers[head % config_.readers_per_group()]),
+        reader_(reader_of(module.weights, config_, head)),
+        reader_radius_(reader_of(module.radius, config_, head)),
         relative_keys_(config_.rotary.pairs() == 0 && config_.softcap == 0 && !config_.sinks &&
                        !config_.qk_norm),
         key_size_(group_.key.cwiseAbs()),
@@ -166,17 +225,10 @@ class Reader {
     value_size_ = value_.cwiseAbs();
   }
 
-  void add_to(Enclosure& output, const Dense& tokens) const {
-    const Dense exact = Dense::Zero(tokens.rows(), tokens.cols());
-    const Enclosure queries = scored(project(tokens, exact, reader_.query, reader_radius_.query,
-                                             reader_.query_bias, reader_radius_.query_bias),
-                                     module_.weights.query_gain, module_.radius.query_gain);
+  void add_to(Enclosure& output, const Dense& tokens, const CommonLengths& lengths) const {
+    const Enclosure queries = turned(scored_queries(tokens, lengths), config_.rotary);
     Enclosure keys;
-    if (!relative_keys_) {
-      keys = scored(
-          project(tokens, exact, group_.key, group_radius_.key, group_.key_bias, group_radius_.key_bias),
-          module_.weights.key_gain, module_.radius.key_gain);
-    }
+    if (!relative_keys_) keys = turned(scored_keys(tokens, lengths), config_.rotary);
     for (Index n = 0; n < tokens.rows(); ++n) {
       const std::vector<Index> seen = seen_by(config_, n, tokens.rows());
       const Dense seen_tokens = tokens(seen, Eigen::all);
@@ -197,11 +249,24 @@ class Reader {
   }
 
  private:
-  // As they enter scores: normalised and turned.
-  Enclosure scored(Enclosure rows, const RowVector<double>& gain,
-                   const RowVector<double>& gain_radius) const {
-    if (config_.qk_norm) rows = normalized_rows(std::move(rows), *config_.qk_norm, gain, gain_radius);
-    return turned(std::move(rows), config_.rotary);
+  // As they enter scores, but for positions: normalised.
+  Enclosure scored_queries(const Dense& tokens, const CommonLengths& lengths) const {
+    Enclosure rows = project_queries(module_, head_, tokens);
+    if (!config_.qk_norm) return rows;
+    const SquaredLengths squares = lengths.queries ? *lengths.queries : SquaredLengths(rows);
+    return normalized_rows(std::move(rows), squares, *config_.qk_norm,
+                           query_gain(module_.weights, config_, head_),
+                           query_gain(module_.radius, config_, head_));
+  }
+
+  Enclosure scored_keys(const Dense& tokens, const CommonLengths& lengths) const {
+    const Index group = head_ / config_.readers_per_group();
+    Enclosure rows = project_keys(module_, group, tokens);
+    if (!config_.qk_norm) return rows;
+    const SquaredLengths squares = lengths.keys ? *lengths.keys : SquaredLengths(rows);
+    return normalized_rows(std::move(rows), squares, *config_.qk_norm,
+                           key_gain(module_.weights, config_, group),
+                           key_gain(module_.radius, config_, group, 0.0));
   }
 
   static Dense with_ones(const Dense& tokens) {
@@ -305,7 +370,9 @@ Enclosure enclose_attend(const StoredAttention& module, const Matrix<double>& to
   require_same_size("the tokens and the model", tokens.cols(), module.config.model_width);
   const Dense zero = Dense::Zero(tokens.rows(), tokens.cols());
   Enclosure output{zero, zero};
-  for (Index head = 0; head < module.config.heads; ++head) Reader(module, head).add_to(output, tokens);
+  const CommonLengths lengths(module, tokens);
+  for (Index head = 0; head < module.config.heads; ++head)
+    Reader(module, head).add_to(output, tokens, lengths);
   if (module.config.output_bias) {
     output.center.rowwise() += module.weights.output_bias;
     output.radius.rowwise() += module.radius.output_bias;

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "symmetry/gains.hpp"
 #include "symmetry/symmetry_group.hpp"
 #include "verify/gauge_sides.hpp"
 
@@ -62,7 +63,7 @@ std::optional<Affine<double>> exact_gauge(const GaugeSides& a, const GaugeSides&
                         RowVector<double>::Zero(n)};
 }
 
-// The gauge that also carries the gains of A to those of B, coordinate by coordinate.
+// The gauge that also carries the key gains of A to those of B, coordinate by coordinate.
 std::optional<Affine<double>> with_gains(const Affine<double>& turn, const RowVector<double>& from,
                                          const RowVector<double>& to) {
   Matrix<double> matrix = turn.linear.matrix();
@@ -100,7 +101,8 @@ std::optional<AttentionElement<double>> exact_transport(const StoredAttention& s
     const Permutation stay = identity_like(order);
     if (!same_sinks(a.groups[j], to, order)) return std::nullopt;
     auto qk = exact_gauge(qk_sides(a.groups[j], order), qk_sides(to, stay));
-    if (qk && stored_a.config.qk_norm) qk = with_gains(*qk, a.key_gain, b.key_gain);
+    if (qk && stored_a.config.qk_norm)
+      qk = with_gains(*qk, key_gain(a, stored_a.config, j), key_gain(b, stored_b.config, matching.groups(j)));
     if (!qk) return std::nullopt;
     const auto vo = exact_gauge(vo_sides(a.groups[j], order), vo_sides(to, stay));
     if (!vo) return std::nullopt;

@@ -77,12 +77,13 @@ AttentionConfig tiny_config_like(const AttentionConfig& config) {
   AttentionConfig tiny = config;
   shrink_heads(tiny, config);
   shrink_keys(tiny, config);
-  tiny.model_width = std::max(least_width, tiny.key_width);
+  const bool spans = config.qk_norm && config.qk_norm->over_all_heads;
+  tiny.model_width = std::max(least_width, (spans ? tiny.heads : 1) * tiny.key_width);
   const bool outputs_overlap = config.groups > 1 && config.groups * config.value_width > config.model_width;
   tiny.value_width = outputs_overlap ? tiny.model_width / 2 + 1 : std::min<Index>(config.value_width, 3);
   tiny.window = std::min<Index>(config.window, 3);
   tiny.softcap = std::min(config.softcap, 3.0);
-  if (config.qk_norm && config.qk_norm->epsilon > 0) tiny.qk_norm = QkNorm{0.1};
+  if (config.qk_norm && config.qk_norm->epsilon > 0) tiny.qk_norm->epsilon = 0.1;
   return tiny;
 }
 

@@ -60,6 +60,16 @@ inline AttentionConfig with_norms(AttentionConfig c, double epsilon = 0) {
   return c;
 }
 
+inline AttentionConfig with_temperatures(AttentionConfig c, double epsilon = 0) {
+  c.qk_norm = QkNorm{epsilon, QkGains::Temperature};
+  return c;
+}
+
+inline AttentionConfig with_norms_over_all_heads(AttentionConfig c, double epsilon = 0) {
+  c.qk_norm = QkNorm{epsilon, QkGains::Own, true};
+  return c;
+}
+
 inline AttentionConfig with_causal_mask(AttentionConfig c) {
   c.causal = true;
   return c;
@@ -68,6 +78,8 @@ inline AttentionConfig with_causal_mask(AttentionConfig c) {
 inline std::vector<AttentionKind> attention_kinds() {
   const AttentionConfig plain = tiny_config(2, 2);
   const AttentionConfig biased = with_biases(plain);
+  AttentionConfig narrow = plain;  // so that all heads together are not wider than the model
+  narrow.key_width = 3;
   const double pi = std::numbers::pi;
   const std::vector<double> two{1.0, 0.3};
   return {
@@ -101,6 +113,13 @@ inline std::vector<AttentionKind> attention_kinds() {
       {"norms, rotary, GQA", with_norms(with_rotary(tiny_config(4, 2), two)), 26},
       {"norms with an epsilon, rotary, GQA", with_norms(with_rotary(tiny_config(4, 2), two), 0.1), 20},
       {"norms with an epsilon, all biases", with_norms(biased, 0.1), 28},
+      {"norms and temperatures", with_temperatures(plain), 34},
+      {"norms and temperatures, rotary", with_temperatures(with_rotary(plain, two)), 26},
+      {"norms and temperatures, GQA, all biases", with_temperatures(with_biases(tiny_config(4, 2)), 0.1), 36},
+      {"norms over all heads", with_norms_over_all_heads(narrow), 26},
+      {"norms over all heads, rotary, GQA",
+       with_norms_over_all_heads(with_rotary(tiny_config(4, 2), two), 0.1), 22},
+      {"norms over all heads, all biases", with_norms_over_all_heads(with_biases(narrow), 0.1), 30},
   };
 }
 

@@ -3,12 +3,12 @@
 
 #include <gtest/gtest.h>
 
-#include <Eigen/LU>
 #include <complex>
 
 #include "symmetry/score_terms.hpp"
 #include "symmetry/symmetry_group.hpp"
 #include "tests/support/random_module.hpp"
+#include "tests/support/wrong_move.hpp"
 #include "verify/attend.hpp"
 #include "verify/certificate.hpp"
 #include "verify/decide.hpp"
@@ -21,17 +21,19 @@ namespace {
 using testing::attention_kinds;
 using testing::AttentionKind;
 using testing::bf16;
+using testing::expect_distinct;
 using testing::f32;
+using testing::gauge;
 using testing::moved_within_radii;
 using testing::random_weights;
 using testing::stored;
 using testing::tiny_config;
 using testing::with_biases;
-using testing::with_norms;
 using testing::with_rotary;
 using testing::with_sinks;
 using testing::with_slopes;
 using testing::with_softcap;
+using testing::WrongMove;
 
 const std::vector<double> two{1.0, 0.3};
 
@@ -204,7 +206,9 @@ TEST(Decide, FindsTheMovedModuleEquivalent) {
       ASSERT_NE(equivalent, nullptr) << kind.name << " at " << unit << " " << name_of(decision.verdict);
       EXPECT_TRUE(std::holds_alternative<AttentionElement<double>>(equivalent->evidence)) << kind.name;
       EXPECT_EQ(refute_equivalence(a, b, equivalent->evidence).value_or("holds"), "holds") << kind.name;
-      EXPECT_LT(decision.rounding_ratio(), 1.2) << kind.name;
+      // One rounding of a head's own gain moves a whole column, by up to 3^1/2 of its root mean square.
+      const bool own_gains = c.qk_norm && c.qk_norm->gains == QkGains::Own;
+      EXPECT_LT(decision.rounding_ratio(), own_gains ? std::sqrt(3) : 1.2) << kind.name;
     }
   }
 }
@@ -223,24 +227,6 @@ TEST(Decide, ExactGaugesAreIdenticalAndExactlyEqual) {
     EXPECT_STREQ(name_of(decide_exactly(a, b, 5).verdict), "identical") << kind.name;
     const auto moved = stored(kind.config, act(sample(kind.config), a.weights), f32);
     EXPECT_STREQ(name_of(decide_exactly(a, moved, 5).verdict), "distinct") << kind.name << ": rounded";
-  }
-}
-
-// What is not in the group, moved by hand.
-struct WrongMove {
-  std::string name;
-  AttentionConfig config;
-  void (*edit)(StoredAttention& module);
-};
-
-// Carries the keys of the first group over by L and its queries by the inverse.
-void gauge(StoredAttention& module, const Matrix<double>& linear) {
-  auto& group = module.weights.groups[0];
-  group.key = group.key * linear.transpose();
-  if (group.key_bias.size() > 0) group.key_bias = group.key_bias * linear.transpose();
-  for (auto& reader : group.readers) {
-    reader.query = reader.query * linear.inverse();
-    if (reader.query_bias.size() > 0) reader.query_bias = reader.query_bias * linear.inverse();
   }
 }
 
@@ -295,138 +281,9 @@ std::vector<WrongMove> wrong_moves() {
   };
 }
 
-Matrix<double> turn_of_first_pair(double cosine, double sine) {
-  Matrix<double> turn = Matrix<double>::Identity(4, 4);
-  turn(0, 0) = turn(2, 2) = cosine;
-  turn(0, 2) = -sine;
-  turn(2, 0) = sine;
-  return turn;
-}
-
-// The same where queries and keys are normalised.
-std::vector<WrongMove> wrong_moves_of_norms() {
-  const AttentionConfig plain = with_norms(tiny_config(2, 2), 1e-3);
-  const AttentionConfig rotary = with_norms(with_rotary(tiny_config(4, 2), two), 1e-3);
-  return {
-      {"a generic gauge", plain,
-       [](StoredAttention& m) {
-         gauge(m, Matrix<double>::Identity(4, 4) + fixed_probe<double>(4, 4, 1) / 2);
-       }},
-      {"a rotation beside unequal gains", plain,
-       [](StoredAttention& m) {
-         Matrix<double> turn = Matrix<double>::Identity(4, 4);
-         turn.topLeftCorner(2, 2) << 0.6, -0.8, 0.8, 0.6;
-         turn.bottomRightCorner(2, 2) << 0.6, -0.8, 0.8, 0.6;
-         gauge(m, turn);
-       }},
-      {"coordinates swapped without their gains", plain,
-       [](StoredAttention& m) {
-         gauge(m, Matrix<double>::Identity(4, 4)(std::vector<Index>{1, 0, 2, 3}, Eigen::all));
-       }},
-      {"a complex number in a pair", rotary,
-       [](StoredAttention& m) { gauge(m, turn_of_first_pair(0.6, 0.8)); }},
-      {"a quarter turn without a swap of gains", rotary,
-       [](StoredAttention& m) { gauge(m, turn_of_first_pair(0, 1)); }},
-      {"gains stretched by coordinate instead of by pair", rotary,
-       [](StoredAttention& m) {
-         m.weights.query_gain(0) *= 2;
-         m.weights.key_gain(0) /= 2;
-       }},
-      {"another gain", plain, [](StoredAttention& m) { m.weights.query_gain(2) *= 1.5; }},
-      {"queries scaled beside an epsilon", plain,
-       [](StoredAttention& m) { m.weights.groups[0].readers[0].query *= 2; }},
-      {"keys scaled beside an epsilon", rotary, [](StoredAttention& m) { m.weights.groups[1].key *= 2; }},
-      {"queries scaled against their gains", plain,
-       [](StoredAttention& m) {
-         for (auto& group : m.weights.groups) group.readers[0].query *= 2;
-         m.weights.query_gain /= 2;
-       }},
-      {"another epsilon", rotary, [](StoredAttention& m) { m.config.qk_norm->epsilon = 4e-3; }},
-      {"no epsilon", plain, [](StoredAttention& m) { m.config.qk_norm->epsilon = 0; }},
-      {"a key bias shift", with_norms(with_biases(tiny_config(2, 2)), 1e-3),
-       [](StoredAttention& m) { m.weights.groups[0].key_bias(1) += 1; }},
-      {"no norms", rotary,
-       [](StoredAttention& m) {
-         m.config.qk_norm.reset();
-         for (auto* weights : {&m.weights, &m.radius})
-           weights->query_gain = weights->key_gain = RowVector<double>();
-       }},
-  };
-}
-
 TEST(Decide, FindsWrongMovesDistinctWithAWitness) {
-  std::vector<WrongMove> all = wrong_moves();
-  for (WrongMove& wrong : wrong_moves_of_norms()) all.push_back(std::move(wrong));
-  for (const WrongMove& wrong : all) {
-    for (const double unit : {f32, bf16}) {
-      auto weights = random_weights<double>(wrong.config, 6);
-      if (wrong.config.qk_norm) weights.query_gain << 0.25, 2, 2, 0.25;  // far apart even in BF16
-      const StoredAttention a = stored(wrong.config, weights, unit);
-      StoredAttention moved = a;
-      wrong.edit(moved);
-      const StoredAttention b = stored(moved.config, moved.weights, unit);
-      const Decision decision = decide_equivalence(a, b);
-      const auto* distinct = std::get_if<Distinct>(&decision.verdict);
-      ASSERT_NE(distinct, nullptr) << wrong.name << " at " << unit << ": " << name_of(decision.verdict);
-      EXPECT_EQ(refute_witness(a, b, distinct->witness.input).value_or("holds"), "holds") << wrong.name;
-    }
-  }
-}
-
-// The products of queries and keys are the same, the lengths that divide them are not.
-TEST(Certificate, JudgesNormsByThemselves) {
-  const AttentionConfig c = with_norms(with_rotary(tiny_config(4, 2), two), 1e-3);
-  const StoredAttention a = stored(c, random_weights<double>(c, 6), f32);
-  EXPECT_FALSE(refute_equivalence(a, a, identity_element<double>(c)));
-  for (const bool of_queries : {true, false}) {
-    StoredAttention b = a;
-    for (auto& group : b.weights.groups) {
-      if (!of_queries) group.key *= 2;
-      for (auto& reader : group.readers) reader.query *= of_queries ? 2 : 1;
-    }
-    (of_queries ? b.weights.query_gain : b.weights.key_gain) /= 2;
-    EXPECT_TRUE(refute_equivalence(a, b, identity_element<double>(c)));
-    HeadClasses classes;
-    for (Index head = 0; head < c.heads; ++head) classes.push_back({{head}, {head}});
-    EXPECT_FALSE(refute_equivalence(a, a, classes));
-    EXPECT_TRUE(refute_equivalence(a, b, classes));
-    EXPECT_EQ(verdict_of(a, b), "distinct");
-  }
-}
-
-// Norms without an epsilon do not see sizes; with one, sizes count in units of its root.
-TEST(Decide, KnowsWhichSizesNormsSee) {
-  const auto scaled = [](const AttentionConfig& c, double epsilon_b) {
-    const StoredAttention a = stored(c, random_weights<double>(c, 6), f32);
-    StoredAttention b = a;
-    b.config.qk_norm->epsilon = epsilon_b;
-    for (auto& group : b.weights.groups) {
-      group.key *= 3;
-      for (auto& reader : group.readers) reader.query *= 3;
-    }
-    return verdict_of(a, stored(b.config, b.weights, f32));
-  };
-  const AttentionConfig rotary = with_rotary(tiny_config(4, 2), two);
-  EXPECT_EQ(scaled(with_norms(rotary, 0), 0), "equivalent");
-  EXPECT_EQ(scaled(with_norms(rotary, 0.01), 0.09), "equivalent");
-  EXPECT_EQ(scaled(with_norms(rotary, 0.01), 0.01), "distinct");
-}
-
-// Equal products of gains leave all rotations free [N5]: no group element of the config, but equal scores.
-TEST(Decide, FindsRotationsBesideEqualGainsEquivalent) {
-  const AttentionConfig c = with_norms(tiny_config(2, 2), 1e-3);
-  StoredAttention a = stored(c, random_weights<double>(c, 6), f32);
-  a.weights.query_gain.setConstant(0.5);
-  a.weights.key_gain.setConstant(2);
-  StoredAttention b = a;
-  Matrix<double> turn = Matrix<double>::Identity(4, 4);
-  turn.topLeftCorner(2, 2) << 0.6, -0.8, 0.8, 0.6;
-  gauge(b, turn);
-  const StoredAttention rounded = stored(c, b.weights, f32);
-  const Decision decision = decide_equivalence(a, rounded);
-  ASSERT_STREQ(name_of(decision.verdict), "equivalent");
-  EXPECT_EQ(refute_equivalence(a, rounded, std::get<Equivalent>(decision.verdict).evidence).value_or("holds"),
-            "holds");
+  for (const WrongMove& wrong : wrong_moves())
+    expect_distinct(wrong, random_weights<double>(wrong.config, 6));
 }
 
 // A pair of small numbers has small rounding errors: those of the other pairs do not explain that it is
