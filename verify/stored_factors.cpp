@@ -30,9 +30,10 @@ StoredFactor raw_keys(const StoredAttention& module, Index group) {
   return {homogeneous_of(module.weights), homogeneous_of(module.radius)};
 }
 
-// How many numbers a norm of `count` heads is the mean square of.
-double norm_width(const AttentionConfig& config, Index count) {
-  return static_cast<double>(config.key_width * (config.qk_norm->over_all_heads ? count : 1));
+// How many numbers a norm is the mean square of. A norm over all keys counts those of a group once for every
+// reader, which leaves the mean as it is, so that groups may be written out.
+double norm_width(const AttentionConfig& config) {
+  return static_cast<double>(config.key_width * (config.qk_norm->over_all_heads ? config.heads : 1));
 }
 
 // |W| of the weights that a norm is the length of: those of one head or of all.
@@ -41,15 +42,15 @@ double norm_size(const StoredAttention& module, Index one, Index count, Factor f
   if (!module.config.qk_norm->over_all_heads) return safe_norm(factor_of(module, one).value);
   RowVector<double> sizes(count);
   for (Index i = 0; i < count; ++i) sizes(i) = safe_norm(factor_of(module, i).value);
-  return safe_norm(sizes);
+  return std::sqrt(static_cast<double>(module.config.heads / count)) * safe_norm(sizes);
 }
 
 // Where an epsilon sets the scale, (width epsilon)^(1/2); else the scale is free, and this is |W|.
 template <class Factor>
 StoredFactor normed(const StoredAttention& module, Index one, Index count, Factor factor_of) {
   const double epsilon = module.config.qk_norm->epsilon;
-  const double unit = epsilon > 0 ? std::sqrt(norm_width(module.config, count) * epsilon)
-                                  : norm_size(module, one, count, factor_of);
+  const double unit =
+      epsilon > 0 ? std::sqrt(norm_width(module.config) * epsilon) : norm_size(module, one, count, factor_of);
   StoredFactor factor = factor_of(module, one);
   if (!(unit > 0)) return factor;
   factor.value /= unit;
@@ -75,9 +76,8 @@ StoredFactor stored_queries(const StoredAttention& module, Index head) {
   StoredFactor queries = with_gain(normed_queries(module, head), query_gain(module.weights, config, head),
                                    query_gain(module.radius, config, head));
   // A norm is a length divided by the root of its width, one for queries, one for keys.
-  const double widths = std::sqrt(norm_width(config, config.heads) * norm_width(config, config.groups));
-  queries.value *= widths;
-  queries.radius *= widths;
+  queries.value *= norm_width(config);
+  queries.radius *= norm_width(config);
   return queries;
 }
 

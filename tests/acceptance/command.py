@@ -33,12 +33,6 @@ class Attnsym:
         """The exit status alone."""
         return self._call("certify", certificate, a, b).returncode
 
-    def refusal(self, model):
-        """Why explain refuses a model."""
-        done = self._call("explain", model)
-        require(done.returncode == TROUBLE, f"explain ended with {done.returncode}")
-        return _last_line(done.stderr)
-
     def act(self, model, out, *options, certificate=None):
         self._must("act", model, "-o", out, *options, *_option("--certificate", certificate))
 
