@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
-#include <limits>
+#include <cstdint>
 #include <string>
 
 #include "checkpoint/module_slices.hpp"
@@ -157,11 +158,13 @@ AttentionWeights<double> allocate(const AttentionConfig& config) {
   return weights;
 }
 
-// Without a branch per number, so that it costs little beside decoding.
+// By their bits and without a branch, which compilers turn into vector code.
 bool all_finite(std::span<const double> numbers) {
-  bool finite = true;
-  for (const double number : numbers) finite &= std::abs(number) <= std::numeric_limits<double>::max();
-  return finite;
+  constexpr std::uint64_t exponent = 0x7ff0'0000'0000'0000U;
+  std::uint64_t others = 0;
+  for (const double number : numbers)
+    others += (std::bit_cast<std::uint64_t>(number) & exponent) == exponent ? 1 : 0;
+  return others == 0;
 }
 
 // [row, column] of an entry in a stored tensor.
@@ -221,23 +224,50 @@ void encode_run(const StoredTensor& tensor, Index offset, std::span<const double
   }
 }
 
-// Fills a slice of weights and the same slice of radii.
-void read_slice(const StoredTensor& tensor, const ModuleSlice<double>& slice, double* radius, Run& run) {
+void read_slice(const StoredTensor& tensor, const ModuleSlice<double>& slice, Run& run) {
   const bool dense = slice.stride == 1;
   const std::span<double> numbers =
       dense ? std::span(slice.numbers, static_cast<std::size_t>(slice.count)) : run.of(slice.count);
   decode(tensor.info->dtype, bytes_of(tensor, slice.offset, numbers.size()), numbers);
   require_finite(tensor, slice.offset, numbers, "stored");
-  const Rounding rounding = rounding_of(tensor.info->dtype);
-  if (dense) {
+  if (dense) return;
+  for (Index i = 0; i < slice.count; ++i)
+    slice.numbers[i * slice.stride] = numbers[static_cast<std::size_t>(i)];
+}
+
+// @param radius  where the radii begin of a slice that has been read
+void set_radii(const Rounding& rounding, const ModuleSlice<double>& slice, double* radius) {
+  if (slice.stride == 1) {
+    const std::span<const double> numbers(slice.numbers, static_cast<std::size_t>(slice.count));
     std::ranges::transform(numbers, radius, [&](double number) { return rounding.radius(number); });
     return;
   }
-  for (Index i = 0; i < slice.count; ++i) {
-    const double number = numbers[static_cast<std::size_t>(i)];
-    slice.numbers[i * slice.stride] = number;
-    radius[i * slice.stride] = rounding.radius(number);
-  }
+  for (Index i = 0; i < slice.count * slice.stride; i += slice.stride)
+    radius[i] = rounding.radius(slice.numbers[i]);
+}
+
+// Fills allocated weights but for gains, calling done(tensor, slice) on every slice.
+template <class Done>
+void read_slices(const ModuleTensors& tensors, const AttentionConfig& config,
+                 AttentionWeights<double>& weights, Done done) {
+  for (const StoredTensor& tensor : tensors.present()) tensor.file->will_need(*tensor.info);
+  Run run;
+  ModuleSlices(config, tensors.placement()).for_each(weights, [&](const ModuleSlice<double>& slice) {
+    const StoredTensor& tensor = *tensors.at(slice.projection, slice.part);
+    read_slice(tensor, slice, run);
+    done(tensor, slice);
+  });
+}
+
+void done_with(const ModuleTensors& tensors) {
+  for (const StoredTensor& tensor : tensors.present()) tensor.file->done_with(*tensor.info);
+}
+
+ProjectionRounding projection_rounding(const ModuleTensors& tensors, Projection projection) {
+  ProjectionRounding rounding;
+  rounding.weight = rounding_of(tensors.at(projection, Part::Weight)->info->dtype);
+  if (const auto& bias = tensors.at(projection, Part::Bias)) rounding.bias = rounding_of(bias->info->dtype);
+  return rounding;
 }
 
 // A gain as stored, less `offset`, and the errors that rounding may have left.
@@ -332,19 +362,17 @@ StoredAttention read_attention(const Checkpoint& checkpoint, Index layer) {
   const ModuleTensors tensors(checkpoint, layer);
   StoredAttention module;
   module.config = checked_config(checkpoint, tensors, layer);
-  for (const StoredTensor& tensor : tensors.present()) tensor.file->will_need(*tensor.info);
-
-  // Both halves are filled slice by slice, while the numbers are at hand.
   module.weights = allocate(module.config);
   module.radius = allocate(module.config);
-  const ModuleSlices slices(module.config, tensors.placement());
   std::vector<double*> radii;
-  slices.for_each(module.radius, [&](const ModuleSlice<double>& slice) { radii.push_back(slice.numbers); });
+  ModuleSlices(module.config, tensors.placement())
+      .for_each(module.radius, [&](const ModuleSlice<double>& slice) { radii.push_back(slice.numbers); });
+  // Both halves are filled slice by slice, while the numbers are at hand.
   auto radius = radii.begin();
-  Run run;
-  slices.for_each(module.weights, [&](const ModuleSlice<double>& slice) {
-    read_slice(*tensors.at(slice.projection, slice.part), slice, *radius++, run);
-  });
+  read_slices(tensors, module.config, module.weights,
+              [&](const StoredTensor& tensor, const ModuleSlice<double>& slice) {
+                set_radii(rounding_of(tensor.info->dtype), slice, *radius++);
+              });
   if (module.config.qk_norm) {
     const double offset = checkpoint.layout().norm_offset;
     const auto [queries, query_radius] = read_gain(*tensors.query_gain(), offset);
@@ -352,7 +380,26 @@ StoredAttention read_attention(const Checkpoint& checkpoint, Index layer) {
     set_gains(module.weights, module.config, queries, keys);
     set_gains(module.radius, module.config, query_radius, key_radius);
   }
-  for (const StoredTensor& tensor : tensors.present()) tensor.file->done_with(*tensor.info);
+  done_with(tensors);
+  return module;
+}
+
+RoundedAttention read_rounded_attention(const Checkpoint& checkpoint, Index layer) {
+  const ModuleTensors tensors(checkpoint, layer);
+  RoundedAttention module;
+  module.config = checked_config(checkpoint, tensors, layer);
+  module.weights = allocate(module.config);
+  read_slices(tensors, module.config, module.weights, [](const auto&...) {});
+  if (module.config.qk_norm) {
+    const double offset = checkpoint.layout().norm_offset;
+    set_gains(module.weights, module.config, read_gain(*tensors.query_gain(), offset).first,
+              read_gain(*tensors.key_gain(), offset).first);
+  }
+  module.query = projection_rounding(tensors, Projection::Query);
+  module.key = projection_rounding(tensors, Projection::Key);
+  module.value = projection_rounding(tensors, Projection::Value);
+  module.output = projection_rounding(tensors, Projection::Output);
+  done_with(tensors);
   return module;
 }
 
@@ -396,19 +443,16 @@ std::vector<NamedTensor> attention_tensors(const Checkpoint& checkpoint, Index l
   std::vector<NamedTensor> encoded;
   for (const StoredTensor& tensor : tensors.present())
     encoded.push_back(blank_tensor(*tensor.info, store_as.value_or(tensor.info->dtype)));
+  const auto encode_slice = [&](const StoredTensor& tensor, Index offset, std::span<const double> numbers) {
+    require_finite(tensor, offset, numbers, "new");
+    encode_run(tensor, offset, numbers, *std::ranges::find(encoded, tensor.info->name, &NamedTensor::name));
+  };
   Run run;
   ModuleSlices(config, tensors.placement()).for_each(weights, [&](const ModuleSlice<const double>& slice) {
-    const StoredTensor& tensor = *tensors.at(slice.projection, slice.part);
-    const std::span<const double> numbers = run.gathered(slice);
-    require_finite(tensor, slice.offset, numbers, "new");
-    encode_run(tensor, slice.offset, numbers,
-               *std::ranges::find(encoded, tensor.info->name, &NamedTensor::name));
+    encode_slice(*tensors.at(slice.projection, slice.part), slice.offset, run.gathered(slice));
   });
-  for (const StoredGain& gain : stored_gains(checkpoint, tensors, config, weights)) {
-    require_finite(gain.tensor, 0, gain.numbers, "new");
-    encode_run(gain.tensor, 0, gain.numbers,
-               *std::ranges::find(encoded, gain.tensor.info->name, &NamedTensor::name));
-  }
+  for (const StoredGain& gain : stored_gains(checkpoint, tensors, config, weights))
+    encode_slice(gain.tensor, 0, gain.numbers);
   return encoded;
 }
 

@@ -22,6 +22,10 @@ AttentionConfig attention_config(const Checkpoint& checkpoint, Index layer);
 /// @throws as attention_config, and FormatError with file, tensor and position if an entry is not finite.
 StoredAttention read_attention(const Checkpoint& checkpoint, Index layer);
 
+/// The same in half the memory, for what changes the weights: radii are left to whoever needs them. @throws
+/// likewise.
+RoundedAttention read_rounded_attention(const Checkpoint& checkpoint, Index layer);
+
 /// What the module's tensors can hold, a bias that is stored otherwise than its weight included.
 /// @throws as attention_config
 ModuleFormats attention_formats(const Checkpoint& checkpoint, Index layer);

@@ -1,7 +1,9 @@
 #include "checkpoint/dtype.hpp"
 
+#include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <limits>
@@ -39,6 +41,8 @@ constexpr std::array<DtypeRow, 15> dtype_rows{{{Dtype::Bool, "BOOL", 1},
                                                {Dtype::I64, "I64", 8},
                                                {Dtype::U64, "U64", 8}}};
 
+constexpr float infinity = std::numeric_limits<float>::infinity();
+
 [[noreturn]] void refuse(Dtype dtype) {
   throw FormatError("dtype " + std::string(name_of(dtype)) +
                     " cannot be read as numbers; F64, F32, F16 and BF16 can");
@@ -75,22 +79,23 @@ double double_from_bfloat(std::uint16_t bfloat) {
   return static_cast<double>(std::bit_cast<float>(static_cast<std::uint32_t>(bfloat) << 16));
 }
 
+constexpr std::uint64_t exponent_mask = 0x7ff0'0000'0000'0000U;
+
+std::uint64_t bits_of(double w) { return std::bit_cast<std::uint64_t>(w); }
+
 // |w| rounded to nearest even at `digits` significant bits, or to a multiple of the subnormal spacing below
 // `smallest`, the smallest normal number. Adding and taking away 1.5 * 2^52 units in the last place lets the
 // one rounding that the processor does fall at the right bit. Above `top`, the largest power of two of the
-// format, the result need not be rounded: it overflows anyway.
+// format, the result need not be rounded: it overflows anyway. Magnitudes are compared by their bits, which
+// compilers turn into vector code where they do not for numbers that may be NaN.
 double round_magnitude(double w, int digits, double smallest, double top) {
-  const auto bits = std::bit_cast<std::uint64_t>(w);
-  const auto power = std::bit_cast<double>(bits & 0x7ff0'0000'0000'0000U);
-  const double floored = power > smallest ? power : smallest;
-  const double scale = floored < top ? floored : top;
-  const double magic = scale * (1.5 * static_cast<double>(std::uint64_t{1} << (53 - digits)));
+  const std::uint64_t power = std::clamp(bits_of(w) & exponent_mask, bits_of(smallest), bits_of(top));
+  const double magic =
+      std::bit_cast<double>(power) * (1.5 * static_cast<double>(std::uint64_t{1} << (53 - digits)));
   return (std::abs(w) + magic) - magic;
 }
 
-std::uint16_t sign_of(double w) {
-  return static_cast<std::uint16_t>((std::bit_cast<std::uint64_t>(w) >> 48) & 0x8000U);
-}
+std::uint16_t sign_of(double w) { return static_cast<std::uint16_t>((bits_of(w) >> 48) & 0x8000U); }
 
 struct ToHalf {
   static constexpr double limit = 0x1p16;  // magnitudes from here on do not fit once they are rounded
@@ -99,13 +104,15 @@ struct ToHalf {
 
   static std::uint16_t store(double rounded, double w) {
     const auto magnitude = static_cast<float>(rounded);  // exact: 11 bits fit into 24
-    const std::uint32_t normal = (std::bit_cast<std::uint32_t>(magnitude) - (112U << 23)) >> 13;
+    const std::uint32_t bits = std::bit_cast<std::uint32_t>(magnitude);
+    const std::uint32_t normal = (bits - (112U << 23)) >> 13;
     // In [0.5, 1) the last bit of a float is 2^-24, which is the spacing of the subnormal halves.
     const std::uint32_t subnormal =
         std::bit_cast<std::uint32_t>(magnitude + 0.5F) - std::bit_cast<std::uint32_t>(0.5F);
-    const std::uint32_t finite = rounded < 0x1p-14 ? subnormal : normal;
-    const std::uint32_t special = rounded >= limit ? 0x7c00U : 0x7e00U;
-    return static_cast<std::uint16_t>((rounded < limit ? finite : special) | sign_of(w));
+    const std::uint32_t finite = bits < std::bit_cast<std::uint32_t>(0x1p-14F) ? subnormal : normal;
+    const std::uint32_t special = bits <= std::bit_cast<std::uint32_t>(infinity) ? 0x7c00U : 0x7e00U;
+    return static_cast<std::uint16_t>((bits < std::bit_cast<std::uint32_t>(0x1p16F) ? finite : special) |
+                                      sign_of(w));
   }
 };
 
@@ -115,9 +122,10 @@ struct ToBfloat {
   static double round(double w) { return round_magnitude(w, 8, 0x1p-126, 0x1p127); }
 
   static std::uint16_t store(double rounded, double w) {
-    const auto magnitude = static_cast<float>(rounded);  // exact, or infinite from the limit on
-    const std::uint32_t number = std::bit_cast<std::uint32_t>(magnitude) >> 16;
-    return static_cast<std::uint16_t>((rounded == rounded ? number : 0x7fc0U) | sign_of(w));
+    // Exact, or infinite from the limit on.
+    const std::uint32_t bits = std::bit_cast<std::uint32_t>(static_cast<float>(rounded));
+    const std::uint32_t number = bits <= std::bit_cast<std::uint32_t>(infinity) ? bits >> 16 : 0x7fc0U;
+    return static_cast<std::uint16_t>(number | sign_of(w));
   }
 };
 
@@ -131,15 +139,18 @@ struct ToFloat {
 
 template <class Target>
 void encode_all(Dtype dtype, std::span<const double> values, std::byte* out) {
-  bool overflow = false;
+  using Stored = decltype(Target::store(0, 0));
+  std::uint64_t overflows = 0;
   for (std::size_t i = 0; i < values.size(); ++i) {
     const double w = values[i];
     const double rounded = Target::round(w);
-    overflow |= (rounded >= Target::limit) & (std::abs(w) <= std::numeric_limits<double>::max());
-    const auto stored = Target::store(rounded, w);
+    const std::uint64_t too_large = bits_of(rounded) >= bits_of(Target::limit) ? 1 : 0;
+    const std::uint64_t finite = (bits_of(w) & exponent_mask) < exponent_mask ? 1 : 0;
+    overflows |= too_large & finite;
+    const Stored stored = Target::store(rounded, w);
     std::memcpy(out + i * sizeof stored, &stored, sizeof stored);
   }
-  if (overflow) {
+  if (overflows != 0) {
     throw FormatError("a finite value is too large for dtype " + std::string(name_of(dtype)));
   }
 }

@@ -1,13 +1,12 @@
 #pragma once
 
-#include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <optional>
 #include <span>
 #include <string_view>
 
 #include "symmetry/exponent_range.hpp"
+#include "symmetry/format_rounding.hpp"
 
 namespace attnsym {
 
@@ -34,15 +33,6 @@ void decode(Dtype dtype, std::span<const std::byte> bytes, std::span<double> out
 /// twice. Infinities and NaN stay what they are. @throws as decode, and FormatError if a finite value
 /// overflows the dtype.
 void encode(Dtype dtype, std::span<const double> values, std::span<std::byte> out);
-
-/// How far rounding to a dtype moves a number: by at most max(relative |w|, absolute).
-struct Rounding {
-  double relative = 0;  ///< unit roundoff
-  double absolute = 0;  ///< half the spacing of the subnormal numbers
-
-  /// [N7] The largest error that rounding to w can have left; 0 for 0, which nothing rounds.
-  double radius(double w) const { return w == 0 ? 0 : std::max(relative * std::abs(w), absolute); }
-};
 
 /// @throws FormatError unless is_readable_float(dtype).
 Rounding rounding_of(Dtype dtype);

@@ -51,8 +51,8 @@ class ModuleSlices {
   template <class Visit, class Weight, class Bias>
   void visit_rows(Projection projection, Index index, Weight& weight, Bias& bias, Visit visit) const;
 
-  template <class Visit, class Weight>
-  void visit_output(Index head, Weight& output, Visit visit) const;
+  template <class Weights, class Visit>
+  void visit_outputs(Weights& weights, Visit visit) const;
 
   const AttentionConfig& config_;
   Placement placement_;
@@ -77,20 +77,28 @@ void ModuleSlices::visit_rows(Projection projection, Index index, Weight& weight
   if (bias.size() > 0) visit(ModuleSlice<Number>{projection, Part::Bias, row, bias.data(), width, 1});
 }
 
-template <class Visit, class Weight>
-void ModuleSlices::visit_output(Index head, Weight& output, Visit visit) const {
-  using Number = std::remove_pointer_t<decltype(output.data())>;
-  const Index width = output.rows();
-  const Index d = output.cols();
+template <class Weights, class Visit>
+void ModuleSlices::visit_outputs(Weights& weights, Visit visit) const {
+  using Number = std::remove_pointer_t<decltype(weights.output_bias.data())>;
+  const Index width = config_.value_width;
+  const Index d = config_.model_width;
+  std::vector<Number*> heads;
+  for (auto& group : weights.groups) {
+    for (auto& reader : group.readers) heads.push_back(reader.output.data());
+  }
+  const auto count = static_cast<Index>(heads.size());
   if (placement_.transposed) {
-    for (Index k = 0; k < width; ++k) {
-      visit(ModuleSlice<Number>{Projection::Output, Part::Weight, (head * width + k) * d, output.data() + k,
-                                d, width});
+    for (Index head = 0; head < count; ++head) {
+      for (Index k = 0; k < width; ++k)
+        visit(ModuleSlice<Number>{Projection::Output, Part::Weight, (head * width + k) * d, heads[head] + k,
+                                  d, width});
     }
   } else {
+    // Row by row, as the tensor is stored: the heads have a few numbers of each.
     for (Index row = 0; row < d; ++row) {
-      visit(ModuleSlice<Number>{Projection::Output, Part::Weight, (row * config_.heads + head) * width,
-                                output.data() + row * width, width, 1});
+      for (Index head = 0; head < count; ++head)
+        visit(ModuleSlice<Number>{Projection::Output, Part::Weight, (row * count + head) * width,
+                                  heads[head] + row * width, width, 1});
     }
   }
 }
@@ -104,10 +112,10 @@ void ModuleSlices::for_each(Weights& weights, Visit visit) const {
     visit_rows(Projection::Key, j, group.key, group.key_bias, visit);
     visit_rows(Projection::Value, j, group.value, group.value_bias, visit);
     for (auto& reader : group.readers) {
-      visit_rows(Projection::Query, head, reader.query, reader.query_bias, visit);
-      visit_output(head++, reader.output, visit);
+      visit_rows(Projection::Query, head++, reader.query, reader.query_bias, visit);
     }
   }
+  visit_outputs(weights, visit);
   auto& bias = weights.output_bias;
   if (bias.size() > 0)
     visit(ModuleSlice<Number>{Projection::Output, Part::Bias, 0, bias.data(), bias.size(), 1});

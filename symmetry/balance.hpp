@@ -3,7 +3,7 @@
 #include <optional>
 
 #include "symmetry/general_linear.hpp"
-#include "symmetry/scalar.hpp"
+#include "symmetry/sign_rule.hpp"
 
 namespace attnsym {
 
@@ -20,10 +20,6 @@ struct Balanced {
       linear;  ///< L with right = old right * L^T, left = old left * L^-1; absent below full rank
 };
 
-/// The fixed probe that decides signs: any matrix, or one whose columns are pairs of w and i w, complex
-/// vectors as real parts above imaginary ones.
-enum class Probe { Plain, Embedded };
-
 /// Moves a pair of factors along the gauge orbit to the point with left^T left = right^T right = diag(sigma):
 /// the point of least norm, which exists at every rank (zero columns where rank is missing). Signs, and
 /// rotations inside clusters of singular values closer than coincidence * sigma_1, are fixed by a fixed probe
@@ -38,5 +34,13 @@ enum class Probe { Plain, Embedded };
 template <RealScalar S>
 Balanced<S> balance(const Matrix<S>& left, const Matrix<S>& right, S coincidence, S noise = S(0),
                     Probe probe = Probe::Plain, std::optional<Index> probed_rows = {});
+
+/// The gauge of `balance` from inner products of columns alone, for factors of full rank whose products say
+/// enough: what they lose of the factors' directions is less than a hundredth of `coincidence` [N6].
+/// Otherwise absent. `left` and `right` of the result are empty: they are left * L^-1 and right * L^T.
+/// @param left_products  left^T left, for a left factor of `left_rows` rows
+template <RealScalar S>
+std::optional<Balanced<S>> balance_by_products(const Matrix<S>& left_products, Index left_rows,
+                                               const Matrix<S>& right, S coincidence, S noise = S(0));
 
 }  // namespace attnsym

@@ -89,13 +89,102 @@ RowVector<S> every_second(const RowVector<S>& sigma) {
   return result;
 }
 
+// The gauge of the whole key width, put together block by block; there is none once a block lacks rank.
+template <RealScalar S>
+class GaugeOfBlocks {
+ public:
+  explicit GaugeOfBlocks(Index width)
+      : gauge_(Matrix<S>::Zero(width, width)), inverse_(Matrix<S>::Zero(width, width)) {}
+
+  void add(const GaugeBlock& block, const std::optional<GeneralLinear<S>>& linear) {
+    full_rank_ = full_rank_ && linear.has_value();
+    if (!full_rank_) return;
+    put_gauge(gauge_, linear->matrix(), block);
+    put_inverse(inverse_, linear->inverse_matrix(), block);
+  }
+
+  void add(const GaugeBlock& block, const BalancedPair<S>& pair) {
+    full_rank_ = full_rank_ && pair.sigma > S(0);
+    if (!full_rank_) return;
+    const S square = pair.real * pair.real + pair.imaginary * pair.imaginary;
+    put(gauge_, block, pair.real, pair.imaginary);
+    put(inverse_, block, S(pair.real / square), S(-pair.imaginary / square));
+  }
+
+  std::optional<GeneralLinear<S>> finished() && {
+    if (!full_rank_) return std::nullopt;
+    return GeneralLinear<S>::from_matrix_and_inverse(std::move(gauge_), std::move(inverse_));
+  }
+
+ private:
+  static void put(Matrix<S>& matrix, const GaugeBlock& block, const S& real, const S& imaginary) {
+    set_block<S>(matrix, block, Matrix<S>::Constant(1, 1, real), Matrix<S>::Constant(1, 1, imaginary));
+  }
+
+  Matrix<S> gauge_;
+  Matrix<S> inverse_;
+  bool full_rank_ = true;
+};
+
+template <RealScalar S>
+void note(BalancedScores<S>& result, Index rank, const S& sign_margin, RowVector<S> sigma) {
+  result.all.rank += rank;
+  result.all.sign_margin = std::min(result.all.sign_margin, sign_margin);
+  result.sigma.push_back(std::move(sigma));
+}
+
+// The singular values of all blocks one after the other, of complex ones twice.
+template <RealScalar S>
+RowVector<S> joined(const std::vector<RowVector<S>>& sigma, const std::vector<GaugeBlock>& blocks,
+                    Index width) {
+  RowVector<S> all(width);
+  Index begin = 0;
+  for (std::size_t b = 0; b < blocks.size(); ++b) {
+    for (int copy = 0; copy < (blocks[b].is_complex() ? 2 : 1); ++copy) {
+      all.segment(begin, blocks[b].size()) = sigma[b];
+      begin += blocks[b].size();
+    }
+  }
+  return all;
+}
+
+// Balances the blocks that are single pairs in place, and hands the others to `balance_other(block, share)`,
+// which does the rest; `share` is that of the block in the noise.
+template <RealScalar S, class Other>
+void balance_blocks(BalancedScores<S>& result, FactorParts<S>& queries, FactorParts<S>& keys,
+                    const std::vector<GaugeBlock>& blocks, S coincidence, S noise,
+                    const std::optional<Index>& probed_rows, Other balance_other) {
+  Index rows = 0;
+  for (const auto& part : keys) rows += part.rows();
+  const Index width = keys.front().cols();
+  const RowVector<S> query_norms = column_norms(queries);
+  const RowVector<S> key_norms = column_norms(keys);
+  const RowVector<S> sizes = query_norms.cwiseProduct(key_norms);
+  const Eigen::Matrix<S, Eigen::Dynamic, 1> probe =
+      sign_probe<S>(2 * rows, 2, Probe::Embedded, probed_rows).col(0);
+  GaugeOfBlocks<S> gauge(width);
+  for (const GaugeBlock& block : blocks) {
+    const S share = noise * noise_share<S>(sizes, block);
+    if (!block.is_pair()) {
+      balance_other(block, share, gauge);
+      continue;
+    }
+    const PairSizes<S> pair_sizes{block_columns<S>(query_norms, block).norm(),
+                                  block_columns<S>(key_norms, block).norm(), share};
+    const BalancedPair<S> pair = balance_pair(queries, keys, block, pair_sizes, probe, coincidence);
+    note<S>(result, pair.sigma > S(0) ? 2 : 0, pair.sign_margin, RowVector<S>::Constant(1, pair.sigma));
+    gauge.add(block, pair);
+  }
+  result.all.sigma = joined(result.sigma, blocks, width);
+  result.all.linear = std::move(gauge).finished();
+}
+
 }  // namespace
 
 template <RealScalar S>
 BalancedScores<S> balance_scores(const Matrix<S>& queries, const Matrix<S>& keys,
                                  const std::vector<GaugeBlock>& blocks, S coincidence, S noise,
                                  std::optional<Index> probed_rows) {
-  const Index width = keys.cols();
   BalancedScores<S> result;
   if (blocks.size() == 1 && !blocks.front().is_complex()) {  // all of GL(dk): nothing to take apart
     result.all = balance<S>(queries, keys, coincidence, noise, Probe::Plain, probed_rows);
@@ -103,34 +192,26 @@ BalancedScores<S> balance_scores(const Matrix<S>& queries, const Matrix<S>& keys
     return result;
   }
   Balanced<S>& all = result.all;
-  all.left = Matrix<S>::Zero(queries.rows(), width);
-  all.right = Matrix<S>::Zero(keys.rows(), width);
-  Matrix<S> gauge = Matrix<S>::Zero(width, width);
-  Matrix<S> inverse = Matrix<S>::Zero(width, width);
-  bool full_rank = true;
-  const RowVector<S> sizes = queries.colwise().norm().cwiseProduct(keys.colwise().norm());
-  for (const GaugeBlock& block : blocks) {
-    const Balanced<S> one = balanced_block<S>(queries, keys, block, coincidence,
-                                              noise * noise_share<S>(sizes, block), probed_rows);
+  all.left = queries;
+  all.right = keys;
+  FactorParts<S> left{all.left};
+  FactorParts<S> right{all.right};
+  const auto balance_other = [&](const GaugeBlock& block, const S& share, GaugeOfBlocks<S>& gauge) {
+    const Balanced<S> one = balanced_block<S>(queries, keys, block, coincidence, share, probed_rows);
     put_columns(all.left, one.left, block);
     put_columns(all.right, one.right, block);
-    all.rank += one.rank;
-    all.sign_margin = std::min(all.sign_margin, one.sign_margin);
-    result.sigma.push_back(block.is_complex() ? every_second(one.sigma) : one.sigma);
-    full_rank = full_rank && one.linear.has_value();
-    if (!full_rank) continue;
-    put_gauge(gauge, one.linear->matrix(), block);
-    put_inverse(inverse, one.linear->inverse_matrix(), block);
-  }
-  all.sigma.resize(width);
-  Index begin = 0;
-  for (std::size_t b = 0; b < blocks.size(); ++b) {
-    for (int copy = 0; copy < (blocks[b].is_complex() ? 2 : 1); ++copy) {
-      all.sigma.segment(begin, blocks[b].size()) = result.sigma[b];
-      begin += blocks[b].size();
-    }
-  }
-  if (full_rank) all.linear = GeneralLinear<S>::from_matrix_and_inverse(std::move(gauge), std::move(inverse));
+    note<S>(result, one.rank, one.sign_margin, block.is_complex() ? every_second(one.sigma) : one.sigma);
+    gauge.add(block, one.linear);
+  };
+  balance_blocks<S>(result, left, right, blocks, coincidence, noise, probed_rows, balance_other);
+  return result;
+}
+
+template <RealScalar S>
+BalancedScores<S> balance_pairs(FactorParts<S>& queries, FactorParts<S>& keys,
+                                const std::vector<GaugeBlock>& blocks, S coincidence, S noise) {
+  BalancedScores<S> result;
+  balance_blocks<S>(result, queries, keys, blocks, coincidence, noise, {}, [](const auto&...) {});
   return result;
 }
 
@@ -143,5 +224,12 @@ template BalancedScores<double> balance_scores(const Matrix<double>&, const Matr
 template BalancedScores<Float50> balance_scores(const Matrix<Float50>&, const Matrix<Float50>&,
                                                 const std::vector<GaugeBlock>&, Float50, Float50,
                                                 std::optional<Index>);
+
+template BalancedScores<float> balance_pairs(FactorParts<float>&, FactorParts<float>&,
+                                             const std::vector<GaugeBlock>&, float, float);
+template BalancedScores<double> balance_pairs(FactorParts<double>&, FactorParts<double>&,
+                                              const std::vector<GaugeBlock>&, double, double);
+template BalancedScores<Float50> balance_pairs(FactorParts<Float50>&, FactorParts<Float50>&,
+                                               const std::vector<GaugeBlock>&, Float50, Float50);
 
 }  // namespace attnsym

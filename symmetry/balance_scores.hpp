@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "symmetry/balance.hpp"
+#include "symmetry/balance_pair.hpp"
 #include "symmetry/gauge_blocks.hpp"
 
 namespace attnsym {
@@ -24,5 +25,11 @@ template <RealScalar S>
 BalancedScores<S> balance_scores(const Matrix<S>& queries, const Matrix<S>& keys,
                                  const std::vector<GaugeBlock>& blocks, S coincidence, S noise,
                                  std::optional<Index> probed_rows = {});
+
+/// The same where every block is a single pair, in place: `left` and `right` of the result are empty.
+/// @pre every block is_pair()
+template <RealScalar S>
+BalancedScores<S> balance_pairs(FactorParts<S>& queries, FactorParts<S>& keys,
+                                const std::vector<GaugeBlock>& blocks, S coincidence, S noise);
 
 }  // namespace attnsym

@@ -95,22 +95,23 @@ HeadClasses classes_of(const ReducedForm<S>& reduced, const std::vector<std::vec
   return classes;
 }
 
-// But for the gains, which are in canonical form already if there are any.
+// But for the gains, which are in canonical form already if there are any. Matrices of the weights move into
+// the result.
 template <RealScalar S>
-Canonical<S> canonical_form(const AttentionWeights<S>& weights, const AttentionConfig& config,
+Canonical<S> canonical_form(AttentionWeights<S>& weights, const AttentionConfig& config,
                             const HeadPrecision<S>& precision) {
-  const ReducedForm<S> reduced = reduce(weights, config, precision);
+  Canonical<S> result;
+  result.weights.query_gain = weights.query_gain;
+  result.weights.key_gain = weights.key_gain;
+  if (config.output_bias) result.weights.output_bias = constant_output(config, weights);
+  ReducedForm<S> reduced = reduce(weights, config, precision);
   std::vector<CanonicalDraft<S>> drafts;
-  for (const ReducedGroup<S>& group : reduced.groups) {
+  for (ReducedGroup<S>& group : reduced.groups) {
     for (CanonicalDraft<S>& draft : draft_groups(group, weights, config, precision))
       drafts.push_back(std::move(draft));
   }
   note_group_gaps(drafts);
 
-  Canonical<S> result;
-  result.weights.query_gain = weights.query_gain;
-  result.weights.key_gain = weights.key_gain;
-  if (config.output_bias) result.weights.output_bias = constant_output(config, weights);
   const std::vector<std::vector<double>> slopes_of_place = config.slopes_by_group();
   std::vector<std::vector<double>> slopes;
   std::vector<S> invariants;
@@ -139,11 +140,11 @@ Canonical<S> canonical_form(const AttentionWeights<S>& weights, const AttentionC
 }  // namespace
 
 template <RealScalar S>
-Canonical<S> canonicalize(const AttentionWeights<S>& weights, const AttentionConfig& config,
+Canonical<S> canonicalize(AttentionWeights<S>&& weights, const AttentionConfig& config,
                           const HeadPrecision<S>& precision) {
   require_fits(weights, config);
   if (!config.qk_norm) return canonical_form(weights, config, precision);
-  const ArrangedGains<S> arranged = arrange_gains(weights, config);
+  ArrangedGains<S> arranged = arrange_gains(weights, config);
   Canonical<S> result = canonical_form(arranged.weights, config, precision);
   for (CanonicalMargins<S>& margins : result.margins)
     margins.qk_sign_margin = std::min(margins.qk_sign_margin, arranged.margin);
@@ -153,6 +154,13 @@ Canonical<S> canonicalize(const AttentionWeights<S>& weights, const AttentionCon
     result.canonical_from_input.reset();
   }
   return result;
+}
+
+template <RealScalar S>
+Canonical<S> canonicalize(const AttentionWeights<S>& weights, const AttentionConfig& config,
+                          const HeadPrecision<S>& precision) {
+  AttentionWeights<S> copy = weights;
+  return canonicalize(std::move(copy), config, precision);
 }
 
 template <RealScalar S>
@@ -187,6 +195,12 @@ template Canonical<float> canonicalize(const AttentionWeights<float>&, const Att
 template Canonical<double> canonicalize(const AttentionWeights<double>&, const AttentionConfig&,
                                         const HeadPrecision<double>&);
 template Canonical<Float50> canonicalize(const AttentionWeights<Float50>&, const AttentionConfig&,
+                                         const HeadPrecision<Float50>&);
+template Canonical<float> canonicalize(AttentionWeights<float>&&, const AttentionConfig&,
+                                       const HeadPrecision<float>&);
+template Canonical<double> canonicalize(AttentionWeights<double>&&, const AttentionConfig&,
+                                        const HeadPrecision<double>&);
+template Canonical<Float50> canonicalize(AttentionWeights<Float50>&&, const AttentionConfig&,
                                          const HeadPrecision<Float50>&);
 template Canonical<float> canonicalize(const AttentionWeights<float>&, const AttentionConfig&, float);
 template Canonical<double> canonicalize(const AttentionWeights<double>&, const AttentionConfig&, double);

@@ -61,6 +61,12 @@ template <RealScalar S>
 Canonical<S> canonicalize(const AttentionWeights<S>& weights, const AttentionConfig& config,
                           const HeadPrecision<S>& precision);
 
+/// The same in the memory of `weights`, which are of no use afterwards. precision.same_qk may refer to them:
+/// it is asked first.
+template <RealScalar S>
+Canonical<S> canonicalize(AttentionWeights<S>&& weights, const AttentionConfig& config,
+                          const HeadPrecision<S>& precision);
+
 /// For weights that are known up to `unit` of their size, see relative_precision. 0 is not useful.
 template <RealScalar S>
 Canonical<S> canonicalize(const AttentionWeights<S>& weights, const AttentionConfig& config,

@@ -39,13 +39,6 @@ Matrix<S> stacked_outputs(const KvGroup<S>& group) {
   return stack;
 }
 
-// Both circuits of a reduced group, balanced.
-template <RealScalar S>
-struct BalancedGroup {
-  BalancedScores<S> scores;
-  Balanced<S> vo;
-};
-
 // The keys, with those of their biases that count.
 template <RealScalar S>
 Matrix<S> counted_keys(const AttentionConfig& config, const std::vector<GaugeBlock>& blocks,
@@ -59,54 +52,98 @@ Matrix<S> counted_keys(const AttentionConfig& config, const std::vector<GaugeBlo
   return homogeneous(group.key, bias);
 }
 
-// @param carry_value_bias  with the values, for want of an output bias that it could move to [N6.3]
 template <RealScalar S>
-BalancedGroup<S> balance_group(const ReducedGroup<S>& reduced, const KvGroup<S>& group,
-                               const AttentionConfig& config, const HeadPrecision<S>& precision) {
-  const bool carry_value_bias = carries_value_bias(config);
-  const std::vector<GaugeBlock> blocks = gauge_blocks(config);
-  const S slack = precision.slack;
-  const Matrix<S> outputs = stacked_outputs(group);
-  const Matrix<S> queries = stacked_queries(group);
-  const Matrix<S> keys = counted_keys(config, blocks, group);
-  const S qk_noise = slack * reduced.qk_noise;
-  const auto scores = [&] {
-    if (!config.qk_norm) return balance_scores<S>(queries, keys, blocks, precision.unit, qk_noise);
-    if (config.qk_norm->gains != QkGains::Temperature) return fix_signs<S>(queries, keys, blocks);
-    return rotate_scores<S>(queries, keys, blocks, precision.unit, qk_noise);
-  };
-  return {scores(), carry_value_bias
-                        ? balance<S>(outputs, homogeneous(group.value, group.value_bias), precision.unit,
-                                     slack * reduced.vo_noise)
-                        : balance<S>(outputs, group.value, precision.unit, slack * reduced.vo_noise)};
+void add_part(FactorParts<S>& parts, Matrix<S>& weight, RowVector<S>& bias) {
+  parts.emplace_back(weight);
+  if (bias.size() == 0) return;
+  parts.emplace_back(
+      Eigen::Map<Matrix<S>, 0, Eigen::OuterStride<>>(bias.data(), 1, bias.size(), Eigen::OuterStride<>(1)));
 }
 
-// Where the columns of a balanced group go: as many as a head is wide, from the given one on.
-struct Columns {
-  Index begin;
-  Index count;
-};
-
+// The way for all kinds of blocks and norms.
 template <RealScalar S>
-KvGroup<S> from_balanced(const KvGroup<S>& group, const BalancedGroup<S>& balanced, const Columns& vo) {
-  const Index d = group.key.rows();
-  const bool value_bias = group.value_bias.size() > 0;
-  const Balanced<S>& qk = balanced.scores.all;
-  KvGroup<S> result{qk.right.topRows(d),
-                    balanced.vo.right.block(0, vo.begin, d, vo.count),
-                    RowVector<S>::Zero(group.key_bias.size()),
-                    RowVector<S>::Zero(value_bias ? vo.count : 0),
-                    {},
-                    group.gain};
-  if (qk.right.rows() > d) result.key_bias = qk.right.row(d);
-  if (balanced.vo.right.rows() > d) result.value_bias = balanced.vo.right.row(d).segment(vo.begin, vo.count);
-  for (std::size_t i = 0; i < group.readers.size(); ++i) {
-    QueryHead<S> reader{qk.left.middleRows((d + 1) * i, d),
-                        balanced.vo.left.block(d * i, vo.begin, d, vo.count).transpose(),
-                        group.readers[i].query_bias, group.readers[i].sink, group.readers[i].gain};
-    if (reader.query_bias.size() > 0) reader.query_bias = qk.left.row((d + 1) * i + d);
-    result.readers.push_back(std::move(reader));
+BalancedScores<S> balance_stacks(const KvGroup<S>& group, const std::vector<GaugeBlock>& blocks,
+                                 const AttentionConfig& config, S coincidence, S noise) {
+  const Matrix<S> queries = stacked_queries(group);
+  const Matrix<S> keys = counted_keys(config, blocks, group);
+  if (!config.qk_norm) return balance_scores<S>(queries, keys, blocks, coincidence, noise);
+  if (config.qk_norm->gains != QkGains::Temperature) return fix_signs<S>(queries, keys, blocks);
+  return rotate_scores<S>(queries, keys, blocks, coincidence, noise);
+}
+
+// Balances queries and keys in place, biases included; free biases become zero.
+// @param noise  Frobenius norm of what rounding may have added to the circuit
+template <RealScalar S>
+BalancedScores<S> balance_queries_and_keys(KvGroup<S>& group, const AttentionConfig& config, S coincidence,
+                                           S noise) {
+  const std::vector<GaugeBlock> blocks = gauge_blocks(config);
+  if (!config.qk_norm && std::ranges::all_of(blocks, &GaugeBlock::is_pair)) {
+    FactorParts<S> queries;
+    FactorParts<S> keys;
+    for (QueryHead<S>& reader : group.readers) add_part(queries, reader.query, reader.query_bias);
+    add_part(keys, group.key, group.key_bias);  // which is not free, because all keys are turned
+    return balance_pairs<S>(queries, keys, blocks, coincidence, noise);
   }
+  BalancedScores<S> scores = balance_stacks(group, blocks, config, coincidence, noise);
+  const Index d = group.key.rows();
+  group.key = scores.all.right.topRows(d);
+  group.key_bias.setZero();
+  if (scores.all.right.rows() > d) group.key_bias = scores.all.right.row(d);
+  for (std::size_t i = 0; i < group.readers.size(); ++i) {
+    QueryHead<S>& reader = group.readers[i];
+    const Index begin = (d + 1) * static_cast<Index>(i);
+    reader.query = scores.all.left.middleRows(begin, d);
+    if (reader.query_bias.size() > 0) reader.query_bias = scores.all.left.row(begin + d);
+  }
+  return scores;
+}
+
+// O O^T, summed over the readers.
+template <RealScalar S>
+Matrix<S> output_products(const KvGroup<S>& group) {
+  const Index width = group.value.cols();
+  Matrix<S> products = Matrix<S>::Zero(width, width);
+  for (const QueryHead<S>& reader : group.readers)
+    products.noalias() += reader.output * reader.output.transpose();
+  return products;
+}
+
+// Balances values and outputs in place. Their width is that of all heads that were merged.
+// @param carry_value_bias  with the values, for want of an output bias that it could move to [N6.3]
+template <RealScalar S>
+Balanced<S> balance_values_and_outputs(KvGroup<S>& group, bool carry_value_bias, S coincidence, S noise) {
+  const Index d = group.value.rows();
+  const Matrix<S> values = carry_value_bias ? homogeneous(group.value, group.value_bias) : group.value;
+  const Index rows = d * static_cast<Index>(group.readers.size());
+  Balanced<S> balanced;
+  if (auto gauge = balance_by_products<S>(output_products(group), rows, values, coincidence, noise)) {
+    const Matrix<S> transposed = gauge->linear->inverse_matrix().transpose();
+    Matrix<S> moved(group.value.cols(), d);
+    for (QueryHead<S>& reader : group.readers) {
+      moved.noalias() = transposed * reader.output;
+      reader.output.swap(moved);
+    }
+    gauge->right = values * gauge->linear->matrix().transpose();
+    balanced = *std::move(gauge);
+  } else {
+    balanced = balance<S>(stacked_outputs(group), values, coincidence, noise);
+    for (std::size_t i = 0; i < group.readers.size(); ++i)
+      group.readers[i].output = balanced.left.middleRows(d * static_cast<Index>(i), d).transpose();
+  }
+  group.value_bias.setZero();
+  if (balanced.right.rows() > d) group.value_bias = balanced.right.row(d);
+  group.value = balanced.right.topRows(d);
+  return balanced;
+}
+
+// A group with the given columns of values and outputs: as many as a head is wide.
+template <RealScalar S>
+KvGroup<S> value_columns(const KvGroup<S>& group, Index begin, Index count) {
+  KvGroup<S> result = group;
+  result.value = group.value.middleCols(begin, count);
+  if (group.value_bias.size() > 0) result.value_bias = group.value_bias.segment(begin, count);
+  for (std::size_t i = 0; i < group.readers.size(); ++i)
+    result.readers[i].output = group.readers[i].output.middleRows(begin, count);
   return result;
 }
 
@@ -138,22 +175,22 @@ void clear_unused(CanonicalDraft<S>& draft) {
 
 // The gauges with the shifts that clear the free biases, where no head was merged and both circuits have full
 // rank.
+// @param key_bias, value_bias  of the input
 template <RealScalar S>
-std::optional<Gauges<S>> gauges_of(const KvGroup<S>& input, const BalancedGroup<S>& balanced,
-                                   const AttentionConfig& config) {
-  const std::optional<GeneralLinear<S>>& qk = balanced.scores.all.linear;
-  if (!qk || !balanced.vo.linear) return std::nullopt;
-  Gauges<S> gauges{{*qk, RowVector<S>::Zero(input.key.cols())},
-                   {*balanced.vo.linear, RowVector<S>::Zero(input.value.cols())}};
+std::optional<Gauges<S>> gauges_of(const RowVector<S>& key_bias, const RowVector<S>& value_bias,
+                                   const std::optional<GeneralLinear<S>>& qk,
+                                   const std::optional<GeneralLinear<S>>& vo, const AttentionConfig& config) {
+  if (!qk || !vo) return std::nullopt;
+  Gauges<S> gauges{{*qk, RowVector<S>::Zero(qk->size())}, {*vo, RowVector<S>::Zero(vo->size())}};
   const std::vector<bool> free = free_key_biases(config);
   if (std::find(free.begin(), free.end(), true) != free.end()) {
-    const RowVector<S> shift = -input.key_bias * gauges.first.linear.matrix().transpose();
+    const RowVector<S> shift = -key_bias * gauges.first.linear.matrix().transpose();
     for (Index k = 0; k < shift.size(); ++k) {
       if (free[k]) gauges.first.shift(k) = shift(k);
     }
   }
-  if (input.value_bias.size() > 0 && !carries_value_bias(config))
-    gauges.second.shift = -input.value_bias * gauges.second.linear.matrix().transpose();
+  if (value_bias.size() > 0 && !carries_value_bias(config))
+    gauges.second.shift = -value_bias * gauges.second.linear.matrix().transpose();
   return gauges;
 }
 
@@ -184,31 +221,36 @@ void add_invariants(CanonicalDraft<S>& draft) {
 }  // namespace
 
 template <RealScalar S>
-std::vector<CanonicalDraft<S>> draft_groups(const ReducedGroup<S>& reduced, const AttentionWeights<S>& input,
+std::vector<CanonicalDraft<S>> draft_groups(ReducedGroup<S>& reduced, AttentionWeights<S>& input,
                                             const AttentionConfig& config,
                                             const HeadPrecision<S>& precision) {
-  const KvGroup<S>& group = reduced.group(input);
-  const BalancedGroup<S> balanced = balance_group(reduced, group, config, precision);
+  KvGroup<S> group = std::move(reduced.group(input));
+  const RowVector<S> key_bias = group.key_bias;
+  const RowVector<S> value_bias = group.value_bias;
+  const BalancedScores<S> scores =
+      balance_queries_and_keys<S>(group, config, precision.unit, precision.slack * reduced.qk_noise);
+  const Balanced<S> vo = balance_values_and_outputs<S>(group, carries_value_bias(config), precision.unit,
+                                                       precision.slack * reduced.vo_noise);
   const Index width = config.value_width;
   std::vector<CanonicalDraft<S>> drafts;
   for (std::size_t k = 0; k < reduced.groups.size(); ++k) {
     const Index begin = width * static_cast<Index>(k);
     CanonicalDraft<S> draft;
-    draft.group = from_balanced(group, balanced, {begin, width});
+    draft.group = reduced.groups.size() == 1 ? std::move(group) : value_columns(group, begin, width);
     draft.margins.group_in_input = reduced.groups[k];
-    draft.margins.qk_sigma = balanced.scores.all.sigma;
-    draft.margins.qk_block_sigma = balanced.scores.sigma;
-    draft.margins.vo_sigma = balanced.vo.sigma;
-    draft.margins.qk_rank = balanced.scores.all.rank;
-    draft.margins.vo_rank = std::clamp<Index>(balanced.vo.rank - begin, 0, width);
+    draft.margins.qk_sigma = scores.all.sigma;
+    draft.margins.qk_block_sigma = scores.sigma;
+    draft.margins.vo_sigma = vo.sigma;
+    draft.margins.qk_rank = scores.all.rank;
+    draft.margins.vo_rank = std::clamp<Index>(vo.rank - begin, 0, width);
     draft.margins.qk_noise = reduced.qk_noise;
     draft.margins.vo_noise = reduced.vo_noise;
-    draft.margins.qk_sign_margin = balanced.scores.all.sign_margin;
-    draft.margins.vo_sign_margin = balanced.vo.sign_margin;
+    draft.margins.qk_sign_margin = scores.all.sign_margin;
+    draft.margins.vo_sign_margin = vo.sign_margin;
     draft.margins.merge_margin = reduced.merge_margin;
     draft.margins.shares_a_circuit = reduced.shares_a_circuit;
     draft.reader_class = reduced.reader_class;
-    if (!reduced.merged) draft.gauges = gauges_of(group, balanced, config);
+    if (!reduced.merged) draft.gauges = gauges_of(key_bias, value_bias, scores.all.linear, vo.linear, config);
     if (config.unused_heads_are_free()) clear_unused(draft);
     add_invariants(draft);
     drafts.push_back(std::move(draft));
@@ -216,15 +258,12 @@ std::vector<CanonicalDraft<S>> draft_groups(const ReducedGroup<S>& reduced, cons
   return drafts;
 }
 
-template std::vector<CanonicalDraft<float>> draft_groups(const ReducedGroup<float>&,
-                                                         const AttentionWeights<float>&,
+template std::vector<CanonicalDraft<float>> draft_groups(ReducedGroup<float>&, AttentionWeights<float>&,
                                                          const AttentionConfig&, const HeadPrecision<float>&);
-template std::vector<CanonicalDraft<double>> draft_groups(const ReducedGroup<double>&,
-                                                          const AttentionWeights<double>&,
+template std::vector<CanonicalDraft<double>> draft_groups(ReducedGroup<double>&, AttentionWeights<double>&,
                                                           const AttentionConfig&,
                                                           const HeadPrecision<double>&);
-template std::vector<CanonicalDraft<Float50>> draft_groups(const ReducedGroup<Float50>&,
-                                                           const AttentionWeights<Float50>&,
+template std::vector<CanonicalDraft<Float50>> draft_groups(ReducedGroup<Float50>&, AttentionWeights<Float50>&,
                                                            const AttentionConfig&,
                                                            const HeadPrecision<Float50>&);
 

@@ -21,8 +21,9 @@ struct CanonicalDraft {
 
 /// The groups that a reduced group becomes: as many as went in. The singular values of merged heads are dealt
 /// out in decreasing order, a head's width at a time, and what is left over is zero [N6].
+/// @param reduced, input  whose matrices of this group move into the result where they can
 template <RealScalar S>
-std::vector<CanonicalDraft<S>> draft_groups(const ReducedGroup<S>& reduced, const AttentionWeights<S>& input,
+std::vector<CanonicalDraft<S>> draft_groups(ReducedGroup<S>& reduced, AttentionWeights<S>& input,
                                             const AttentionConfig& config, const HeadPrecision<S>& precision);
 
 }  // namespace attnsym

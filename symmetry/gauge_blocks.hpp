@@ -18,6 +18,9 @@ struct GaugeBlock {
 
   bool is_complex() const { return !imaginary.empty(); }
 
+  /// Whether this is a complex block of one pair of coordinates, as most rotary blocks are.
+  bool is_pair() const { return imaginary.size() == 1; }
+
   /// n of GL(n, R) or GL(n, C).
   Index size() const { return static_cast<Index>(real.size()); }
 

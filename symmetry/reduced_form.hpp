@@ -23,6 +23,7 @@ struct ReducedGroup {
   const KvGroup<S>& group(const AttentionWeights<S>& input) const {
     return merged ? *merged : input.groups[groups.front()];
   }
+  KvGroup<S>& group(AttentionWeights<S>& input) { return merged ? *merged : input.groups[groups.front()]; }
 };
 
 constexpr Index no_class = -1;

@@ -2,6 +2,7 @@
 
 #include "symmetry/attention_config.hpp"
 #include "symmetry/attention_weights.hpp"
+#include "symmetry/format_rounding.hpp"
 
 namespace attnsym {
 
@@ -11,6 +12,22 @@ struct StoredAttention {
   AttentionConfig config;
   AttentionWeights<double> weights;
   AttentionWeights<double> radius;
+};
+
+/// The formats that hold a projection's matrix and its bias.
+struct ProjectionRounding {
+  Rounding weight;
+  Rounding bias;
+};
+
+/// The same with the formats in place of a radius for every number: half the memory. Gains are left out.
+struct RoundedAttention {
+  AttentionConfig config;
+  AttentionWeights<double> weights;
+  ProjectionRounding query;
+  ProjectionRounding key;
+  ProjectionRounding value;
+  ProjectionRounding output;
 };
 
 }  // namespace attnsym

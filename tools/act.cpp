@@ -41,7 +41,7 @@ ExitStatus run_act(const ActOptions& options) {
   const std::optional<Dtype> store_as =
       options.rewrite.dtype ? parse_dtype(*options.rewrite.dtype) : std::nullopt;
   rewrite_model(
-      options.rewrite, model, "act", options.seed, [&](std::size_t layer, const StoredAttention& module) {
+      options.rewrite, model, "act", options.seed, [&](std::size_t layer, const RoundedAttention& module) {
         Random random(options.seed + 0x9e3779b97f4a7c15U * (layer + 1));
         AttentionElement<double> element = symmetry_of(module.config).sample<double>(random, sample);
         if (options.exact) {

@@ -162,9 +162,10 @@ void print_text(const RewriteOptions& options, const std::vector<LayerReport>& l
 ExitStatus run_canonicalize(const RewriteOptions& options) {
   const Model model = open_model(options.in, options.files);
   std::vector<LayerReport> layers(model.layers());
-  rewrite_model(options, model, "canonicalize", 0, [&](std::size_t layer, const StoredAttention& module) {
-    const HeadPrecision<double> precision = stored_precision(module);
-    Canonical<double> canonical = canonicalize(module.weights, module.config, precision);
+  rewrite_model(options, model, "canonicalize", 0, [&](std::size_t layer, RoundedAttention module) {
+    const HeadPrecision<double> precision =
+        stored_precision(module, [&] { return read_attention(model.checkpoint, static_cast<Index>(layer)); });
+    Canonical<double> canonical = canonicalize(std::move(module.weights), module.config, precision);
     for (const auto& margins : canonical.margins)
       layers[layer].groups.push_back(report(module.config, margins, precision.unit));
     layers[layer].classes = canonical.classes;

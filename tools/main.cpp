@@ -23,6 +23,7 @@ constexpr const char* footer =
 
 int main(int argc, char** argv) {
   // Matrices come and go by the megabyte; given back to the kernel each time, they cost a third of the run.
+  mallopt(M_ARENA_MAX, 1);  // other arenas consist of pieces that are given back as soon as they are empty
   mallopt(M_MMAP_THRESHOLD, 64 << 20);
   mallopt(M_TRIM_THRESHOLD, 256 << 20);
   CLI::App app{description, "attnsym"};

@@ -37,7 +37,7 @@ void add_rewrite_options(CLI::App& command, RewriteOptions& options) {
 
 void rewrite_model(const RewriteOptions& options, const Model& model, const std::string& label,
                    std::uint64_t seed,
-                   const std::function<RewrittenLayer(std::size_t, const StoredAttention&)>& change) {
+                   const std::function<RewrittenLayer(std::size_t, RoundedAttention)>& change) {
   std::vector<std::filesystem::path> off_limits{options.in, options.out};
   for (const auto& path : options.files.paths()) off_limits.push_back(path);
   require_evidence_place(options.certificate, options.force, off_limits);
@@ -52,7 +52,7 @@ void rewrite_model(const RewriteOptions& options, const Model& model, const std:
       if (task == 0) return rewrite.copy_rest();
       const std::size_t layer = task - 1;
       const auto index = static_cast<Index>(layer);
-      RewrittenLayer changed = change(layer, read_attention(model.checkpoint, index));
+      RewrittenLayer changed = change(layer, read_rounded_attention(model.checkpoint, index));
       rewrite.write_attention(index, changed.weights);
       evidence[layer] = std::move(changed.evidence);
       progress.advance();

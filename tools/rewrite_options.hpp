@@ -32,11 +32,11 @@ struct RewrittenLayer {
   EqualityEvidence evidence;
 };
 
-/// Writes OUT with every layer's attention replaced by change(layer, module), one layer in flight per worker,
-/// and the certificate if one is asked for.
+/// Writes OUT with every layer's attention replaced by change(layer, module), which may take the weights to
+/// pieces, one layer in flight per worker, and the certificate if one is asked for.
 /// @param label  of the progress line
 void rewrite_model(const RewriteOptions& options, const Model& model, const std::string& label,
                    std::uint64_t seed,
-                   const std::function<RewrittenLayer(std::size_t, const StoredAttention&)>& change);
+                   const std::function<RewrittenLayer(std::size_t, RoundedAttention)>& change);
 
 }  // namespace attnsym

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
+#include <optional>
 
 #include "symmetry/reduced_form.hpp"
 #include "symmetry/safe_norm.hpp"
@@ -17,15 +19,56 @@ struct ColumnNorms {
 };
 
 // An error spread evenly over +- radius has a variance of a third of its square.
+const double deviation = 1 / std::sqrt(3.0);
+
+// The radii of numbers of a format, in units of its relative one and without a branch: a number of the format
+// that is not zero is at least twice `absolute`.
+template <class Numbers>
+auto relative_radii(const Numbers& numbers, const Rounding& rounding) {
+  return numbers.cwiseAbs().cwiseMax(
+      (numbers.cwiseAbs() * (0.5 / rounding.relative)).cwiseMin(rounding.absolute / rounding.relative));
+}
+
 ColumnNorms column_norms(const Matrix<double>& value, const Matrix<double>& radius) {
-  return {value.colwise().norm(), radius.colwise().norm() / std::sqrt(3.0)};
+  return {value.colwise().norm(), deviation * radius.colwise().norm()};
+}
+
+ColumnNorms column_norms(const Matrix<double>& value, const Rounding& rounding) {
+  ColumnNorms norms{RowVector<double>(value.cols()), RowVector<double>(value.cols())};
+  for (Index k = 0; k < value.cols(); ++k) {
+    norms.value(k) = value.col(k).norm();
+    norms.noise(k) = deviation * rounding.relative * relative_radii(value.col(k), rounding).norm();
+  }
+  return norms;
+}
+
+ColumnNorms row_norms(const Matrix<double>& value, const Matrix<double>& radius) {
+  return {value.rowwise().norm().transpose(), deviation * radius.rowwise().norm().transpose()};
+}
+
+// Column by column, as the numbers lie in memory.
+ColumnNorms row_norms(const Matrix<double>& value, const Rounding& rounding) {
+  Eigen::VectorXd values = Eigen::VectorXd::Zero(value.rows());
+  Eigen::VectorXd radii = values;
+  for (Index k = 0; k < value.cols(); ++k) {
+    values += value.col(k).cwiseAbs2();
+    radii += relative_radii(value.col(k), rounding).cwiseAbs2();
+  }
+  return {values.cwiseSqrt().transpose(), deviation * rounding.relative * radii.cwiseSqrt().transpose()};
+}
+
+double radius_of(const RowVector<double>&, const RowVector<double>& radius, Index k) { return radius(k); }
+
+double radius_of(const RowVector<double>& bias, const Rounding& rounding, Index k) {
+  return rounding.radius(bias(k));
 }
 
 // Of [W; b], the bias being present or not.
-ColumnNorms with_bias(ColumnNorms norms, const RowVector<double>& bias, const RowVector<double>& radius) {
+template <class Radius>
+ColumnNorms with_bias(ColumnNorms norms, const RowVector<double>& bias, const Radius& radius) {
   for (Index k = 0; k < bias.size(); ++k) {
     norms.value(k) = std::hypot(norms.value(k), bias(k));
-    norms.noise(k) = std::hypot(norms.noise(k), radius(k) / std::sqrt(3.0));
+    norms.noise(k) = std::hypot(norms.noise(k), deviation * radius_of(bias, radius, k));
   }
   return norms;
 }
@@ -36,51 +79,83 @@ double circuit_noise(const ColumnNorms& left, const ColumnNorms& right) {
                     safe_norm(left.value.cwiseProduct(right.noise)));
 }
 
-// Of the matrices alone: a bias of tiny numbers says nothing about them.
-double matrix_unit(const StoredAttention& module) {
-  double unit = 0;
-  const auto add = [&](const Matrix<double>& value, const Matrix<double>& radius) {
-    const double norm = safe_norm(value);
-    if (norm > 0) unit = std::max(unit, safe_norm(radius) / norm);
+// Radii of a module that are written out, slot by slot.
+struct WrittenRadii {
+  const AttentionWeights<double>& radius;
+
+  const Matrix<double>& key(std::size_t j) const { return radius.groups[j].key; }
+  const Matrix<double>& value(std::size_t j) const { return radius.groups[j].value; }
+  const RowVector<double>& value_bias(std::size_t j) const { return radius.groups[j].value_bias; }
+  const QueryHead<double>& reader(std::size_t j, std::size_t i) const { return radius.groups[j].readers[i]; }
+};
+
+// The same slots of a module whose formats are known.
+struct FormatRadii {
+  struct Reader {
+    Rounding query;
+    Rounding output;
+    Rounding query_bias;
   };
-  for (std::size_t j = 0; j < module.weights.groups.size(); ++j) {
-    const KvGroup<double>& group = module.weights.groups[j];
-    const KvGroup<double>& radius = module.radius.groups[j];
-    add(group.key, radius.key);
-    add(group.value, radius.value);
+  const RoundedAttention& module;
+
+  const Rounding& key(std::size_t) const { return module.key.weight; }
+  const Rounding& value(std::size_t) const { return module.value.weight; }
+  const Rounding& value_bias(std::size_t) const { return module.value.bias; }
+  Reader reader(std::size_t, std::size_t) const {
+    return {module.query.weight, module.output.weight, module.query.bias};
+  }
+};
+
+// All but the comparison of heads.
+template <class Radii>
+HeadPrecision<double> noise_of(const AttentionConfig& config, const AttentionWeights<double>& weights,
+                               const Radii& radii) {
+  HeadPrecision<double> result;
+  double unit = 0;  // of the matrices alone: a bias of tiny numbers says nothing about them
+  const auto noted = [&](ColumnNorms norms) {
+    const double norm = safe_norm(norms.value);
+    if (norm > 0) unit = std::max(unit, safe_norm(norms.noise) / (deviation * norm));
+    return norms;
+  };
+  for (std::size_t j = 0; j < weights.groups.size(); ++j) {
+    const KvGroup<double>& group = weights.groups[j];
+    const ColumnNorms key = noted(column_norms(group.key, radii.key(j)));
+    ColumnNorms value = noted(column_norms(group.value, radii.value(j)));
+    if (carries_value_bias(config)) value = with_bias(value, group.value_bias, radii.value_bias(j));
     for (std::size_t i = 0; i < group.readers.size(); ++i) {
-      add(group.readers[i].query, radius.readers[i].query);
-      add(group.readers[i].output, radius.readers[i].output);
+      const QueryHead<double>& reader = group.readers[i];
+      const auto& radius = radii.reader(j, i);
+      const ColumnNorms query =
+          with_bias(noted(column_norms(reader.query, radius.query)), reader.query_bias, radius.query_bias);
+      const ColumnNorms output = noted(row_norms(reader.output, radius.output));
+      result.qk_noise.push_back(circuit_noise(query, key));
+      result.vo_noise.push_back(circuit_noise(output, value));
     }
   }
-  return unit;
+  result.unit = std::max(unit, tolerance<double>());
+  result.slack = arithmetic_allowance(std::max(config.key_width, config.value_width), unit);
+  return result;
+}
+
+bool same_scores(const StoredAttention& module, Index i, Index j) {
+  return compare(stored_scores(module, i), stored_scores(module, j)).explained_by_rounding();
 }
 
 }  // namespace
 
 HeadPrecision<double> stored_precision(const StoredAttention& module) {
-  const double unit = matrix_unit(module);
-  HeadPrecision<double> result;
-  result.unit = std::max(unit, tolerance<double>());
-  result.slack = arithmetic_allowance(std::max(module.config.key_width, module.config.value_width), unit);
-  for (std::size_t j = 0; j < module.weights.groups.size(); ++j) {
-    const KvGroup<double>& group = module.weights.groups[j];
-    const KvGroup<double>& radius = module.radius.groups[j];
-    const ColumnNorms key = column_norms(group.key, radius.key);
-    ColumnNorms value = column_norms(group.value, radius.value);
-    if (carries_value_bias(module.config)) value = with_bias(value, group.value_bias, radius.value_bias);
-    for (std::size_t i = 0; i < group.readers.size(); ++i) {
-      const QueryHead<double>& reader = group.readers[i];
-      const QueryHead<double>& reader_radius = radius.readers[i];
-      const ColumnNorms query = with_bias(column_norms(reader.query, reader_radius.query), reader.query_bias,
-                                          reader_radius.query_bias);
-      result.qk_noise.push_back(circuit_noise(query, key));
-      result.vo_noise.push_back(
-          circuit_noise(column_norms(reader.output.transpose(), reader_radius.output.transpose()), value));
-    }
-  }
-  result.same_qk = [&module](Index i, Index j) {
-    return compare(stored_scores(module, i), stored_scores(module, j)).explained_by_rounding();
+  HeadPrecision<double> result = noise_of(module.config, module.weights, WrittenRadii{module.radius});
+  result.same_qk = [&module](Index i, Index j) { return same_scores(module, i, j); };
+  return result;
+}
+
+HeadPrecision<double> stored_precision(const RoundedAttention& module,
+                                       std::function<StoredAttention()> with_radii) {
+  HeadPrecision<double> result = noise_of(module.config, module.weights, FormatRadii{module});
+  const auto stored = std::make_shared<std::optional<StoredAttention>>();
+  result.same_qk = [stored, with_radii = std::move(with_radii)](Index i, Index j) {
+    if (!*stored) *stored = with_radii();
+    return same_scores(**stored, i, j);
   };
   return result;
 }
