@@ -88,11 +88,13 @@ BalancedPair<S> balance_pair(FactorParts<S>& queries, FactorParts<S>& keys, cons
   result.sign_margin = std::min(S(1), S(size / (safe_norm(probe) * sizes.key)));
   const Complex<S> phase =
       size > 0 ? Complex<S>{product.real / size, -product.imaginary / size} : Complex<S>{S(1), S(0)};
-  const S stretch = sqrt(sizes.query / sizes.key);
+  const S stretch = sqrt(sizes.query) / sqrt(sizes.key);  // their quotient may be out of range
   result.real = stretch * phase.real;
   result.imaginary = stretch * phase.imaginary;
+  result.inverse_real = phase.real / stretch;
+  result.inverse_imaginary = -phase.imaginary / stretch;
   multiply(keys, block, result.real, result.imaginary);
-  multiply<S>(queries, block, phase.real / stretch, phase.imaginary / stretch);
+  multiply<S>(queries, block, result.inverse_real, -result.inverse_imaginary);
   return result;
 }
 

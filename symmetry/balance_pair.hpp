@@ -21,6 +21,8 @@ struct BalancedPair {
   S sign_margin{1};  ///< see Balanced
   S real{0};         ///< the gauge z -> z (real + i imaginary) of the keys, if sigma is not zero
   S imaginary{0};
+  S inverse_real{0};  ///< its inverse, if sigma is not zero
+  S inverse_imaginary{0};
 };
 
 /// What balancing a pair has to know of all of its columns.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "symmetry/safe_norm.hpp"
+
 namespace attnsym {
 namespace {
 
@@ -106,9 +108,8 @@ class GaugeOfBlocks {
   void add(const GaugeBlock& block, const BalancedPair<S>& pair) {
     full_rank_ = full_rank_ && pair.sigma > S(0);
     if (!full_rank_) return;
-    const S square = pair.real * pair.real + pair.imaginary * pair.imaginary;
     put(gauge_, block, pair.real, pair.imaginary);
-    put(inverse_, block, S(pair.real / square), S(-pair.imaginary / square));
+    put(inverse_, block, pair.inverse_real, pair.inverse_imaginary);
   }
 
   std::optional<GeneralLinear<S>> finished() && {
@@ -169,8 +170,8 @@ void balance_blocks(BalancedScores<S>& result, FactorParts<S>& queries, FactorPa
       balance_other(block, share, gauge);
       continue;
     }
-    const PairSizes<S> pair_sizes{block_columns<S>(query_norms, block).norm(),
-                                  block_columns<S>(key_norms, block).norm(), share};
+    const PairSizes<S> pair_sizes{safe_norm(block_columns<S>(query_norms, block)),
+                                  safe_norm(block_columns<S>(key_norms, block)), share};
     const BalancedPair<S> pair = balance_pair(queries, keys, block, pair_sizes, probe, coincidence);
     note<S>(result, pair.sigma > S(0) ? 2 : 0, pair.sign_margin, RowVector<S>::Constant(1, pair.sigma));
     gauge.add(block, pair);
