@@ -124,6 +124,7 @@ class Case {
   }
 
   Verdict separated_or(std::string reason) const {
+    if (!options_.search_witness) return Undecided{std::move(reason)};
     auto witness = search_witness(a_, b_, suspects(), options_.witness_factor, options_.seed);
     if (witness) return Distinct{std::move(*witness)};
     return Undecided{std::move(reason)};
