@@ -270,7 +270,7 @@ struct Family {
 
 std::vector<Family> families() {
   const std::vector<Planted> grouped{
-      {"dealt to the key/value groups in turn", deal_readers},
+      {"belongs to key/value group i mod g", deal_readers},
       {"in the order queries, key and value of each group; all queries", fuse_by_group},
       {"rotary pairs are interleaved", interleave_keys}};
   const std::vector<Planted> transposes{{"stored transposed", transpose_queries},

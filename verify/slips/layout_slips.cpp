@@ -83,15 +83,12 @@ Slip keys_ordered_as_queries(bool to_halves) {
   return slip;
 }
 
-// Query heads, and what reads them out, stored for a map i mod g of heads to groups and read with i / r, or
-// the other way round.
+// Query heads, and what reads them out, stored for a map i mod g of heads to groups and read with i / r; or
+// stored for i / r, and dealt out with i mod g.
 Slip other_group_map(bool stored_in_turn) {
   Slip slip;
-  slip.text = stored_in_turn
-                  ? "query heads are dealt to the key/value groups in turn (i mod g) where blocks "
-                    "(i / r) are expected"
-                  : "query heads are in blocks per key/value group (i / r) where they are expected "
-                    "in turn (i mod g)";
+  slip.text = stored_in_turn ? "head i belongs to key/value group i mod g where i / r is expected"
+                             : "head i was given to key/value group i mod g where it belongs to i / r";
   slip.projections = {Query, Output};
   slip.undone = [stored_in_turn](const StoredAttention& module,
                                  const StoredAttention&) -> std::optional<StoredAttention> {
