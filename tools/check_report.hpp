@@ -20,6 +20,7 @@ struct CheckResult {
   std::string scope;
   std::optional<double> error_probability;  ///< exact mode: that an answer "equal" is wrong
   std::optional<PrecisionLadder> ladder;    ///< of the layer that decides, if asked for
+  bool as_decoded = false;  ///< a layer was settled by the decoded numbers, where quantisation is too coarse
   std::uint64_t seed = 0;
   std::size_t bytes_read = 0;
   double seconds = 0;
