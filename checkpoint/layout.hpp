@@ -47,7 +47,7 @@ struct PositionKeys {
   ConfigValue base{{}, 10000};  ///< rotary: of the frequencies base^(-2p / width)
   ConfigValue local_base{};     ///< rotary: the base of layers with a sliding window, where that is another
   ConfigValue fraction{{}, 1};  ///< rotary: the share of a head's coordinates that is turned
-  PairLayout pairs = PairLayout::HalfSplit;
+  PairLayout pairs = PairLayout::HalfSplit;  ///< of the rows of stored tensors; read as half-split
   bool scaled_slopes = false;  ///< ALiBi: slopes are rounded to bfloat16 and multiplied by the scale (falcon)
 };
 

@@ -155,10 +155,9 @@ bool ModelConfig::is_sliding(Index layer) const {
 ParsedConfig parse_model_config(std::string_view json, std::string_view name, std::string_view layout_json,
                                 std::string_view layout_name) {
   const JsonObject document = JsonObject::parse(json, name);
-  FamilyConfig family = is_for(layout_json, layout_name, document)
-                            ? parse_layout(layout_json, layout_name, document)
-                            : find_family(document);
-  ParsedConfig parsed{{}, std::move(family.layout)};
+  const bool is_given = is_for(layout_json, layout_name, document);
+  FamilyConfig family = is_given ? parse_layout(layout_json, layout_name, document) : find_family(document);
+  ParsedConfig parsed{{}, std::move(family.layout), !is_given};
   parsed.config.model_type = parsed.layout.model_type;
   refuse_unsupported(document);
   read_sizes(parsed.config, family.config, parsed.layout.sizes);

@@ -47,6 +47,7 @@ struct ModelConfig {
 struct ParsedConfig {
   ModelConfig config;
   Layout layout;
+  bool is_built_in = true;  ///< the layout
 };
 
 /// @param name goes into messages: the file the text comes from.

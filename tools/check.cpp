@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <numeric>
 #include <random>
+#include <tuple>
+#include <utility>
 
 #include "symmetry/errors.hpp"
 #include "symmetry/symmetry_group.hpp"
@@ -86,6 +88,8 @@ void conclude(CheckResult& result) {
     result.reason = result.error_probability
                         ? "the stored numbers compute the same function exactly"
                         : "every circuit of every head agrees within the rounding of the stored weights";
+    if (result.as_decoded)
+      result.reason = "every circuit of every head agrees within float32 rounding of the decoded numbers";
   } else {
     result.verdict = "identical";
     result.reason = "the weights are equal under permutations, signs and powers of two";
@@ -116,11 +120,62 @@ ThreadPlan plan_for(const CheckOptions& options, const Model& a, const Model& b)
   return plan_threads(options.threads, a.layers(), 2 * sizeof(double) * (numbers(a) + numbers(b)));
 }
 
-CheckResult decide_layers(const CheckOptions& options, const Model& a, const Model& b) {
-  if (a.layers() != b.layers()) {
-    throw ShapeError(options.a.string() + " has " + std::to_string(a.layers()) + " attention layers, " +
-                     options.b.string() + " has " + std::to_string(b.layers()));
+// Decides single layers of two models.
+class LayerJudge {
+ public:
+  LayerJudge(const Model& a, const Model& b, std::uint64_t seed, RunTasks run_tasks)
+      : a_(a), b_(b), seed_(seed), run_tasks_(std::move(run_tasks)), is_quantized_(is_quantized(a, b)) {}
+
+  ExactDecision decide_exactly(Index layer) const {
+    std::array<StoredAttention, 2> modules = read(layer, Radii::Decoded);
+    return attnsym::decide_exactly(std::move(modules[0]), std::move(modules[1]), seed_);
   }
+
+  // What quantisation could hide does not matter if the decoded numbers agree by themselves. That these
+  // differ proves nothing about the numbers that were quantised.
+  // @return the decision, and whether it is about the decoded numbers
+  std::pair<Decision, bool> decide(Index layer) const {
+    Decision decision = decide(layer, Radii::Quantized);
+    if (!is_quantized_ || !std::holds_alternative<Undecided>(decision.verdict))
+      return {std::move(decision), false};
+    Decision decoded = decide(layer, Radii::Decoded);
+    const bool settled = std::holds_alternative<Identical>(decoded.verdict) ||
+                         std::holds_alternative<Equivalent>(decoded.verdict);
+    return {settled ? std::move(decoded) : std::move(decision), settled};
+  }
+
+ private:
+  std::array<StoredAttention, 2> read(Index layer, Radii radii) const {
+    std::array<StoredAttention, 2> modules;
+    run_tasks_(
+        2, [&](std::size_t i) { modules[i] = read_attention((i == 0 ? a_ : b_).checkpoint, layer, radii); });
+    return modules;
+  }
+
+  Decision decide(Index layer, Radii radii) const {
+    std::array<StoredAttention, 2> modules = read(layer, radii);
+    DecideOptions options;
+    options.seed = seed_;
+    options.input_radius = common_radius(a_, b_, layer);
+    options.run_tasks = run_tasks_;
+    return decide_equivalence(std::move(modules[0]), std::move(modules[1]), options);
+  }
+
+  const Model& a_;
+  const Model& b_;
+  std::uint64_t seed_;
+  RunTasks run_tasks_;
+  bool is_quantized_;
+};
+
+void require_same_layers(const CheckOptions& options, const Model& a, const Model& b) {
+  if (a.layers() == b.layers()) return;
+  throw ShapeError(options.a.string() + " has " + std::to_string(a.layers()) + " attention layers, " +
+                   options.b.string() + " has " + std::to_string(b.layers()));
+}
+
+CheckResult decide_layers(const CheckOptions& options, const Model& a, const Model& b) {
+  require_same_layers(options, a, b);
   CheckResult result;
   result.scope = options.scope;
   result.seed = seed_of(options);
@@ -128,28 +183,25 @@ CheckResult decide_layers(const CheckOptions& options, const Model& a, const Mod
   result.group = symmetry_of(attention_config(a.checkpoint, 0)).describe();
   result.bytes_read = a.attention_bytes() + b.attention_bytes();
   std::vector<double> error_probability(a.layers(), 0);
+  std::vector<char> as_decoded(a.layers(), 0);  // not vector<bool>: threads write neighbouring entries
   Progress progress("check", a.layers());
   const ThreadPlan plan = plan_for(options, a, b);
-  const RunTasks inside = [&](std::size_t count, const std::function<void(std::size_t)>& task) {
-    run_tasks(count, plan.inside, task);
-  };
+  const LayerJudge judge(a, b, result.seed,
+                         [&](std::size_t count, const std::function<void(std::size_t)>& task) {
+                           run_tasks(count, plan.inside, task);
+                         });
   run_tasks(a.layers(), plan.layers, [&](std::size_t layer) {
     const auto index = static_cast<Index>(layer);
-    std::array<StoredAttention, 2> modules;
-    inside(2, [&](std::size_t i) { modules[i] = read_attention((i == 0 ? a : b).checkpoint, index); });
     if (options.exact) {
-      const ExactDecision exact = decide_exactly(std::move(modules[0]), std::move(modules[1]), result.seed);
+      const ExactDecision exact = judge.decide_exactly(index);
       result.layers[layer].verdict = exact.verdict;
       error_probability[layer] = exact.error_probability;
     } else {
-      DecideOptions decide;
-      decide.seed = result.seed;
-      decide.input_radius = common_radius(a, b, index);
-      decide.run_tasks = inside;
-      result.layers[layer] = decide_equivalence(std::move(modules[0]), std::move(modules[1]), decide);
+      std::tie(result.layers[layer], as_decoded[layer]) = judge.decide(index);
     }
     progress.advance();
   });
+  result.as_decoded = std::count(as_decoded.begin(), as_decoded.end(), 1) > 0;
   if (options.exact)
     result.error_probability = std::accumulate(error_probability.begin(), error_probability.end(), 0.0);
   conclude(result);

@@ -22,6 +22,7 @@ struct CheckResult {
   std::optional<double> error_probability;                   ///< exact mode: that an answer "equal" is wrong
   std::optional<PrecisionLadder> ladder;                     ///< of the layer that decides, if asked for
   std::optional<std::vector<LayerExplanation>> explanation;  ///< of the layers that differ, if asked for
+  bool as_decoded = false;  ///< a layer was settled by the decoded numbers, where quantisation is too coarse
   std::uint64_t seed = 0;
   std::size_t bytes_read = 0;
   double seconds = 0;
