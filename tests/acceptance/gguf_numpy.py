@@ -126,7 +126,7 @@ def interleave(rows, heads):
     return rows.reshape(heads, 2, rows.shape[0] // heads // 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
 
 
-def _metadata(config):
+def metadata(config):
     arch = config["model_type"]
     size = lambda *keys: next(config[key] for key in keys if config.get(key) is not None)
     heads, width = size("n_head", "num_attention_heads"), size("n_embd", "hidden_size")
@@ -219,7 +219,7 @@ def convert(directory, path, kind="F32", more=None, change=lambda name, values: 
         values = change(gguf, values)
         one = (keep or {}).get(gguf) or (kind if values.ndim == 2 else "F32")
         tensors[gguf] = (one, values.shape, encode(values, one))
-    write_gguf(path, _metadata(config) | (more or {}), tensors | (replace or {}), version)
+    write_gguf(path, metadata(config) | (more or {}), tensors | (replace or {}), version)
 
 
 def export_llama2c(directory, path, version=0):
