@@ -8,6 +8,7 @@
 #include "symmetry/circuits.hpp"
 #include "symmetry/random.hpp"
 #include "symmetry/rotated_scores.hpp"
+#include "symmetry/scaled_columns.hpp"
 
 namespace attnsym {
 namespace {
@@ -44,6 +45,7 @@ template <RealScalar S>
 struct BalancedGroup {
   BalancedScores<S> scores;
   Balanced<S> vo;
+  std::optional<Permutation> gates{};  // where the columns of gates go
 };
 
 // The keys, with those of their biases that count.
@@ -75,10 +77,17 @@ BalancedGroup<S> balance_group(const ReducedGroup<S>& reduced, const KvGroup<S>&
     if (config.qk_norm->gains != QkGains::Temperature) return fix_signs<S>(queries, keys, blocks);
     return rotate_scores<S>(queries, keys, blocks, precision.unit, qk_noise);
   };
-  return {scores(), carry_value_bias
-                        ? balance<S>(outputs, homogeneous(group.value, group.value_bias), precision.unit,
-                                     slack * reduced.vo_noise)
-                        : balance<S>(outputs, group.value, precision.unit, slack * reduced.vo_noise)};
+  const S vo_noise = slack * reduced.vo_noise;
+  const auto values_as = [&](auto form) {
+    return carry_value_bias ? form(homogeneous(group.value, group.value_bias)) : form(group.value);
+  };
+  if (!config.output_gate) {
+    return {scores(),
+            values_as([&](const Matrix<S>& v) { return balance<S>(outputs, v, precision.unit, vo_noise); })};
+  }
+  ScaledColumns<S> scaled =
+      values_as([&](const Matrix<S>& v) { return scale_columns<S>(outputs, v, vo_noise); });
+  return {scores(), std::move(scaled.balanced), scaled.order};
 }
 
 // Where the columns of a balanced group go: as many as a head is wide, from the given one on.
@@ -86,6 +95,18 @@ struct Columns {
   Index begin;
   Index count;
 };
+
+// Gates go where the values do that they multiply; nothing is left of those that multiply nothing.
+template <RealScalar S>
+void arrange_gates(QueryHead<S>& reader, const BalancedGroup<S>& balanced) {
+  const QueryHead<S> before = reader;
+  for (Index k = 0; k < before.gate.cols(); ++k) {
+    const Index place = (*balanced.gates)(k);
+    const S kept = S(balanced.vo.sigma(place) > S(0) ? 1 : 0);
+    reader.gate.col(place) = kept * before.gate.col(k);
+    if (reader.gate_bias.size() > 0) reader.gate_bias(place) = kept * before.gate_bias(k);
+  }
+}
 
 template <RealScalar S>
 KvGroup<S> from_balanced(const KvGroup<S>& group, const BalancedGroup<S>& balanced, const Columns& vo) {
@@ -103,7 +124,13 @@ KvGroup<S> from_balanced(const KvGroup<S>& group, const BalancedGroup<S>& balanc
   for (std::size_t i = 0; i < group.readers.size(); ++i) {
     QueryHead<S> reader{qk.left.middleRows((d + 1) * i, d),
                         balanced.vo.left.block(d * i, vo.begin, d, vo.count).transpose(),
-                        group.readers[i].query_bias, group.readers[i].sink, group.readers[i].gain};
+                        group.readers[i].query_bias,
+                        group.readers[i].sink,
+                        group.readers[i].gain,
+                        group.readers[i].distance_bias,
+                        group.readers[i].gate,
+                        group.readers[i].gate_bias};
+    if (balanced.gates) arrange_gates(reader, balanced);
     if (reader.query_bias.size() > 0) reader.query_bias = qk.left.row((d + 1) * i + d);
     result.readers.push_back(std::move(reader));
   }
