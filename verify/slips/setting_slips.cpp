@@ -15,7 +15,8 @@ Slip other_setting(const char* text, Value AttentionConfig::*field) {
   slip.text = text;
   slip.undone = [field](const StoredAttention& module,
                         const StoredAttention& reference) -> std::optional<StoredAttention> {
-    if (module.config.*field == reference.config.*field) return std::nullopt;
+    if (module.config.*field == reference.config.*field || module.config.heads != reference.config.heads)
+      return std::nullopt;  // slopes are those of heads
     StoredAttention result = module;
     result.config.*field = reference.config.*field;
     return result;
