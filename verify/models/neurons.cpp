@@ -188,7 +188,8 @@ MlpComparison compare_mlps(const MlpConfig& config, const SeenMlp& a, const Seen
   if (result.neurons.agrees()) return result;
   MlpComparison permuted{.neurons = {}, .constant = result.constant, .in_order = false};
   compare_matched(of_a, of_b, matched(of_a, of_b), inner_width, permuted);
-  return permuted.neurons.agrees() ? permuted : result;
+  // NaN stays.
+  return permuted.neurons.ratio < result.neurons.ratio ? permuted : result;
 }
 
 }  // namespace attnsym

@@ -219,11 +219,11 @@ StoredMatrix SeenModel::output_bias() const {
 
 StoredNorm SeenModel::embedding_norm() const {
   StoredNorm norm = model_.embedding_norm();
-  if (norm.value.bias.size() == 0) return norm;
-  StoredMatrix bias = bias_of(norm);
-  // In post-norm models the first writer has taken it.
-  if (config().placement == NormPlacement::After) bias = {};
-  if (is_centred()) bias = centred_rows(std::move(bias));
+  // In post-norm models the first writer has taken the bias.
+  const bool is_taken = config().placement == NormPlacement::After;
+  const StoredMatrix bias = is_taken       ? StoredMatrix{RowVector<double>(), RowVector<double>()}
+                            : is_centred() ? centred_rows(bias_of(norm))
+                                           : bias_of(norm);
   norm.value.bias = bias.value;
   norm.radius.bias = bias.radius;
   return norm;
