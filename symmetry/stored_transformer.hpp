@@ -17,6 +17,12 @@ struct StoredNorm {
   Norm<double> radius;
 };
 
+/// The same of an MLP.
+struct StoredMlp {
+  Mlp<double> value;
+  Mlp<double> radius;
+};
+
 /// The same of a block.
 struct StoredBlock {
   Block<double> value;

@@ -113,16 +113,20 @@ class ModelJudge {
   }
 
   BlockDecision compare_block(const StreamTransport& stream, Index layer) const {
-    SeenBlock a = a_.block(layer);
-    SeenBlock b = b_.block(layer);
+    const auto norms_at = [&](NormPlace place) {
+      return compare_norms(stream, a_.norm_behind(place, layer), b_.norm_behind(place, layer));
+    };
     BlockDecision decision;
-    decision.mlp = compare_mlps(a_.config().mlp, moved(stream, std::move(a.mlp)), b.mlp, width());
-    decision.norms = worse(compare_norms(stream, a.attention_output, b.attention_output),
-                           compare_norms(stream, a.mlp_output, b.mlp_output));
+    decision.norms = worse(norms_at(NormPlace::AttentionOutput), norms_at(NormPlace::MlpOutput));
+    decision.mlp = compare_mlps(
+        a_.config().mlp,
+        {a_.config().mlp.width,
+         [&](std::span<const Index> which) { return moved(stream, a_.neurons(layer, which)); }},
+        {b_.config().mlp.width, [&](std::span<const Index> which) { return b_.neurons(layer, which); }},
+        width());
     DecideOptions options;
     options.search_witness = false;
-    decision.attention =
-        decide_equivalence(stream.moved(std::move(a.attention)), std::move(b.attention), options);
+    decision.attention = decide_equivalence(stream.moved(a_.attention(layer)), b_.attention(layer), options);
     return decision;
   }
 

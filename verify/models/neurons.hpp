@@ -1,6 +1,8 @@
 #pragma once
 
-#include "symmetry/permutation.hpp"
+#include <functional>
+#include <span>
+
 #include "verify/models/entries.hpp"
 #include "verify/models/seen_model.hpp"
 
@@ -19,9 +21,17 @@ struct MlpComparison {
   bool agrees() const { return same_count && neurons.agrees() && constant.agrees(); }
 };
 
+/// The neurons of one MLP, read as they are needed.
+struct NeuronSource {
+  Index count = 0;
+  std::function<SeenMlp(std::span<const Index>)> read;
+};
+
 /// Matches the neurons of A to those of B [N12]: permuted, and where the activation allows it scaled. No
-/// cubic algorithm: a neuron's number for a fixed probe says which others come into question.
+/// cubic algorithm, and no more than some hundred neurons of both in memory: numbers of a neuron for fixed
+/// probes say which others come into question.
 /// @param inner_width  see EntrySums
-MlpComparison compare_mlps(const MlpConfig& config, const SeenMlp& a, const SeenMlp& b, Index inner_width);
+MlpComparison compare_mlps(const MlpConfig& config, const NeuronSource& a, const NeuronSource& b,
+                           Index inner_width);
 
 }  // namespace attnsym

@@ -75,15 +75,18 @@ void centre_outputs(StoredAttention& module) {
   centre(module.weights.output_bias, module.radius.output_bias);
 }
 
-SeenMlp mlp_of(const StoredBlock& block) {
-  const Mlp<double>& value = block.value.mlp;
-  const Mlp<double>& radius = block.radius.mlp;
-  return {{value.up, radius.up},
-          {value.gate, radius.gate},
-          {value.down, radius.down},
-          {value.up_bias, radius.up_bias},
-          {value.gate_bias, radius.gate_bias},
-          {value.down_bias, radius.down_bias}};
+SeenMlp seen(StoredMlp mlp) {
+  const auto pair = [](auto& value, auto& radius) {
+    return StoredMatrix{std::move(value), std::move(radius)};
+  };
+  Mlp<double>& value = mlp.value;
+  Mlp<double>& radius = mlp.radius;
+  return {pair(value.up, radius.up),
+          pair(value.gate, radius.gate),
+          pair(value.down, radius.down),
+          pair(value.up_bias, radius.up_bias),
+          pair(value.gate_bias, radius.gate_bias),
+          pair(value.down_bias, radius.down_bias)};
 }
 
 StoredMatrix mean_row(const StoredMatrix& rows) {
@@ -107,53 +110,50 @@ bool SeenModel::has_centred_embeddings() const {
 
 bool SeenModel::is_rigid() const { return config().norms_behind() || config().embedding_norm; }
 
-StoredNorm SeenModel::norm_before(Reader reader, const StoredBlock* block, Index layer) const {
-  const auto part = [](const StoredBlock& from, Norm<double> Block<double>::*norm) {
-    return StoredNorm{from.value.*norm, from.radius.*norm};
-  };
+StoredNorm SeenModel::norm_before(Reader reader, Index layer) const {
   const TransformerConfig& c = config();
-  if (reader == Reader::Head && c.final_norm) return model_.final_norm();
+  if (reader == Reader::Head && c.final_norm) return model_.norm(NormPlace::Final, 0);
   if (c.placement == NormPlacement::After) {
-    if (reader == Reader::Mlp) return part(*block, &Block<double>::attention_output);
+    if (reader == Reader::Mlp) return model_.norm(NormPlace::AttentionOutput, layer);
     const Index before = reader == Reader::Head ? c.blocks() : layer;
-    if (before == 0) return model_.embedding_norm();
-    return part(model_.block(before - 1), &Block<double>::mlp_output);
+    if (before == 0) return model_.norm(NormPlace::Embedding, 0);
+    return model_.norm(NormPlace::MlpOutput, before - 1);
   }
   if (reader == Reader::Head || !c.norms_before()) return {};
   const bool first = reader == Reader::Attention || c.shared_norm;
-  return part(*block, first ? &Block<double>::attention_input : &Block<double>::mlp_input);
+  return model_.norm(first ? NormPlace::AttentionInput : NormPlace::MlpInput, layer);
 }
 
-SeenBlock SeenModel::block(Index layer) const {
-  const StoredBlock stored = model_.block(layer);
-  const StoredNorm attention_norm = norm_before(Reader::Attention, &stored, layer);
-  const StoredNorm mlp_norm = norm_before(Reader::Mlp, &stored, layer);
-  const bool has_layer_norms = config().norm == NormKind::Layer;
-  SeenBlock seen;
-  seen.attention = {config().attention[static_cast<std::size_t>(layer)], stored.value.attention,
-                    stored.radius.attention};
-  seen.attention.config.centred_inputs = has_layer_norms && attention_norm.value.gain.size() > 0;
-  fold_into_attention(attention_norm, seen.attention);
-  seen.mlp = mlp_of(stored);
-  fold(mlp_norm, has_layer_norms, seen.mlp.up, seen.mlp.up_bias);
-  fold(mlp_norm, has_layer_norms, seen.mlp.gate, seen.mlp.gate_bias);
-  seen.attention_output = {stored.value.attention_output, stored.radius.attention_output};
-  seen.mlp_output = {stored.value.mlp_output, stored.radius.mlp_output};
-  if (config().placement == NormPlacement::After) {
-    // What norms add to the stream the next writer may add as well.
-    add_output_bias(seen.attention, bias_of(attention_norm));
-    seen.mlp.down_bias = sum(seen.mlp.down_bias, bias_of(mlp_norm));
-    for (StoredNorm* norm : {&seen.attention_output, &seen.mlp_output}) {
-      norm->value.bias.resize(0);
-      norm->radius.bias.resize(0);
-    }
-  }
-  if (is_centred()) {
-    centre_outputs(seen.attention);
-    seen.mlp.down = centred_rows(std::move(seen.mlp.down));
-    seen.mlp.down_bias = centred_rows(std::move(seen.mlp.down_bias));
-  }
-  return seen;
+StoredAttention SeenModel::attention(Index layer) const {
+  const StoredNorm norm = norm_before(Reader::Attention, layer);
+  StoredAttention module = model_.attention(layer);
+  module.config.centred_inputs = config().norm == NormKind::Layer && norm.value.gain.size() > 0;
+  fold_into_attention(norm, module);
+  // What norms add to the stream the next writer may add as well.
+  if (config().placement == NormPlacement::After) add_output_bias(module, bias_of(norm));
+  if (is_centred()) centre_outputs(module);
+  return module;
+}
+
+SeenMlp SeenModel::neurons(Index layer, std::span<const Index> which) const {
+  const StoredNorm norm = norm_before(Reader::Mlp, layer);
+  SeenMlp mlp = seen(model_.neurons(layer, which));
+  const bool centres = config().norm == NormKind::Layer;
+  fold(norm, centres, mlp.up, mlp.up_bias);
+  fold(norm, centres, mlp.gate, mlp.gate_bias);
+  if (config().placement == NormPlacement::After) mlp.down_bias = sum(mlp.down_bias, bias_of(norm));
+  if (!is_centred()) return mlp;
+  mlp.down = centred_rows(std::move(mlp.down));
+  mlp.down_bias = centred_rows(std::move(mlp.down_bias));
+  return mlp;
+}
+
+StoredNorm SeenModel::norm_behind(NormPlace place, Index layer) const {
+  StoredNorm norm = model_.norm(place, layer);
+  if (config().placement != NormPlacement::After) return norm;
+  norm.value.bias.resize(0);
+  norm.radius.bias.resize(0);
+  return norm;
 }
 
 // What all positions have in common, and token type 0.
@@ -176,7 +176,7 @@ StoredMatrix SeenModel::rows(Table table, Index first, Index count) const {
         Matrix<double>::Identity(width, width).middleRows(first, config().head == Head::None ? count : 0),
         Matrix<double>::Zero(count, width)};
     if (config().head != Head::None) rows = model_.rows(table, first, count);
-    const StoredNorm norm = norm_before(Reader::Head, nullptr, 0);
+    const StoredNorm norm = norm_before(Reader::Head, 0);
     StoredMatrix weight{rows.value.transpose(), rows.radius.transpose()};
     StoredMatrix unused;
     fold({{norm.value.gain, {}}, {norm.radius.gain, {}}}, config().norm == NormKind::Layer, weight, unused);
@@ -202,7 +202,7 @@ StoredMatrix SeenModel::rows(Table table, Index first, Index count) const {
 
 StoredMatrix SeenModel::output_bias() const {
   StoredMatrix bias = model_.head_bias();
-  const StoredNorm norm = norm_before(Reader::Head, nullptr, 0);
+  const StoredNorm norm = norm_before(Reader::Head, 0);
   if (norm.value.bias.size() == 0) return bias;
   if (config().head == Head::None) return bias_of(norm);
   constexpr Index chunk = 1024;
@@ -218,12 +218,9 @@ StoredMatrix SeenModel::output_bias() const {
 }
 
 StoredNorm SeenModel::embedding_norm() const {
-  StoredNorm norm = model_.embedding_norm();
-  // In post-norm models the first writer has taken the bias.
-  const bool is_taken = config().placement == NormPlacement::After;
-  const StoredMatrix bias = is_taken       ? StoredMatrix{RowVector<double>(), RowVector<double>()}
-                            : is_centred() ? centred_rows(bias_of(norm))
-                                           : bias_of(norm);
+  StoredNorm norm = norm_behind(NormPlace::Embedding, 0);
+  if (norm.value.bias.size() == 0 || !is_centred()) return norm;
+  const StoredMatrix bias = centred_rows(bias_of(norm));
   norm.value.bias = bias.value;
   norm.radius.bias = bias.radius;
   return norm;

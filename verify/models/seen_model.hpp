@@ -1,7 +1,8 @@
 #pragma once
 
-#include "symmetry/stored_attention.hpp"
-#include "verify/models/stored_model.hpp"
+#include <span>
+
+#include "symmetry/stored_model.hpp"
 
 namespace attnsym {
 
@@ -15,24 +16,22 @@ struct SeenMlp {
   StoredMatrix down_bias;
 };
 
-/// A block without what its function does not depend on [N12]: gains and biases of norms are multiplied into
-/// what reads behind them, and where a LayerNorm takes means away, so do the writers in front of it.
-struct SeenBlock {
-  StoredAttention attention;
-  SeenMlp mlp;
-  StoredNorm attention_output;  ///< gains behind attention, and biases unless the next writer has taken them
-  StoredNorm mlp_output;
-};
-
-/// A model in this form, piece by piece: two models that only differ in where gains, biases and means are
-/// kept have the same pieces. Refers to the model, which has to outlive it.
+/// A model without what its function does not depend on [N12], piece by piece: gains and biases of norms are
+/// multiplied into what reads behind them, and where LayerNorms take means away, writers have none. Two
+/// models that only differ in where these are kept have the same pieces. Refers to the model, which has to
+/// outlive it.
 class SeenModel {
  public:
   explicit SeenModel(const StoredModel& model) : model_(model) {}
 
   const TransformerConfig& config() const { return model_.config(); }
 
-  SeenBlock block(Index layer) const;
+  StoredAttention attention(Index layer) const;
+
+  SeenMlp neurons(Index layer, std::span<const Index> which) const;
+
+  /// Gains of the norms behind a branch, and their biases unless the next writer has taken them.
+  StoredNorm norm_behind(NormPlace place, Index layer) const;
 
   /// Rows of a table as they are added to the stream, or, of the unembedding, D numbers per output as the
   /// last normalised stream meets them; without a head of the identity. What all positions have in common is
@@ -60,7 +59,7 @@ class SeenModel {
  private:
   enum class Reader { Attention, Mlp, Head };
 
-  StoredNorm norm_before(Reader reader, const StoredBlock* block, Index layer) const;
+  StoredNorm norm_before(Reader reader, Index layer) const;
   StoredMatrix common_row() const;
 
   const StoredModel& model_;

@@ -65,13 +65,13 @@ class Runs {
       }
       if (config.token_types > 0)
         weights.token_types = drawn(draw, model_.rows(Table::TokenTypes, 0, 1)).value;
-      weights.embedding_norm = drawn(draw, model_.embedding_norm());
+      weights.embedding_norm = drawn(draw, model_.norm(NormPlace::Embedding, 0));
       streams_[draw].push_back(embed(config, weights, renamed));
     }
   }
 
   void pass(Index layer) {
-    const StoredBlock stored = model_.block(layer);
+    const StoredBlock stored = read_block(model_, layer);
     std::vector<const double*> radii;
     for_each_block_slot(stored.radius, [&](const auto& slot) { radii.push_back(slot.data()); });
     for (std::size_t draw = 0; draw < streams_.size(); ++draw) {
@@ -89,7 +89,7 @@ class Runs {
   Matrix<double> read(std::size_t draw, const Matrix<double>& stream) {
     TransformerConfig config = model_.config();
     TransformerWeights<double> weights;
-    weights.final_norm = drawn(draw, model_.final_norm());
+    weights.final_norm = drawn(draw, model_.norm(NormPlace::Final, 0));
     if (config.head == Head::None) return read_out(config, weights, stream);
     config.head = Head::Own;
     const RowVector<double> bias = drawn(draw, model_.head_bias()).value;

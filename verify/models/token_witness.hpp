@@ -4,7 +4,7 @@
 #include <optional>
 #include <vector>
 
-#include "verify/models/stored_model.hpp"
+#include "symmetry/stored_model.hpp"
 #include "verify/transformer_forward.hpp"
 
 namespace attnsym {
