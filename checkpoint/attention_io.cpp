@@ -10,6 +10,7 @@
 #include "checkpoint/module_slices.hpp"
 #include "checkpoint/printable.hpp"
 #include "checkpoint/stored_numbers.hpp"
+#include "checkpoint/tensor_checks.hpp"
 #include "symmetry/errors.hpp"
 
 namespace attnsym {
@@ -87,18 +88,6 @@ class ModuleTensors {
   Placement written_as_;
 };
 
-void require_readable(const StoredTensor& tensor, const std::vector<std::int64_t>& shape,
-                      const char* config_name) {
-  if (tensor.info->shape != shape) {
-    throw ShapeError(tensor.describe() + " is " + shape_text(tensor.info->shape) + ", expected " +
-                     shape_text(shape) + " by " + config_name);
-  }
-  if (!is_readable_float(tensor.info->dtype) && !is_readable_block(tensor.info->dtype)) {
-    throw FormatError(tensor.describe() + " has dtype " + std::string(name_of(tensor.info->dtype)) +
-                      "; F64, F32, F16, BF16, Q8_0, Q4_0 and Q4_1 can be read");
-  }
-}
-
 AttentionConfig config_of(const ModelConfig& model, const std::optional<QkNorm>& qk_norm,
                           const ModuleTensors& tensors, Index layer) {
   const auto has_bias = [&](Projection projection) { return tensors.at(projection, Part::Bias).has_value(); };
@@ -167,28 +156,6 @@ AttentionWeights<double> allocate(const AttentionConfig& config) {
   }
   if (config.output_bias) weights.output_bias.resize(config.model_width);
   return weights;
-}
-
-// Without a branch per number, so that it costs little beside decoding.
-bool all_finite(std::span<const double> numbers) {
-  bool finite = true;
-  for (const double number : numbers) finite &= std::abs(number) <= std::numeric_limits<double>::max();
-  return finite;
-}
-
-// [row, column] of an entry in a stored tensor.
-std::string position_text(const std::vector<std::int64_t>& shape, Index offset) {
-  if (shape.size() < 2) return shape_text({offset});
-  return shape_text({offset / shape[1], offset % shape[1]});
-}
-
-void require_finite(const StoredTensor& tensor, Index offset, std::span<const double> numbers,
-                    const char* origin) {
-  if (all_finite(numbers)) return;
-  const auto bad = std::ranges::find_if(numbers, [](double number) { return !std::isfinite(number); });
-  throw FormatError(tensor.describe() + ": " + origin + " entry " +
-                    position_text(tensor.info->shape, offset + (bad - numbers.begin())) + " is " +
-                    std::to_string(*bad));
 }
 
 NamedTensor blank_tensor(const TensorInfo& info, Dtype dtype, bool transposed) {
@@ -348,6 +315,10 @@ Index layer_count(const Checkpoint& checkpoint) { return checkpoint.config().lay
 
 AttentionConfig attention_config(const Checkpoint& checkpoint, Index layer) {
   return checked_config(checkpoint, ModuleTensors(checkpoint, layer), layer);
+}
+
+bool stores_transposed(const Checkpoint& checkpoint) {
+  return ModuleTensors(checkpoint, 0).placement().transposed;
 }
 
 bool has_quantized_attention(const Checkpoint& checkpoint) {

@@ -24,6 +24,10 @@ AttentionConfig attention_config(const Checkpoint& checkpoint, Index layer);
 /// @throws as attention_config, and FormatError with file, tensor and position if an entry is not finite.
 StoredAttention read_attention(const Checkpoint& checkpoint, Index layer, Radii radii = Radii::Quantized);
 
+/// Whether weights are stored [in, out]: as the layout says, unless the shapes say otherwise (minGPT's
+/// files).
+bool stores_transposed(const Checkpoint& checkpoint);
+
 /// Whether a tensor of any layer's attention is quantised, so that the two kinds of radii differ.
 bool has_quantized_attention(const Checkpoint& checkpoint);
 

@@ -6,12 +6,12 @@ namespace {
 // Read off the configuration and modeling files of Hugging Face transformers 4.57 and 5.24. `defaults` stand
 // for keys that are absent, as in the family's configuration class; null means that there is none. Of several
 // tables of one model_type the first whose `when` holds counts.
-struct Table {
+struct FamilyTable {
   std::string_view model_type;
   std::string_view json;
 };
 
-constexpr Table tables[] = {
+constexpr FamilyTable tables[] = {
     {"bert", R"({
   "model_type": "bert",
   "prefixes": ["", "bert."],
@@ -541,7 +541,7 @@ constexpr Table tables[] = {
 
 std::vector<std::string> family_names() {
   std::vector<std::string> names;
-  for (const Table& table : tables) {
+  for (const FamilyTable& table : tables) {
     if (names.empty() || names.back() != table.model_type) names.emplace_back(table.model_type);
   }
   return names;
@@ -549,7 +549,7 @@ std::vector<std::string> family_names() {
 
 std::vector<std::string> family_tables(std::string_view model_type) {
   std::vector<std::string> result;
-  for (const Table& table : tables) {
+  for (const FamilyTable& table : tables) {
     if (table.model_type == model_type) result.emplace_back(table.json);
   }
   return result;

@@ -13,6 +13,7 @@ enum class Table { Embedding, Positions, TokenTypes, Unembedding };
 
 /// Where a model has norms.
 enum class NormPlace { Embedding, AttentionInput, AttentionOutput, MlpInput, MlpOutput, Final };
+constexpr std::size_t norm_places = 6;
 
 /// A whole model that is read piece by piece, as it may be larger than memory. Different pieces may be read
 /// from different threads. What the config does not have is empty.

@@ -9,6 +9,7 @@
 
 #include "symmetry/errors.hpp"
 #include "symmetry/symmetry_group.hpp"
+#include "tools/check_models.hpp"
 #include "tools/check_report.hpp"
 #include "tools/commands.hpp"
 #include "tools/evidence_file.hpp"
@@ -30,6 +31,7 @@ struct CheckOptions {
   std::optional<Path> certificate;
   std::optional<Path> witness;
   std::string scope = "attention";
+  std::string outputs = "logits";
   std::optional<std::uint64_t> seed;
   bool exact = false;
   bool ladder = false;
@@ -271,6 +273,11 @@ ExitStatus run_check(const CheckOptions& options) {
   require_places(options);
   const Model a = open_model(options.a, options.files);
   const Model b = open_model(options.b, options.files);
+  if (options.scope == "model") {
+    return check_models(a, b,
+                        {options.outputs == "logits" ? Outputs::Logits : Outputs::Probabilities,
+                         options.seed.value_or(1), options.threads, options.as_json});
+  }
   CheckResult result = decide_layers(options, a, b);
   if (options.ladder) {
     const auto layer = static_cast<Index>(result.worst_layer);
@@ -284,11 +291,24 @@ ExitStatus run_check(const CheckOptions& options) {
   return status_of(result.verdict);
 }
 
+// What speaks about single modules cannot be asked of whole models.
+void refuse_at_model_scope(const CLI::App& command, const CheckOptions& options) {
+  if (options.scope != "model") {
+    if (command.count("--outputs") > 0) throw CLI::ValidationError("--outputs needs --scope model");
+    return;
+  }
+  for (const char* option : {"--certificate", "--witness", "--exact", "--explain", "--ladder"}) {
+    if (command.count(option) > 0)
+      throw CLI::ValidationError(std::string(option) + " is about attention modules, not --scope model");
+  }
+}
+
 }  // namespace
 
 void setup_check(CLI::App& app, ExitStatus& status) {
   auto options = std::make_shared<CheckOptions>();
-  CLI::App* command = app.add_subcommand("check", "Do A and B compute the same attention, layer by layer?");
+  CLI::App* command = app.add_subcommand(
+      "check", "Do A and B compute the same attention, layer by layer, or as whole models the same outputs?");
   command->add_option("A", options->a, "A model")->required();
   command->add_option("B", options->b, "Another model")->required();
   add_file_options(*command, options->files);
@@ -296,8 +316,18 @@ void setup_check(CLI::App& app, ExitStatus& status) {
       ->type_name("FILE");
   command->add_option("--witness", options->witness, "Write the separating input here, if there is one")
       ->type_name("FILE");
-  command->add_option("--scope", options->scope, "What is compared: attention")
-      ->check(CLI::IsMember({"attention"}));
+  command
+      ->add_option("--scope", options->scope,
+                   "What is compared: attention, module by module, or the whole model")
+      ->check(CLI::IsMember({"attention", "model"}))
+      ->capture_default_str();
+  command
+      ->add_option(
+          "--outputs", options->outputs,
+          "What counts of a whole model: logits, or probabilities, which forget what all logits of a "
+          "token have in common")
+      ->check(CLI::IsMember({"logits", "probabilities"}))
+      ->capture_default_str();
   CLI::Option* exact = command->add_flag(
       "--exact", options->exact, "Decide about the stored numbers themselves: nothing counts as rounding");
   command
@@ -315,7 +345,10 @@ void setup_check(CLI::App& app, ExitStatus& status) {
   command->add_flag("--force", options->force, "Replace existing certificate and witness files");
   command->add_flag("--json", options->as_json, "Print one JSON object");
   command->footer("Exit status: 0 identical or equivalent, 1 distinct, 2 trouble, 3 undecided.");
-  command->callback([options, &status] { status = run_check(*options); });
+  command->callback([options, command, &status] {
+    refuse_at_model_scope(*command, *options);
+    status = run_check(*options);
+  });
 }
 
 }  // namespace attnsym

@@ -172,10 +172,13 @@ Index SeenModel::row_count(Table table) const {
 StoredMatrix SeenModel::rows(Table table, Index first, Index count) const {
   const Index width = config().model_width;
   if (table == Table::Unembedding) {
-    StoredMatrix rows{
-        Matrix<double>::Identity(width, width).middleRows(first, config().head == Head::None ? count : 0),
-        Matrix<double>::Zero(count, width)};
-    if (config().head != Head::None) rows = model_.rows(table, first, count);
+    StoredMatrix rows;
+    if (config().head == Head::None) {
+      rows = {Matrix<double>::Zero(count, width), Matrix<double>::Zero(count, width)};
+      for (Index k = 0; k < count; ++k) rows.value(k, first + k) = 1;
+    } else {
+      rows = model_.rows(table, first, count);
+    }
     const StoredNorm norm = norm_before(Reader::Head, 0);
     StoredMatrix weight{rows.value.transpose(), rows.radius.transpose()};
     StoredMatrix unused;
