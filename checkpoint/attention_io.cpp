@@ -2,13 +2,15 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "checkpoint/module_slices.hpp"
 #include "checkpoint/printable.hpp"
+#include "checkpoint/stored_numbers.hpp"
+#include "checkpoint/tensor_checks.hpp"
 #include "symmetry/errors.hpp"
 
 namespace attnsym {
@@ -17,7 +19,9 @@ namespace {
 // The stored tensors of one module. A bias may be absent, a weight may not. Projections may share a tensor.
 class ModuleTensors {
  public:
-  ModuleTensors(const Checkpoint& checkpoint, Index layer) : placement_{checkpoint.layout().packing, false} {
+  ModuleTensors(const Checkpoint& checkpoint, Index layer)
+      : placement_{checkpoint.layout().packing, false, checkpoint.layout().positions.pairs},
+        written_as_(placement_) {
     const Layout& layout = checkpoint.layout();
     const std::array<const LinearNames*, 4> linears{&layout.query, &layout.key, &layout.value,
                                                     &layout.output};
@@ -26,6 +30,8 @@ class ModuleTensors {
       tensors_[2 * i + 1] = checkpoint.find(linears[i]->bias, layer);
     }
     placement_.transposed = layout.transposed && !is_untransposed(checkpoint.config());
+    written_as_ = placement_;
+    if (checkpoint.foreign()) written_as_ = {layout.packing, layout.transposed, PairLayout::HalfSplit};
     if (layout.query_norm.empty()) return;
     query_gain_ = checkpoint.require(layout.query_norm, layer);
     key_gain_ = checkpoint.require(layout.key_norm, layer);
@@ -40,6 +46,10 @@ class ModuleTensors {
   const std::optional<StoredTensor>& key_gain() const { return key_gain_; }
 
   const Placement& placement() const { return placement_; }
+
+  /// Of the tensors that take their place: those of GGUF and llama2.c files are written as Hugging Face has
+  /// them.
+  const Placement& written_as() const { return written_as_; }
 
   // Every tensor once.
   std::vector<StoredTensor> present() const {
@@ -75,18 +85,8 @@ class ModuleTensors {
   std::optional<StoredTensor> query_gain_;
   std::optional<StoredTensor> key_gain_;
   Placement placement_;
+  Placement written_as_;
 };
-
-void require_readable(const StoredTensor& tensor, const std::vector<std::int64_t>& shape) {
-  if (tensor.info->shape != shape) {
-    throw ShapeError(tensor.describe() + " is " + shape_text(tensor.info->shape) + ", expected " +
-                     shape_text(shape) + " by config.json");
-  }
-  if (!is_readable_float(tensor.info->dtype)) {
-    throw FormatError(tensor.describe() + " has dtype " + std::string(name_of(tensor.info->dtype)) +
-                      "; F64, F32, F16 and BF16 can be read");
-  }
-}
 
 AttentionConfig config_of(const ModelConfig& model, const std::optional<QkNorm>& qk_norm,
                           const ModuleTensors& tensors, Index layer) {
@@ -110,19 +110,19 @@ AttentionConfig config_of(const ModelConfig& model, const std::optional<QkNorm>&
           .qk_norm = qk_norm};
 }
 
-void require_shapes(const ModuleTensors& tensors, const AttentionConfig& config) {
+void require_shapes(const ModuleTensors& tensors, const AttentionConfig& config, const char* config_name) {
   const ModuleSlices slices(config, tensors.placement());
   for (const Projection projection :
        {Projection::Query, Projection::Key, Projection::Value, Projection::Output}) {
     const std::vector<std::int64_t> shape = slices.shape(projection);
-    require_readable(*tensors.at(projection, Part::Weight), shape);
+    require_readable(*tensors.at(projection, Part::Weight), shape, config_name);
     if (const auto& bias = tensors.at(projection, Part::Bias))
-      require_readable(*bias, {tensors.placement().transposed ? shape[1] : shape[0]});
+      require_readable(*bias, {tensors.placement().transposed ? shape[1] : shape[0]}, config_name);
   }
   if (!config.qk_norm) return;
   const bool own = config.qk_norm->gains == QkGains::Own;
-  require_readable(*tensors.query_gain(), {(own ? config.heads : 1) * config.key_width});
-  require_readable(*tensors.key_gain(), {(own ? config.groups : 1) * config.key_width});
+  require_readable(*tensors.query_gain(), {(own ? config.heads : 1) * config.key_width}, config_name);
+  require_readable(*tensors.key_gain(), {(own ? config.groups : 1) * config.key_width}, config_name);
 }
 
 std::optional<QkNorm> qk_norm_of(const Checkpoint& checkpoint) {
@@ -134,7 +134,7 @@ std::optional<QkNorm> qk_norm_of(const Checkpoint& checkpoint) {
 
 AttentionConfig checked_config(const Checkpoint& checkpoint, const ModuleTensors& tensors, Index layer) {
   const AttentionConfig config = config_of(checkpoint.config(), qk_norm_of(checkpoint), tensors, layer);
-  require_shapes(tensors, config);
+  require_shapes(tensors, config, checkpoint.config_name());
   return config;
 }
 
@@ -158,38 +158,10 @@ AttentionWeights<double> allocate(const AttentionConfig& config) {
   return weights;
 }
 
-// By their bits and without a branch, which compilers turn into vector code.
-bool all_finite(std::span<const double> numbers) {
-  constexpr std::uint64_t exponent = 0x7ff0'0000'0000'0000U;
-  std::uint64_t others = 0;
-  for (const double number : numbers)
-    others += (std::bit_cast<std::uint64_t>(number) & exponent) == exponent ? 1 : 0;
-  return others == 0;
-}
-
-// [row, column] of an entry in a stored tensor.
-std::string position_text(const std::vector<std::int64_t>& shape, Index offset) {
-  if (shape.size() < 2) return shape_text({offset});
-  return shape_text({offset / shape[1], offset % shape[1]});
-}
-
-void require_finite(const StoredTensor& tensor, Index offset, std::span<const double> numbers,
-                    const char* origin) {
-  if (all_finite(numbers)) return;
-  const auto bad = std::ranges::find_if(numbers, [](double number) { return !std::isfinite(number); });
-  throw FormatError(tensor.describe() + ": " + origin + " entry " +
-                    position_text(tensor.info->shape, offset + (bad - numbers.begin())) + " is " +
-                    std::to_string(*bad));
-}
-
-std::span<const std::byte> bytes_of(const StoredTensor& tensor, Index offset, std::size_t count) {
-  const std::size_t size = size_of(tensor.info->dtype);
-  return tensor.bytes().subspan(static_cast<std::size_t>(offset) * size, count * size);
-}
-
-NamedTensor blank_tensor(const TensorInfo& info, Dtype dtype) {
-  const std::size_t count = info.size() / size_of(info.dtype);
-  return {info.name, dtype, info.shape, std::vector<std::byte>(count * size_of(dtype))};
+NamedTensor blank_tensor(const TensorInfo& info, Dtype dtype, bool transposed) {
+  std::vector<std::int64_t> shape = info.shape;
+  if (transposed && shape.size() == 2) std::swap(shape[0], shape[1]);
+  return {info.name, dtype, shape, std::vector<std::byte>(byte_count(dtype, shape).value())};
 }
 
 // The numbers of a slice, one after the other.
@@ -224,61 +196,76 @@ void encode_run(const StoredTensor& tensor, Index offset, std::span<const double
   }
 }
 
-void read_slice(const StoredTensor& tensor, const ModuleSlice<double>& slice, Run& run) {
+// Fills a slice of weights, and the same slice of radii unless there are none.
+void read_slice(const StoredTensor& tensor, const ModuleSlice<double>& slice, double* radius, Radii radii,
+                Run& run, Run& radius_run) {
   const bool dense = slice.stride == 1;
-  const std::span<double> numbers =
-      dense ? std::span(slice.numbers, static_cast<std::size_t>(slice.count)) : run.of(slice.count);
-  decode(tensor.info->dtype, bytes_of(tensor, slice.offset, numbers.size()), numbers);
+  const auto count = static_cast<std::size_t>(slice.count);
+  const std::span<double> numbers = dense ? std::span(slice.numbers, count) : run.of(slice.count);
+  std::span<double> errors;
+  if (radius != nullptr) errors = dense ? std::span(radius, count) : radius_run.of(slice.count);
+  read_numbers(tensor, static_cast<std::size_t>(slice.offset), numbers, errors, radii);
   require_finite(tensor, slice.offset, numbers, "stored");
   if (dense) return;
-  for (Index i = 0; i < slice.count; ++i)
-    slice.numbers[i * slice.stride] = numbers[static_cast<std::size_t>(i)];
-}
-
-// @param radius  where the radii begin of a slice that has been read
-void set_radii(const Rounding& rounding, const ModuleSlice<double>& slice, double* radius) {
-  if (slice.stride == 1) {
-    const std::span<const double> numbers(slice.numbers, static_cast<std::size_t>(slice.count));
-    std::ranges::transform(numbers, radius, [&](double number) { return rounding.radius(number); });
-    return;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t place = i * static_cast<std::size_t>(slice.stride);
+    slice.numbers[place] = numbers[i];
+    if (radius != nullptr) radius[place] = errors[i];
   }
-  for (Index i = 0; i < slice.count * slice.stride; i += slice.stride)
-    radius[i] = rounding.radius(slice.numbers[i]);
 }
 
-// Fills allocated weights but for gains, calling done(tensor, slice) on every slice.
-template <class Done>
+// Fills allocated weights, but for gains, slice by slice while the numbers are at hand.
+// @param radius  filled likewise, or nullptr
 void read_slices(const ModuleTensors& tensors, const AttentionConfig& config,
-                 AttentionWeights<double>& weights, Done done) {
+                 AttentionWeights<double>& weights, AttentionWeights<double>* radius, Radii what) {
   for (const StoredTensor& tensor : tensors.present()) tensor.file->will_need(*tensor.info);
+  const ModuleSlices slices(config, tensors.placement());
+  std::vector<double*> radii;
+  if (radius != nullptr)
+    slices.for_each(*radius, [&](const ModuleSlice<double>& slice) { radii.push_back(slice.numbers); });
+  std::size_t next = 0;
   Run run;
-  ModuleSlices(config, tensors.placement()).for_each(weights, [&](const ModuleSlice<double>& slice) {
-    const StoredTensor& tensor = *tensors.at(slice.projection, slice.part);
-    read_slice(tensor, slice, run);
-    done(tensor, slice);
+  Run radius_run;
+  slices.for_each(weights, [&](const ModuleSlice<double>& slice) {
+    read_slice(*tensors.at(slice.projection, slice.part), slice, radius != nullptr ? radii[next++] : nullptr,
+               what, run, radius_run);
   });
-}
-
-void done_with(const ModuleTensors& tensors) {
   for (const StoredTensor& tensor : tensors.present()) tensor.file->done_with(*tensor.info);
 }
 
+// The decoded numbers' own: those of blocks were rounded to float32.
 ProjectionRounding projection_rounding(const ModuleTensors& tensors, Projection projection) {
-  ProjectionRounding rounding;
-  rounding.weight = rounding_of(tensors.at(projection, Part::Weight)->info->dtype);
-  if (const auto& bias = tensors.at(projection, Part::Bias)) rounding.bias = rounding_of(bias->info->dtype);
-  return rounding;
+  const auto rounding = [](const StoredTensor& tensor) {
+    return rounding_of(written_dtype(tensor.info->dtype));
+  };
+  ProjectionRounding result;
+  result.weight = rounding(*tensors.at(projection, Part::Weight));
+  if (const auto& bias = tensors.at(projection, Part::Bias)) result.bias = rounding(*bias);
+  return result;
 }
 
-// A gain as stored, less `offset`, and the errors that rounding may have left.
-std::pair<RowVector<double>, RowVector<double>> read_gain(const StoredTensor& tensor, double offset) {
-  RowVector<double> gain(tensor.info->shape.front());
-  const std::span<double> numbers(gain.data(), static_cast<std::size_t>(gain.size()));
-  decode(tensor.info->dtype, tensor.bytes(), numbers);
+// Where a number of a stored row of gains belongs, which has those of one head or of several.
+Index place_of(Index stored, const ModuleSlices& slices, const AttentionConfig& config) {
+  const Index in_head = stored % config.key_width;
+  return stored - in_head + slices.coordinate(in_head);
+}
+
+// A row of gains, which are stored less `offset`, and the errors that rounding may have left.
+std::pair<RowVector<double>, RowVector<double>> read_gain(const StoredTensor& tensor, double offset,
+                                                          const ModuleSlices& slices,
+                                                          const AttentionConfig& config, Radii radii) {
+  const Index count = tensor.info->shape.front();
+  std::vector<double> numbers(static_cast<std::size_t>(count));
+  std::vector<double> errors(numbers.size());
+  read_numbers(tensor, 0, numbers, errors, radii);
   require_finite(tensor, 0, numbers, "stored");
-  const Rounding rounding = rounding_of(tensor.info->dtype);
-  const RowVector<double> radius = gain.unaryExpr([&](double number) { return rounding.radius(number); });
-  return {gain.array() + offset, radius};
+  RowVector<double> gain(count);
+  RowVector<double> radius(count);
+  for (Index k = 0; k < count; ++k) {
+    gain(place_of(k, slices, config)) = numbers[k] + offset;
+    radius(place_of(k, slices, config)) = errors[k];
+  }
+  return {gain, radius};
 }
 
 // Gains are stored in one row for queries and one for keys: those that all heads share, or those of one head
@@ -322,12 +309,15 @@ struct StoredGain {
 };
 
 std::vector<StoredGain> stored_gains(const Checkpoint& checkpoint, const ModuleTensors& tensors,
-                                     const AttentionConfig& config, const AttentionWeights<double>& weights) {
+                                     const ModuleSlices& slices, const AttentionConfig& config,
+                                     const AttentionWeights<double>& weights) {
   std::vector<StoredGain> gains;
   if (!config.qk_norm) return gains;
   const auto add = [&](const std::optional<StoredTensor>& tensor, const RowVector<double>& gain) {
-    const RowVector<double> stored = gain.array() - checkpoint.layout().norm_offset;
-    gains.push_back({*tensor, {stored.data(), stored.data() + stored.size()}});
+    std::vector<double> stored(static_cast<std::size_t>(gain.size()));
+    for (Index k = 0; k < gain.size(); ++k)
+      stored[k] = gain(place_of(k, slices, config)) - checkpoint.layout().norm_offset;
+    gains.push_back({*tensor, std::move(stored)});
   };
   const auto [queries, keys] = gain_rows(weights, config);
   add(tensors.query_gain(), queries);
@@ -340,10 +330,10 @@ std::optional<RowVector<double>> read_norm_vector(const Checkpoint& checkpoint,
   for (const std::string& name : names) {
     const std::optional<StoredTensor> tensor = checkpoint.find(name, layer);
     if (!tensor) continue;
-    require_readable(*tensor, {checkpoint.config().hidden_size});
+    require_readable(*tensor, {checkpoint.config().hidden_size}, checkpoint.config_name());
     RowVector<double> vector(checkpoint.config().hidden_size);
     const std::span<double> numbers(vector.data(), static_cast<std::size_t>(vector.size()));
-    decode(tensor->info->dtype, tensor->bytes(), numbers);
+    read_numbers(*tensor, 0, numbers, {}, Radii::Decoded);
     require_finite(*tensor, 0, numbers, "stored");
     return vector;
   }
@@ -358,29 +348,35 @@ AttentionConfig attention_config(const Checkpoint& checkpoint, Index layer) {
   return checked_config(checkpoint, ModuleTensors(checkpoint, layer), layer);
 }
 
-StoredAttention read_attention(const Checkpoint& checkpoint, Index layer) {
+bool stores_transposed(const Checkpoint& checkpoint) {
+  return ModuleTensors(checkpoint, 0).placement().transposed;
+}
+
+bool has_quantized_attention(const Checkpoint& checkpoint) {
+  for (Index layer = 0; layer < layer_count(checkpoint); ++layer) {
+    for (const StoredTensor& tensor : ModuleTensors(checkpoint, layer).present()) {
+      if (is_readable_block(tensor.info->dtype)) return true;
+    }
+  }
+  return false;
+}
+
+StoredAttention read_attention(const Checkpoint& checkpoint, Index layer, Radii what) {
   const ModuleTensors tensors(checkpoint, layer);
   StoredAttention module;
   module.config = checked_config(checkpoint, tensors, layer);
   module.weights = allocate(module.config);
   module.radius = allocate(module.config);
-  std::vector<double*> radii;
-  ModuleSlices(module.config, tensors.placement())
-      .for_each(module.radius, [&](const ModuleSlice<double>& slice) { radii.push_back(slice.numbers); });
-  // Both halves are filled slice by slice, while the numbers are at hand.
-  auto radius = radii.begin();
-  read_slices(tensors, module.config, module.weights,
-              [&](const StoredTensor& tensor, const ModuleSlice<double>& slice) {
-                set_radii(rounding_of(tensor.info->dtype), slice, *radius++);
-              });
+  read_slices(tensors, module.config, module.weights, &module.radius, what);
   if (module.config.qk_norm) {
+    const ModuleSlices slices(module.config, tensors.placement());
     const double offset = checkpoint.layout().norm_offset;
-    const auto [queries, query_radius] = read_gain(*tensors.query_gain(), offset);
-    const auto [keys, key_radius] = read_gain(*tensors.key_gain(), offset);
+    const auto [queries, query_radius] =
+        read_gain(*tensors.query_gain(), offset, slices, module.config, what);
+    const auto [keys, key_radius] = read_gain(*tensors.key_gain(), offset, slices, module.config, what);
     set_gains(module.weights, module.config, queries, keys);
     set_gains(module.radius, module.config, query_radius, key_radius);
   }
-  done_with(tensors);
   return module;
 }
 
@@ -389,17 +385,19 @@ RoundedAttention read_rounded_attention(const Checkpoint& checkpoint, Index laye
   RoundedAttention module;
   module.config = checked_config(checkpoint, tensors, layer);
   module.weights = allocate(module.config);
-  read_slices(tensors, module.config, module.weights, [](const auto&...) {});
+  read_slices(tensors, module.config, module.weights, nullptr, Radii::Decoded);
   if (module.config.qk_norm) {
+    const ModuleSlices slices(module.config, tensors.placement());
     const double offset = checkpoint.layout().norm_offset;
-    set_gains(module.weights, module.config, read_gain(*tensors.query_gain(), offset).first,
-              read_gain(*tensors.key_gain(), offset).first);
+    const auto gain = [&](const std::optional<StoredTensor>& tensor) {
+      return read_gain(*tensor, offset, slices, module.config, Radii::Decoded).first;
+    };
+    set_gains(module.weights, module.config, gain(tensors.query_gain()), gain(tensors.key_gain()));
   }
   module.query = projection_rounding(tensors, Projection::Query);
   module.key = projection_rounding(tensors, Projection::Key);
   module.value = projection_rounding(tensors, Projection::Value);
   module.output = projection_rounding(tensors, Projection::Output);
-  done_with(tensors);
   return module;
 }
 
@@ -441,18 +439,24 @@ std::vector<NamedTensor> attention_tensors(const Checkpoint& checkpoint, Index l
   require_fits(weights, config);
 
   std::vector<NamedTensor> encoded;
+  const bool transposes = tensors.written_as().transposed != tensors.placement().transposed;
   for (const StoredTensor& tensor : tensors.present())
-    encoded.push_back(blank_tensor(*tensor.info, store_as.value_or(tensor.info->dtype)));
-  const auto encode_slice = [&](const StoredTensor& tensor, Index offset, std::span<const double> numbers) {
-    require_finite(tensor, offset, numbers, "new");
-    encode_run(tensor, offset, numbers, *std::ranges::find(encoded, tensor.info->name, &NamedTensor::name));
-  };
+    encoded.push_back(
+        blank_tensor(*tensor.info, store_as.value_or(written_dtype(tensor.info->dtype)), transposes));
+  const ModuleSlices slices(config, tensors.written_as());
   Run run;
-  ModuleSlices(config, tensors.placement()).for_each(weights, [&](const ModuleSlice<const double>& slice) {
-    encode_slice(*tensors.at(slice.projection, slice.part), slice.offset, run.gathered(slice));
+  slices.for_each(weights, [&](const ModuleSlice<const double>& slice) {
+    const StoredTensor& tensor = *tensors.at(slice.projection, slice.part);
+    const std::span<const double> numbers = run.gathered(slice);
+    require_finite(tensor, slice.offset, numbers, "new");
+    encode_run(tensor, slice.offset, numbers,
+               *std::ranges::find(encoded, tensor.info->name, &NamedTensor::name));
   });
-  for (const StoredGain& gain : stored_gains(checkpoint, tensors, config, weights))
-    encode_slice(gain.tensor, 0, gain.numbers);
+  for (const StoredGain& gain : stored_gains(checkpoint, tensors, slices, config, weights)) {
+    require_finite(gain.tensor, 0, gain.numbers, "new");
+    encode_run(gain.tensor, 0, gain.numbers,
+               *std::ranges::find(encoded, gain.tensor.info->name, &NamedTensor::name));
+  }
   return encoded;
 }
 
@@ -464,7 +468,7 @@ void require_exact(const Checkpoint& checkpoint, Index layer, const AttentionWei
   std::vector<std::byte> bytes;
   std::vector<double> stored;
   const auto require = [&](const StoredTensor& tensor, Index offset, std::span<const double> numbers) {
-    const Dtype dtype = store_as.value_or(tensor.info->dtype);
+    const Dtype dtype = store_as.value_or(written_dtype(tensor.info->dtype));
     stored.resize(numbers.size());
     bytes.resize(stored.size() * size_of(dtype));
     encode(dtype, numbers, bytes);
@@ -477,10 +481,11 @@ void require_exact(const Checkpoint& checkpoint, Index layer, const AttentionWei
                       ", so the output would not be exact");
   };
   Run run;
-  ModuleSlices(config, tensors.placement()).for_each(weights, [&](const ModuleSlice<const double>& slice) {
+  const ModuleSlices slices(config, tensors.placement());
+  slices.for_each(weights, [&](const ModuleSlice<const double>& slice) {
     require(*tensors.at(slice.projection, slice.part), slice.offset, run.gathered(slice));
   });
-  for (const StoredGain& gain : stored_gains(checkpoint, tensors, config, weights))
+  for (const StoredGain& gain : stored_gains(checkpoint, tensors, slices, config, weights))
     require(gain.tensor, 0, gain.numbers);
 }
 

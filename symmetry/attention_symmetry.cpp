@@ -24,10 +24,32 @@ template <class S>
 QueryHead<S> moved_reader(const Gauges<S>& gauges, const QueryHead<S>& reader) {
   const Matrix<S>& a_inverse = gauges.first.linear.inverse_matrix();
   const Matrix<S>& c_inverse = gauges.second.linear.inverse_matrix();
-  QueryHead<S> moved{reader.query * a_inverse, c_inverse.transpose() * reader.output, reader.query_bias,
-                     reader.sink, reader.gain};
+  QueryHead<S> moved{reader.query * a_inverse,
+                     c_inverse.transpose() * reader.output,
+                     reader.query_bias,
+                     reader.sink,
+                     reader.gain,
+                     reader.distance_bias,
+                     reader.gate,
+                     reader.gate_bias};
   if (reader.query_bias.size() > 0) moved.query_bias = reader.query_bias * a_inverse;
   return moved;
+}
+
+// Gates belong to coordinates of values, whatever their signs and sizes.
+template <Scalar S>
+void move_gates(const Affine<S>& vo, KvGroup<S>& group) {
+  if (group.readers.empty() || group.readers.front().gate.size() == 0) return;
+  if (!is_zero(vo.shift)) throw ShapeError("the value bias beside a gate cannot be shifted");
+  const auto parts = signed_gains(vo.linear);
+  if (!parts)
+    throw ShapeError(
+        "where outputs are gated the gauges of values have to be signed and scaled permutations");
+  const Matrix<S> places = parts->turn.matrix().cwiseAbs().transpose();
+  for (QueryHead<S>& reader : group.readers) {
+    reader.gate = reader.gate * places;
+    if (reader.gate_bias.size() > 0) reader.gate_bias = reader.gate_bias * places;
+  }
 }
 
 // A gauge of a module with gains in two parts: the signed permutation that moves weights, and what moves
@@ -84,6 +106,7 @@ KvGroup<S> moved_weights(const GroupMove<S>& move, const KvGroup<S>& group) {
                    {},
                    group.gain};
   for (const QueryHead<S>& reader : group.readers) moved.readers.push_back(moved_reader(move.second, reader));
+  move_gates(vo, moved);
   moved.readers = act(reader_order(move), std::move(moved.readers));
   return moved;
 }

@@ -53,7 +53,8 @@ auto cast_slot(const Slot& slot) {
 template <Scalar S>
 bool QueryHead<S>::operator==(const QueryHead& other) const {
   return equal(query, other.query) && equal(output, other.output) && equal(query_bias, other.query_bias) &&
-         equal(sink, other.sink) && equal(gain, other.gain);
+         equal(sink, other.sink) && equal(gain, other.gain) && equal(distance_bias, other.distance_bias) &&
+         equal(gate, other.gate) && equal(gate_bias, other.gate_bias);
 }
 
 template <Scalar S>
@@ -99,6 +100,10 @@ void require_fits(const AttentionWeights<S>& weights, const AttentionConfig& con
       require_bias(name + "query bias", reader.query_bias, config.query_bias, config.key_width);
       require_bias(name + "sink", reader.sink, config.sinks, 1);
       require_bias(name + "gain", reader.gain, has(QkGains::Own) || has(QkGains::Temperature), own_width);
+      require_bias(name + "distance bias", reader.distance_bias, true, config.bucket_count());
+      require_matrix(name + "gate", reader.gate, config.output_gate ? d : 0,
+                     config.output_gate ? config.value_width : 0);
+      require_bias(name + "gate bias", reader.gate_bias, config.gate_bias, config.value_width);
     }
   }
   require_bias("output bias", weights.output_bias, config.output_bias, d);
@@ -119,7 +124,8 @@ AttentionWeights<To> cast(const AttentionWeights<From>& weights) {
     for (const QueryHead<From>& reader : group.readers) {
       out.readers.push_back({cast_slot<To>(reader.query), cast_slot<To>(reader.output),
                              cast_slot<To>(reader.query_bias), cast_slot<To>(reader.sink),
-                             cast_slot<To>(reader.gain)});
+                             cast_slot<To>(reader.gain), cast_slot<To>(reader.distance_bias),
+                             cast_slot<To>(reader.gate), cast_slot<To>(reader.gate_bias)});
     }
   }
   result.output_bias = cast_slot<To>(weights.output_bias);

@@ -10,11 +10,14 @@ namespace attnsym {
 /// One query head. It reads the keys and values of its group, hence *reader*.
 template <Scalar S>
 struct QueryHead {
-  Matrix<S> query;          ///< Q_i, D x dk
-  Matrix<S> output;         ///< O_i, dv x D
-  RowVector<S> query_bias;  ///< bq_i, dk, or empty
-  RowVector<S> sink{};      ///< the logit of its sink, 1, or empty
-  RowVector<S> gain{};      ///< its own, of its normalised queries: dk, or 1, a temperature; or empty
+  Matrix<S> query;               ///< Q_i, D x dk
+  Matrix<S> output;              ///< O_i, dv x D
+  RowVector<S> query_bias;       ///< bq_i, dk, or empty
+  RowVector<S> sink{};           ///< the logit of its sink, 1, or empty
+  RowVector<S> gain{};           ///< its own, of its normalised queries: dk, or 1, a temperature; or empty
+  RowVector<S> distance_bias{};  ///< its table, of what it adds to logits, one number per bucket; or empty
+  Matrix<S> gate{};              ///< G_i, D x dv, of its output gate, or empty
+  RowVector<S> gate_bias{};      ///< bg_i, dv, or empty
 
   bool operator==(const QueryHead& other) const;
 };
@@ -55,7 +58,7 @@ AttentionWeights<To> cast(const AttentionWeights<From>& weights);
 
 /// Calls visit(slot) on every matrix and bias of the module, the one walk that other functions share.
 /// Order: per group key, value, key_bias, value_bias, gain, then per reader query, output, query_bias, sink,
-/// gain; output_bias, query_gain, key_gain last.
+/// gain, distance_bias, gate, gate_bias; output_bias, query_gain, key_gain last.
 template <class Weights, class Visit>
 void for_each_slot(Weights& weights, Visit visit) {
   for (auto& group : weights.groups) {
@@ -70,6 +73,9 @@ void for_each_slot(Weights& weights, Visit visit) {
       visit(reader.query_bias);
       visit(reader.sink);
       visit(reader.gain);
+      visit(reader.distance_bias);
+      visit(reader.gate);
+      visit(reader.gate_bias);
     }
   }
   visit(weights.output_bias);

@@ -8,6 +8,7 @@
 #include "symmetry/circuits.hpp"
 #include "symmetry/random.hpp"
 #include "symmetry/rotated_scores.hpp"
+#include "symmetry/scaled_columns.hpp"
 
 namespace attnsym {
 namespace {
@@ -108,15 +109,41 @@ Matrix<S> output_products(const KvGroup<S>& group) {
   return products;
 }
 
-// Balances values and outputs in place. Their width is that of all heads that were merged.
-// @param carry_value_bias  with the values, for want of an output bias that it could move to [N6.3]
+// Gates go where the values do that they multiply; nothing is left of those that multiply nothing.
 template <RealScalar S>
-Balanced<S> balance_values_and_outputs(KvGroup<S>& group, bool carry_value_bias, S coincidence, S noise) {
+void arrange_gates(QueryHead<S>& reader, const ScaledColumns<S>& scaled) {
+  const QueryHead<S> before = reader;
+  for (Index k = 0; k < before.gate.cols(); ++k) {
+    const Index place = scaled.order(k);
+    const S kept = S(scaled.balanced.sigma(place) > S(0) ? 1 : 0);
+    reader.gate.col(place) = kept * before.gate.col(k);
+    if (reader.gate_bias.size() > 0) reader.gate_bias(place) = kept * before.gate_bias(k);
+  }
+}
+
+template <RealScalar S>
+void set_outputs(KvGroup<S>& group, const Matrix<S>& stacked) {
   const Index d = group.value.rows();
-  const Matrix<S> values = carry_value_bias ? homogeneous(group.value, group.value_bias) : group.value;
+  for (std::size_t i = 0; i < group.readers.size(); ++i)
+    group.readers[i].output = stacked.middleRows(d * static_cast<Index>(i), d).transpose();
+}
+
+// Balances values and outputs in place. Their width is that of all heads that were merged. A value bias goes
+// with the values for want of an output bias that it could move to [N6.3].
+template <RealScalar S>
+Balanced<S> balance_values_and_outputs(KvGroup<S>& group, const AttentionConfig& config, S coincidence,
+                                       S noise) {
+  const Index d = group.value.rows();
+  const Matrix<S> values =
+      carries_value_bias(config) ? homogeneous(group.value, group.value_bias) : group.value;
   const Index rows = d * static_cast<Index>(group.readers.size());
   Balanced<S> balanced;
-  if (auto gauge = balance_by_products<S>(output_products(group), rows, values, coincidence, noise)) {
+  if (config.output_gate) {
+    ScaledColumns<S> scaled = scale_columns<S>(stacked_outputs(group), values, noise);
+    for (QueryHead<S>& reader : group.readers) arrange_gates(reader, scaled);
+    balanced = std::move(scaled.balanced);
+    set_outputs(group, balanced.left);
+  } else if (auto gauge = balance_by_products<S>(output_products(group), rows, values, coincidence, noise)) {
     const Matrix<S> transposed = gauge->linear->inverse_matrix().transpose();
     Matrix<S> moved(group.value.cols(), d);
     for (QueryHead<S>& reader : group.readers) {
@@ -127,8 +154,7 @@ Balanced<S> balance_values_and_outputs(KvGroup<S>& group, bool carry_value_bias,
     balanced = *std::move(gauge);
   } else {
     balanced = balance<S>(stacked_outputs(group), values, coincidence, noise);
-    for (std::size_t i = 0; i < group.readers.size(); ++i)
-      group.readers[i].output = balanced.left.middleRows(d * static_cast<Index>(i), d).transpose();
+    set_outputs(group, balanced.left);
   }
   group.value_bias.setZero();
   if (balanced.right.rows() > d) group.value_bias = balanced.right.row(d);
@@ -229,8 +255,8 @@ std::vector<CanonicalDraft<S>> draft_groups(ReducedGroup<S>& reduced, AttentionW
   const RowVector<S> value_bias = group.value_bias;
   const BalancedScores<S> scores =
       balance_queries_and_keys<S>(group, config, precision.unit, precision.slack * reduced.qk_noise);
-  const Balanced<S> vo = balance_values_and_outputs<S>(group, carries_value_bias(config), precision.unit,
-                                                       precision.slack * reduced.vo_noise);
+  const Balanced<S> vo =
+      balance_values_and_outputs<S>(group, config, precision.unit, precision.slack * reduced.vo_noise);
   const Index width = config.value_width;
   std::vector<CanonicalDraft<S>> drafts;
   for (std::size_t k = 0; k < reduced.groups.size(); ++k) {

@@ -96,7 +96,7 @@ class Reducer {
   }
 
   bool same_qk(Index i, Index j) const {
-    if (config_.qk_norm) return i == j;
+    if (config_.qk_norm || config_.output_gate) return i == j;
     return distance(i, j) <= largest_underestimate && precision_.same_qk(i, j);
   }
 
@@ -233,6 +233,9 @@ void set_zero(QueryHead<S>& reader) {
   reader.output.setZero();
   reader.sink.setZero();
   reader.gain.setZero();
+  reader.distance_bias.setZero();
+  reader.gate.setZero();
+  reader.gate_bias.setZero();
 }
 
 template <RealScalar S>

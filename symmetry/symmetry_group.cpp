@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 
+#include "symmetry/describe_gauges.hpp"
+#include "symmetry/distance_buckets.hpp"
 #include "symmetry/errors.hpp"
 #include "symmetry/random_gauge.hpp"
 #include "symmetry/signed_gains.hpp"
@@ -98,6 +99,16 @@ std::vector<GeneralLinear<S>> drawn_beside_norms(Random& random, const Attention
   return gauges;
 }
 
+// Beside gates a signed and scaled permutation.
+template <Scalar S>
+GeneralLinear<S> drawn_value_gauge(Random& random, const AttentionConfig& config,
+                                   const SampleOptions& options) {
+  const std::vector<GaugeBlock> block = {real_block(config.value_width)};
+  if (!config.output_gate) return drawn_gauge<S>(random, config.value_width, block, options);
+  return random_signed_gains<S>(random, 1, config.value_width, block, options.condition, options.monomial)
+      .front();
+}
+
 template <Scalar S>
 bool keeps_slopes(const AttentionElement<S>& element, const std::vector<double>& slopes) {
   if (slopes.empty()) return true;
@@ -121,23 +132,6 @@ Index isometry_dimension(const std::vector<GaugeBlock>& blocks) {
   for (const GaugeBlock& block : blocks)
     dimension += block.is_complex() ? block.size() * block.size() : block.size() * (block.size() - 1) / 2;
   return dimension;
-}
-
-// "GL(64)" or, where positions turn keys, "(C^x)^32", "(C^x)^16 x GL(32)", ...; "O(64)", "U(1)^32" for
-// isometries.
-std::string describe_gauges(const std::vector<GaugeBlock>& blocks, bool isometries) {
-  std::map<std::pair<bool, Index>, Index> counts;
-  for (const GaugeBlock& block : blocks) ++counts[{!block.is_complex(), block.size()}];
-  std::string text;
-  for (const auto& [kind, count] : counts) {
-    const auto [real, size] = kind;
-    const std::string n = std::to_string(size);
-    std::string one = real ? "GL(" + n + ")" : "GL(" + n + ", C)";
-    if (!real && size == 1) one = count > 1 ? "(C^x)" : "C^x";
-    if (isometries) one = (real ? "O(" : "U(") + n + ")";
-    text += (text.empty() ? "" : " x ") + one + (count > 1 ? "^" + std::to_string(count) : "");
-  }
-  return text;
 }
 
 // What permutes the coordinates of normalised queries and keys together with their gains.
@@ -167,7 +161,6 @@ AttentionElement<S> SymmetryGroup::sample(Random& random, const SampleOptions& o
     throw ShapeError("the condition number of a gauge must be finite and at least 1");
   }
   const auto slopes = config_.slopes_by_group();
-  const std::vector<GaugeBlock> vo_block = {real_block(config_.value_width)};
   std::vector<GeneralLinear<S>> with_norms;
   if (config_.qk_norm && options.qk) with_norms = drawn_beside_norms<S>(random, config_, blocks_, options);
   AttentionElement<S> element{{}, drawn_among_equals(random, slopes, options.heads)};
@@ -182,7 +175,7 @@ AttentionElement<S> SymmetryGroup::sample(Random& random, const SampleOptions& o
     for (Index k = 0; options.bias && k < qk.shift.size(); ++k) {
       if (free_key_bias_[k]) qk.shift(k) = S(options.shift * random.normal());
     }
-    if (options.vo) vo.linear = drawn_gauge<S>(random, config_.value_width, vo_block, options);
+    if (options.vo) vo.linear = drawn_value_gauge<S>(random, config_, options);
     for (Index k = 0; options.bias && value_bias_is_free(config_) && k < vo.shift.size(); ++k)
       vo.shift(k) = S(options.shift * random.normal());
     element.local.push_back(std::move(move));
@@ -203,6 +196,7 @@ bool SymmetryGroup::contains(const AttentionElement<S>& element) const {
     if (!is_finite(qk) || !is_finite(vo)) return false;
     if (!shifts_only(qk, free_key_bias_) || !shifts_only(vo, free_value_bias)) return false;
     if (!commutes_with_positions(qk.linear.matrix(), blocks_)) return false;
+    if (config_.output_gate && !signed_gains(vo.linear)) return false;
   }
   return keeps_slopes(element, config_.slopes) &&
          (!config_.qk_norm || keeps_norms(element, config_.qk_norm->gains));
@@ -234,11 +228,16 @@ Index SymmetryGroup::scale_count() const {
 
 Index SymmetryGroup::dimension() const {
   const Index g = config_.groups;
-  Index per_group = config_.value_width * config_.value_width;
+  Index per_group = config_.output_gate ? config_.value_width : config_.value_width * config_.value_width;
   per_group += std::count(free_key_bias_.begin(), free_key_bias_.end(), true);
-  const Index values = config_.value_bias && !config_.sinks ? g * config_.value_width : 0;
+  const Index values = config_.value_bias && !config_.value_bias_counts() ? g * config_.value_width : 0;
   const Index value_shift = config_.output_bias ? values : std::max(Index{0}, values - config_.model_width);
-  return qk_dimension() + g * per_group + value_shift;
+  // Columns 1 u^T of Q, K, V and gates.
+  const Index gates = config_.output_gate ? config_.heads * config_.value_width : 0;
+  const Index unseen =
+      config_.heads * config_.key_width + g * (config_.key_width + config_.value_width) + gates;
+  return qk_dimension() + g * per_group + value_shift + config_.heads * free_table_dimension(config_) +
+         (config_.centred_inputs ? unseen : 0);
 }
 
 std::string SymmetryGroup::describe() const {
@@ -248,7 +247,9 @@ std::string SymmetryGroup::describe() const {
   std::string text = grouped ? "S_" + r + " wr S_" + g : "S_" + g;
   if (!config_.slopes.empty()) text += " among heads of equal slope";
   const std::string per = std::string("; per ") + (grouped ? "group " : "head ");
-  const std::string vo = "GL(" + std::to_string(config_.value_width) + ") on V-O";
+  const std::string dv = std::to_string(config_.value_width);
+  const std::string vo =
+      config_.output_gate ? "(R^x)^" + dv + " : S_" + dv + " on V-O and gates" : "GL(" + dv + ") on V-O";
   const bool temperatures = config_.qk_norm && config_.qk_norm->gains == QkGains::Temperature;
   const bool gains = config_.qk_norm && !temperatures;
   text += per + (gains ? "signs" : describe_gauges(blocks_, temperatures)) + " on Q-K and " + vo;
@@ -266,10 +267,16 @@ std::string SymmetryGroup::describe() const {
   } else if (free > 0) {
     text += "; " + std::to_string(free) + " of " + std::to_string(config_.key_width) + " key biases are free";
   }
-  if (config_.value_bias && !config_.sinks) {
+  if (config_.value_bias && !config_.value_bias_counts()) {
     text += config_.output_bias ? "; the value bias moves into the output bias"
                                 : "; the value bias moves in the kernel of the stacked outputs";
   }
+  if (table_shift_is_free(config_)) text += "; a shift of every head's table";
+  const Index unread = free_table_dimension(config_) - (table_shift_is_free(config_) ? 1 : 0);
+  if (unread > 0) text += "; " + std::to_string(unread) + " numbers of every table are never read";
+  if (config_.centred_inputs)
+    text += "; any number on a whole column of Q, K" +
+            std::string(config_.output_gate ? ", V and gates" : " and V");
   return text;
 }
 

@@ -163,8 +163,8 @@ ExitStatus run_canonicalize(const RewriteOptions& options) {
   const Model model = open_model(options.in, options.files);
   std::vector<LayerReport> layers(model.layers());
   rewrite_model(options, model, "canonicalize", 0, [&](std::size_t layer, RoundedAttention module) {
-    const HeadPrecision<double> precision =
-        stored_precision(module, [&] { return read_attention(model.checkpoint, static_cast<Index>(layer)); });
+    const HeadPrecision<double> precision = stored_precision(
+        module, [&] { return read_attention(model.checkpoint, static_cast<Index>(layer), Radii::Decoded); });
     Canonical<double> canonical = canonicalize(std::move(module.weights), module.config, precision);
     for (const auto& margins : canonical.margins)
       layers[layer].groups.push_back(report(module.config, margins, precision.unit));

@@ -1,7 +1,9 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 
+#include "checkpoint/printable.hpp"
 #include "symmetry/symmetry_group.hpp"
 #include "tools/commands.hpp"
 #include "tools/measurement.hpp"
@@ -132,11 +134,34 @@ std::size_t windowed_layers(const Model& model) {
   return count;
 }
 
+std::string format_of(const Model& model) {
+  const ForeignModel* foreign = model.checkpoint.foreign();
+  return foreign ? foreign->format : "safetensors";
+}
+
+// The dtypes of all layers' attention, each once.
+std::vector<std::string> attention_dtypes(const Model& model) {
+  std::set<std::string> names;
+  for (std::size_t layer = 0; layer < model.layers(); ++layer) {
+    for (const StoredTensor& tensor : stored_attention_tensors(model.checkpoint, static_cast<Index>(layer)))
+      names.emplace(name_of(tensor.info->dtype));
+  }
+  return {names.begin(), names.end()};
+}
+
+bool stores_interleaved(const Model& model) {
+  const PositionKeys& positions = model.checkpoint.layout().positions;
+  return positions.kind == PositionKeys::Kind::Rotary && positions.pairs == PairLayout::Interleaved;
+}
+
 void print_text(const Model& model, const AttentionConfig& config,
                 const std::optional<Measurement>& measurement) {
   const SymmetryGroup group = symmetry_of(config);
   const ModelConfig& facts = model.checkpoint.config();
   std::printf("family      %s, %zu attention layers\n", facts.model_type.c_str(), model.layers());
+  std::printf("stored      %s, attention in %s%s\n", format_of(model).c_str(),
+              joined(attention_dtypes(model), ", ").c_str(),
+              stores_interleaved(model) ? "; rotary pairs are interleaved, and read as half-split" : "");
   std::printf("attention   D %td, %td heads in %td groups, key width %td, value width %td, scale %s, %s\n",
               config.model_width, config.heads, config.groups, config.key_width, config.value_width,
               brief(config.scale).c_str(), positions_text(config).c_str());
@@ -160,6 +185,9 @@ void print_json(const Model& model, const AttentionConfig& config,
   nlohmann::json object{{"schema", "attnsym.explain/1"},
                         {"family", model.checkpoint.config().model_type},
                         {"layers", model.layers()},
+                        {"format", format_of(model)},
+                        {"attention_dtypes", attention_dtypes(model)},
+                        {"interleaved_pairs", stores_interleaved(model)},
                         {"model_width", config.model_width},
                         {"heads", config.heads},
                         {"groups", config.groups},

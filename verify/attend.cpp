@@ -104,19 +104,32 @@ S capped(const S& logit, const AttentionConfig& config) {
   return S(config.softcap) * tanh(S(logit / S(config.softcap)));
 }
 
+// sigmoid(x G + bg) of every token.
+template <class S>
+Matrix<S> gates(const Matrix<S>& tokens, const QueryHead<S>& reader) {
+  using std::exp;
+  Matrix<S> result = project(tokens, reader.gate, reader.gate_bias);
+  for (Index i = 0; i < result.size(); ++i) {
+    S& x = result.data()[i];
+    x = S(1) / (S(1) + exp(S(-x)));
+  }
+  return result;
+}
+
 template <class S>
 Matrix<S> mix(const Matrix<S>& queries, const Matrix<S>& keys, const Matrix<S>& values,
-              const RowVector<S>& sink, Index head, const AttentionConfig& config) {
+              const QueryHead<S>& reader, Index head, const AttentionConfig& config) {
   Matrix<S> mixed(queries.rows(), values.cols());
   for (Index n = 0; n < queries.rows(); ++n) {
     RowVector<S> logits = S(config.scale) * (queries.row(n) * keys.transpose());
     std::vector<bool> seen;
     for (Index m = 0; m < keys.rows(); ++m) {
       if (!config.slopes.empty()) logits(m) += S(config.slopes[head]) * S(m - n);
+      if (!config.distance_buckets.empty()) logits(m) += reader.distance_bias(config.bucket(m - n));
       logits(m) = capped<S>(logits(m), config);
       seen.push_back(sees(config, n, m));
     }
-    mixed.row(n) = softmax<S>(logits, seen, sink) * values;
+    mixed.row(n) = softmax<S>(logits, seen, reader.sink) * values;
   }
   return mixed;
 }
@@ -147,7 +160,9 @@ Matrix<S> attend(const AttentionConfig& config, const AttentionWeights<S>& weigh
     const KvGroup<S>& group = weights.groups[j];
     const Matrix<S> values = project(tokens, group.value, group.value_bias);
     for (const QueryHead<S>& reader : group.readers) {
-      output += mix<S>(queries[head], keys[j], values, reader.sink, head, config) * reader.output;
+      Matrix<S> mixed = mix<S>(queries[head], keys[j], values, reader, head, config);
+      if (config.output_gate) mixed = mixed.cwiseProduct(gates(tokens, reader)).eval();
+      output += mixed * reader.output;
       ++head;
     }
   }

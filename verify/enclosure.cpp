@@ -241,9 +241,10 @@ class Reader {
       if (config_.softcap > 0) apply_softcap(logits, config_.softcap);
       if (config_.sinks) {
         const Dense homogeneous = with_ones(seen_tokens);
-        add_row(output, n, RowVector<double>::Zero(homogeneous.cols()), homogeneous, beside_sink(logits));
+        add_row(output, n, RowVector<double>::Zero(homogeneous.cols()), homogeneous, beside_sink(logits),
+                gates_of(tokens.row(n)));
       } else {
-        add_row(output, n, tokens.row(n), apart, enclose_softmax(logits));
+        add_row(output, n, tokens.row(n), apart, enclose_softmax(logits), gates_of(tokens.row(n)));
       }
     }
   }
@@ -298,12 +299,19 @@ class Reader {
   }
 
   void add_positions(Logits& logits, Index query, const std::vector<Index>& seen) const {
-    if (config_.slopes.empty()) return;
     for (std::size_t m = 0; m < seen.size(); ++m) {
-      const double offset = config_.slopes[head_] * static_cast<double>(seen[m] - query);
-      logits.center(m) += offset;
-      logits.radius(m) += gamma(2) * (std::abs(logits.center(m)) + std::abs(offset));
+      const Index distance = seen[m] - query;
+      if (!config_.slopes.empty())
+        add_offset(logits, m, config_.slopes[head_] * static_cast<double>(distance), 0);
+      if (config_.distance_buckets.empty()) continue;
+      const Index bucket = config_.bucket(distance);
+      add_offset(logits, m, reader_.distance_bias(bucket), reader_radius_.distance_bias(bucket));
     }
+  }
+
+  static void add_offset(Logits& logits, std::size_t m, double offset, double radius) {
+    logits.center(m) += offset;
+    logits.radius(m) += radius + gamma(2) * (std::abs(logits.center(m)) + std::abs(offset));
   }
 
   // The weights of the tokens alone; the sink keeps the rest.
@@ -316,26 +324,51 @@ class Reader {
     return {weights.center.leftCols(count), weights.radius.leftCols(count)};
   }
 
-  // (x V + bv) O, where x is `base` plus the average of `apart` by the weights.
+  // What the mixed values are multiplied with: ones, or the gates of a token.
+  Enclosure gates_of(const Dense& token) const {
+    Enclosure gates{Dense::Ones(1, value_.cols()), Dense::Zero(1, value_.cols())};
+    if (!config_.output_gate) return gates;
+    const Enclosure x = project(token, Dense::Zero(1, token.cols()), reader_.gate, reader_radius_.gate,
+                                reader_.gate_bias, reader_radius_.gate_bias);
+    for (Index k = 0; k < value_.cols(); ++k) {
+      const double center = sigmoid(x.center(0, k));
+      gates.center(0, k) = center;
+      gates.radius(0, k) = std::max(sigmoid(x.center(0, k) + x.radius(0, k)) - center,
+                                    center - sigmoid(x.center(0, k) - x.radius(0, k))) +
+                           16 * unit;
+    }
+    return gates;
+  }
+
+  static double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+
+  // (x V + bv) times the gates, times O, where x is `base` plus the average of `apart` by the weights.
   void add_row(Enclosure& output, Index n, const RowVector<double>& base, const Dense& apart,
-               const Enclosure& weights) const {
-    const Index operations = apart.cols() + apart.rows() + value_.cols();
+               const Enclosure& weights, const Enclosure& gates) const {
+    const Index operations = apart.cols() + apart.rows() + value_.cols() + 2;
     const Dense distance = apart.cwiseAbs();
     const Dense average = base + weights.center * apart;
     const Dense arithmetic = gamma(apart.rows() + 1) * (base.cwiseAbs() + weights.center * distance);
     const Enclosure mixed =
         project(average, arithmetic, value_, value_radius_, value_bias_, value_bias_radius_);
     // What the weights of the softmax leave open moves the average along `apart` only.
-    const Dense moved = (apart * value_) * reader_.output;
-    const Dense moved_error = gamma(operations) * (distance * value_size_ * output_size_);
+    const Dense moved = (apart * value_) * gates.center.row(0).asDiagonal() * reader_.output;
+    const Dense moved_error =
+        gamma(operations) * (distance * value_size_ * gates.center.row(0).asDiagonal() * output_size_);
     const Dense strayed = weights.radius * distance;
     const Dense strayed_mixed = strayed * value_size_;
+    const Dense strayed_error = strayed * value_radius_;
+    const Dense largest_gates = gates.center + gates.radius;
+    const Dense gated = mixed.center.cwiseProduct(gates.center);
+    const Dense gated_radius = mixed.radius.cwiseProduct(largest_gates) +
+                               (mixed.center.cwiseAbs() + strayed_mixed).cwiseProduct(gates.radius);
     Dense radius = weights.radius * (moved.cwiseAbs() + moved_error);
-    radius += (mixed.radius + strayed * value_radius_) * output_size_;
-    radius += (mixed.center.cwiseAbs() + mixed.radius + strayed_mixed + strayed * value_radius_) *
-              reader_radius_.output;
-    radius += gamma(operations) * (mixed.center.cwiseAbs() * output_size_);
-    output.center.row(n) += mixed.center * reader_.output;
+    radius += (gated_radius + strayed_error.cwiseProduct(largest_gates)) * output_size_;
+    radius +=
+        (gated.cwiseAbs() + gated_radius + (strayed_mixed + strayed_error).cwiseProduct(largest_gates)) *
+        reader_radius_.output;
+    radius += gamma(operations) * (gated.cwiseAbs() * output_size_);
+    output.center.row(n) += gated * reader_.output;
     output.radius.row(n) += outward(operations) * radius;
     output.radius.row(n) += gamma(1) * output.center.row(n).cwiseAbs();
   }

@@ -145,7 +145,11 @@ bool same_scores(const StoredAttention& module, Index i, Index j) {
 
 HeadPrecision<double> stored_precision(const StoredAttention& module) {
   HeadPrecision<double> result = noise_of(module.config, module.weights, WrittenRadii{module.radius});
-  result.same_qk = [&module](Index i, Index j) { return same_scores(module, i, j); };
+  if (module.config.centred_inputs) {
+    result.same_qk = [seen = as_seen(module)](Index i, Index j) { return same_scores(seen, i, j); };
+  } else {
+    result.same_qk = [&module](Index i, Index j) { return same_scores(module, i, j); };
+  }
   return result;
 }
 
@@ -154,7 +158,10 @@ HeadPrecision<double> stored_precision(const RoundedAttention& module,
   HeadPrecision<double> result = noise_of(module.config, module.weights, FormatRadii{module});
   const auto stored = std::make_shared<std::optional<StoredAttention>>();
   result.same_qk = [stored, with_radii = std::move(with_radii)](Index i, Index j) {
-    if (!*stored) *stored = with_radii();
+    if (!*stored) {
+      *stored = with_radii();
+      if ((*stored)->config.centred_inputs) *stored = as_seen(**stored);
+    }
     return same_scores(**stored, i, j);
   };
   return result;

@@ -26,6 +26,10 @@ class Attnsym:
         require(done.returncode == expected, f"verdict {answer['verdict']} with exit status {done.returncode}")
         return answer
 
+    def explanation(self, a, b):
+        """Of every layer that differs: what check --explain says."""
+        return _json(self._call("check", a, b, "--explain", "--json"), "attnsym.check/1")["explanation"]
+
     def check_text(self, a, b):
         return self._call("check", a, b).stdout
 

@@ -45,6 +45,23 @@ inline AttentionConfig with_slopes(AttentionConfig c) {
   return c;
 }
 
+// A number of its own for every offset that five tokens see.
+inline AttentionConfig with_table(AttentionConfig c) {
+  for (Index bucket = 0; bucket < 9; ++bucket) c.distance_buckets.push_back(bucket);
+  return c;
+}
+
+inline AttentionConfig with_centred_inputs(AttentionConfig c) {
+  c.centred_inputs = true;
+  return c;
+}
+
+inline AttentionConfig with_gates(AttentionConfig c, bool bias = false) {
+  c.output_gate = true;
+  c.gate_bias = bias;
+  return c;
+}
+
 inline AttentionConfig with_softcap(AttentionConfig c) {
   c.softcap = 3;
   return c;
@@ -89,6 +106,16 @@ inline std::vector<AttentionKind> attention_kinds() {
       {"biases but for the output", with_biases(plain, false), 58},
       {"the same, 3 heads", with_biases(tiny_config(3, 3), false), 90},
       {"ALiBi", with_slopes(plain), 50},
+      {"table", with_table(plain), 52},
+      {"table, causal mask, all biases, GQA", with_table(with_causal_mask(with_biases(tiny_config(4, 2)))),
+       84},
+      {"table, softcap", with_table(with_softcap(plain)), 50},
+      {"output gates", with_gates(plain), 38},
+      {"output gates, all biases, GQA", with_gates(with_biases(tiny_config(4, 2)), true), 46},
+      {"output gates, centred inputs, rotary", with_gates(with_centred_inputs(with_rotary(plain, two))), 42},
+      {"centred inputs", with_centred_inputs(plain), 72},
+      {"centred inputs, rotary, all biases, GQA",
+       with_centred_inputs(with_rotary(with_biases(tiny_config(4, 2)), two)), 62},
       {"rotary", with_rotary(plain, two), 26},
       {"rotary, interleaved", with_rotary(plain, two, PairLayout::Interleaved), 26},
       {"rotary, causal mask", with_causal_mask(with_rotary(plain, two)), 26},

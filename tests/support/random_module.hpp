@@ -27,6 +27,9 @@ AttentionWeights<S> random_weights(const AttentionConfig& c, std::uint64_t seed)
       group.readers.push_back({matrix(c.model_width, c.key_width), matrix(c.value_width, c.model_width),
                                bias(c.query_bias, c.key_width)});
       if (c.sinks) group.readers.back().sink = matrix(1, 1);
+      if (c.bucket_count() > 0) group.readers.back().distance_bias = matrix(1, c.bucket_count());
+      if (c.output_gate) group.readers.back().gate = matrix(c.model_width, c.value_width);
+      if (c.gate_bias) group.readers.back().gate_bias = matrix(1, c.value_width);
     }
     w.groups.push_back(std::move(group));
   }

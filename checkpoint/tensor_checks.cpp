@@ -1,0 +1,50 @@
+#include "checkpoint/tensor_checks.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "checkpoint/printable.hpp"
+#include "symmetry/errors.hpp"
+
+namespace attnsym {
+namespace {
+
+// By their bits and without a branch, which compilers turn into vector code.
+bool all_finite(std::span<const double> numbers) {
+  constexpr std::uint64_t exponent = 0x7ff0'0000'0000'0000U;
+  std::uint64_t others = 0;
+  for (const double number : numbers)
+    others += (std::bit_cast<std::uint64_t>(number) & exponent) == exponent ? 1 : 0;
+  return others == 0;
+}
+
+}  // namespace
+
+void require_readable(const StoredTensor& tensor, const std::vector<std::int64_t>& shape,
+                      const char* config_name) {
+  if (tensor.info->shape != shape) {
+    throw ShapeError(tensor.describe() + " is " + shape_text(tensor.info->shape) + ", expected " +
+                     shape_text(shape) + " by " + config_name);
+  }
+  if (!is_readable_float(tensor.info->dtype) && !is_readable_block(tensor.info->dtype)) {
+    throw FormatError(tensor.describe() + " has dtype " + std::string(name_of(tensor.info->dtype)) +
+                      "; F64, F32, F16, BF16, Q8_0, Q4_0 and Q4_1 can be read");
+  }
+}
+
+std::string position_text(const std::vector<std::int64_t>& shape, Index offset) {
+  if (shape.size() < 2) return shape_text({offset});
+  return shape_text({offset / shape[1], offset % shape[1]});
+}
+
+void require_finite(const StoredTensor& tensor, Index offset, std::span<const double> numbers,
+                    const char* origin) {
+  if (all_finite(numbers)) return;
+  const auto bad = std::ranges::find_if(numbers, [](double number) { return !std::isfinite(number); });
+  throw FormatError(tensor.describe() + ": " + origin + " entry " +
+                    position_text(tensor.info->shape, offset + (bad - numbers.begin())) + " is " +
+                    std::to_string(*bad));
+}
+
+}  // namespace attnsym
