@@ -5,9 +5,12 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <utility>
 
 #include "checkpoint/module_slices.hpp"
 #include "checkpoint/printable.hpp"
+#include "checkpoint/stored_numbers.hpp"
+#include "checkpoint/tensor_checks.hpp"
 #include "symmetry/errors.hpp"
 
 namespace attnsym {
@@ -16,7 +19,9 @@ namespace {
 // The stored tensors of one module. A bias may be absent, a weight may not. Projections may share a tensor.
 class ModuleTensors {
  public:
-  ModuleTensors(const Checkpoint& checkpoint, Index layer) : placement_{checkpoint.layout().packing, false} {
+  ModuleTensors(const Checkpoint& checkpoint, Index layer)
+      : placement_{checkpoint.layout().packing, false, checkpoint.layout().positions.pairs},
+        written_as_(placement_) {
     const Layout& layout = checkpoint.layout();
     const std::array<const LinearNames*, 4> linears{&layout.query, &layout.key, &layout.value,
                                                     &layout.output};
@@ -25,6 +30,8 @@ class ModuleTensors {
       tensors_[2 * i + 1] = checkpoint.find(linears[i]->bias, layer);
     }
     placement_.transposed = layout.transposed && !is_untransposed(checkpoint.config());
+    written_as_ = placement_;
+    if (checkpoint.foreign()) written_as_ = {layout.packing, layout.transposed, PairLayout::HalfSplit};
     if (layout.query_norm.empty()) return;
     query_gain_ = checkpoint.require(layout.query_norm, layer);
     key_gain_ = checkpoint.require(layout.key_norm, layer);
@@ -39,6 +46,10 @@ class ModuleTensors {
   const std::optional<StoredTensor>& key_gain() const { return key_gain_; }
 
   const Placement& placement() const { return placement_; }
+
+  /// Of the tensors that take their place: those of GGUF and llama2.c files are written as Hugging Face has
+  /// them.
+  const Placement& written_as() const { return written_as_; }
 
   // Every tensor once.
   std::vector<StoredTensor> present() const {
@@ -74,20 +85,11 @@ class ModuleTensors {
   std::optional<StoredTensor> query_gain_;
   std::optional<StoredTensor> key_gain_;
   Placement placement_;
+  Placement written_as_;
 };
 
-void require_readable(const StoredTensor& tensor, const std::vector<std::int64_t>& shape) {
-  if (tensor.info->shape != shape) {
-    throw ShapeError(tensor.describe() + " is " + shape_text(tensor.info->shape) + ", expected " +
-                     shape_text(shape) + " by config.json");
-  }
-  if (!is_readable_float(tensor.info->dtype)) {
-    throw FormatError(tensor.describe() + " has dtype " + std::string(name_of(tensor.info->dtype)) +
-                      "; F64, F32, F16 and BF16 can be read");
-  }
-}
-
-AttentionConfig config_of(const ModelConfig& model, const ModuleTensors& tensors, Index layer) {
+AttentionConfig config_of(const ModelConfig& model, const std::optional<QkNorm>& qk_norm,
+                          const ModuleTensors& tensors, Index layer) {
   const auto has_bias = [&](Projection projection) { return tensors.at(projection, Part::Bias).has_value(); };
   const ScoreRule scores = model.scores(layer);
   return {.model_width = model.hidden_size,
@@ -105,30 +107,34 @@ AttentionConfig config_of(const ModelConfig& model, const ModuleTensors& tensors
           .rotary = scores.rotary,
           .slopes = scores.slopes,
           .softcap = scores.softcap,
-          .qk_norm = tensors.query_gain() ? std::optional(QkNorm{model.norm_epsilon}) : std::nullopt};
+          .qk_norm = qk_norm};
 }
 
-void require_shapes(const ModuleTensors& tensors, const AttentionConfig& config) {
+void require_shapes(const ModuleTensors& tensors, const AttentionConfig& config, const char* config_name) {
   const ModuleSlices slices(config, tensors.placement());
   for (const Projection projection :
        {Projection::Query, Projection::Key, Projection::Value, Projection::Output}) {
     const std::vector<std::int64_t> shape = slices.shape(projection);
-    require_readable(*tensors.at(projection, Part::Weight), shape);
+    require_readable(*tensors.at(projection, Part::Weight), shape, config_name);
     if (const auto& bias = tensors.at(projection, Part::Bias))
-      require_readable(*bias, {tensors.placement().transposed ? shape[1] : shape[0]});
+      require_readable(*bias, {tensors.placement().transposed ? shape[1] : shape[0]}, config_name);
   }
-  for (const auto* gain : {&tensors.query_gain(), &tensors.key_gain()}) {
-    if (*gain) require_readable(**gain, {config.key_width});
-  }
+  if (!config.qk_norm) return;
+  const bool own = config.qk_norm->gains == QkGains::Own;
+  require_readable(*tensors.query_gain(), {(own ? config.heads : 1) * config.key_width}, config_name);
+  require_readable(*tensors.key_gain(), {(own ? config.groups : 1) * config.key_width}, config_name);
+}
+
+std::optional<QkNorm> qk_norm_of(const Checkpoint& checkpoint) {
+  if (checkpoint.layout().query_norm.empty()) return std::nullopt;
+  const bool over_all_heads = checkpoint.layout().norm_over_all_heads;
+  return QkNorm{checkpoint.config().norm_epsilon, over_all_heads ? QkGains::Own : QkGains::Shared,
+                over_all_heads};
 }
 
 AttentionConfig checked_config(const Checkpoint& checkpoint, const ModuleTensors& tensors, Index layer) {
-  if (checkpoint.layout().norm_over_all_heads)
-    throw FormatError(checkpoint.path().string() +
-                      ": norms over the queries or keys of all heads together, as " +
-                      checkpoint.config().model_type + " has them, are not supported yet");
-  const AttentionConfig config = config_of(checkpoint.config(), tensors, layer);
-  require_shapes(tensors, config);
+  const AttentionConfig config = config_of(checkpoint.config(), qk_norm_of(checkpoint), tensors, layer);
+  require_shapes(tensors, config, checkpoint.config_name());
   return config;
 }
 
@@ -149,43 +155,13 @@ AttentionWeights<double> allocate(const AttentionConfig& config) {
     }
   }
   if (config.output_bias) weights.output_bias.resize(config.model_width);
-  if (config.qk_norm) {
-    weights.query_gain.resize(config.key_width);
-    weights.key_gain.resize(config.key_width);
-  }
   return weights;
 }
 
-// Without a branch per number, so that it costs little beside decoding.
-bool all_finite(std::span<const double> numbers) {
-  bool finite = true;
-  for (const double number : numbers) finite &= std::abs(number) <= std::numeric_limits<double>::max();
-  return finite;
-}
-
-// [row, column] of an entry in a stored tensor.
-std::string position_text(const std::vector<std::int64_t>& shape, Index offset) {
-  if (shape.size() < 2) return shape_text({offset});
-  return shape_text({offset / shape[1], offset % shape[1]});
-}
-
-void require_finite(const StoredTensor& tensor, Index offset, std::span<const double> numbers,
-                    const char* origin) {
-  if (all_finite(numbers)) return;
-  const auto bad = std::ranges::find_if(numbers, [](double number) { return !std::isfinite(number); });
-  throw FormatError(tensor.describe() + ": " + origin + " entry " +
-                    position_text(tensor.info->shape, offset + (bad - numbers.begin())) + " is " +
-                    std::to_string(*bad));
-}
-
-std::span<const std::byte> bytes_of(const StoredTensor& tensor, Index offset, std::size_t count) {
-  const std::size_t size = size_of(tensor.info->dtype);
-  return tensor.bytes().subspan(static_cast<std::size_t>(offset) * size, count * size);
-}
-
-NamedTensor blank_tensor(const TensorInfo& info, Dtype dtype) {
-  const std::size_t count = info.size() / size_of(info.dtype);
-  return {info.name, dtype, info.shape, std::vector<std::byte>(count * size_of(dtype))};
+NamedTensor blank_tensor(const TensorInfo& info, Dtype dtype, bool transposed) {
+  std::vector<std::int64_t> shape = info.shape;
+  if (transposed && shape.size() == 2) std::swap(shape[0], shape[1]);
+  return {info.name, dtype, shape, std::vector<std::byte>(byte_count(dtype, shape).value())};
 }
 
 // The numbers of a slice, one after the other.
@@ -221,33 +197,78 @@ void encode_run(const StoredTensor& tensor, Index offset, std::span<const double
 }
 
 // Fills a slice of weights and the same slice of radii.
-void read_slice(const StoredTensor& tensor, const ModuleSlice<double>& slice, double* radius, Run& run) {
+void read_slice(const StoredTensor& tensor, const ModuleSlice<double>& slice, double* radius, Radii radii,
+                Run& run, Run& radius_run) {
   const bool dense = slice.stride == 1;
-  const std::span<double> numbers =
-      dense ? std::span(slice.numbers, static_cast<std::size_t>(slice.count)) : run.of(slice.count);
-  decode(tensor.info->dtype, bytes_of(tensor, slice.offset, numbers.size()), numbers);
+  const auto count = static_cast<std::size_t>(slice.count);
+  const std::span<double> numbers = dense ? std::span(slice.numbers, count) : run.of(slice.count);
+  const std::span<double> errors = dense ? std::span(radius, count) : radius_run.of(slice.count);
+  read_numbers(tensor, static_cast<std::size_t>(slice.offset), numbers, errors, radii);
   require_finite(tensor, slice.offset, numbers, "stored");
-  const Rounding rounding = rounding_of(tensor.info->dtype);
-  if (dense) {
-    std::ranges::transform(numbers, radius, [&](double number) { return rounding.radius(number); });
-    return;
-  }
-  for (Index i = 0; i < slice.count; ++i) {
-    const double number = numbers[static_cast<std::size_t>(i)];
-    slice.numbers[i * slice.stride] = number;
-    radius[i * slice.stride] = rounding.radius(number);
+  if (dense) return;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t place = i * static_cast<std::size_t>(slice.stride);
+    slice.numbers[place] = numbers[i];
+    radius[place] = errors[i];
   }
 }
 
-// Gains are stored less `offset`.
-void read_gain(const StoredTensor& tensor, double offset, RowVector<double>& gain,
-               RowVector<double>& radius) {
-  const std::span<double> numbers(gain.data(), static_cast<std::size_t>(gain.size()));
-  decode(tensor.info->dtype, tensor.bytes(), numbers);
+// Where a number of a stored row of gains belongs, which has those of one head or of several.
+Index place_of(Index stored, const ModuleSlices& slices, const AttentionConfig& config) {
+  const Index in_head = stored % config.key_width;
+  return stored - in_head + slices.coordinate(in_head);
+}
+
+// A row of gains, which are stored less `offset`, and the errors that rounding may have left.
+std::pair<RowVector<double>, RowVector<double>> read_gain(const StoredTensor& tensor, double offset,
+                                                          const ModuleSlices& slices,
+                                                          const AttentionConfig& config, Radii radii) {
+  const Index count = tensor.info->shape.front();
+  std::vector<double> numbers(static_cast<std::size_t>(count));
+  std::vector<double> errors(numbers.size());
+  read_numbers(tensor, 0, numbers, errors, radii);
   require_finite(tensor, 0, numbers, "stored");
-  const Rounding rounding = rounding_of(tensor.info->dtype);
-  for (Index k = 0; k < gain.size(); ++k) radius(k) = rounding.radius(gain(k));
-  gain.array() += offset;
+  RowVector<double> gain(count);
+  RowVector<double> radius(count);
+  for (Index k = 0; k < count; ++k) {
+    gain(place_of(k, slices, config)) = numbers[k] + offset;
+    radius(place_of(k, slices, config)) = errors[k];
+  }
+  return {gain, radius};
+}
+
+// Gains are stored in one row for queries and one for keys: those that all heads share, or those of one head
+// after the other.
+void set_gains(AttentionWeights<double>& weights, const AttentionConfig& config,
+               const RowVector<double>& queries, const RowVector<double>& keys) {
+  if (config.qk_norm->gains == QkGains::Shared) {
+    weights.query_gain = queries;
+    weights.key_gain = keys;
+    return;
+  }
+  const Index width = config.key_width;
+  Index head = 0;
+  for (Index j = 0; j < config.groups; ++j) {
+    weights.groups[j].gain = keys.segment(width * j, width);
+    for (QueryHead<double>& reader : weights.groups[j].readers)
+      reader.gain = queries.segment(width * head++, width);
+  }
+}
+
+// The same rows back.
+std::pair<RowVector<double>, RowVector<double>> gain_rows(const AttentionWeights<double>& weights,
+                                                          const AttentionConfig& config) {
+  if (config.qk_norm->gains == QkGains::Shared) return {weights.query_gain, weights.key_gain};
+  const Index width = config.key_width;
+  RowVector<double> queries(width * config.heads);
+  RowVector<double> keys(width * config.groups);
+  Index head = 0;
+  for (Index j = 0; j < config.groups; ++j) {
+    keys.segment(width * j, width) = weights.groups[j].gain;
+    for (const QueryHead<double>& reader : weights.groups[j].readers)
+      queries.segment(width * head++, width) = reader.gain;
+  }
+  return {queries, keys};
 }
 
 // A gain as it is to be stored: less what is added when it is read.
@@ -257,15 +278,19 @@ struct StoredGain {
 };
 
 std::vector<StoredGain> stored_gains(const Checkpoint& checkpoint, const ModuleTensors& tensors,
+                                     const ModuleSlices& slices, const AttentionConfig& config,
                                      const AttentionWeights<double>& weights) {
   std::vector<StoredGain> gains;
+  if (!config.qk_norm) return gains;
   const auto add = [&](const std::optional<StoredTensor>& tensor, const RowVector<double>& gain) {
-    if (!tensor) return;
-    const RowVector<double> stored = gain.array() - checkpoint.layout().norm_offset;
-    gains.push_back({*tensor, {stored.data(), stored.data() + stored.size()}});
+    std::vector<double> stored(static_cast<std::size_t>(gain.size()));
+    for (Index k = 0; k < gain.size(); ++k)
+      stored[k] = gain(place_of(k, slices, config)) - checkpoint.layout().norm_offset;
+    gains.push_back({*tensor, std::move(stored)});
   };
-  add(tensors.query_gain(), weights.query_gain);
-  add(tensors.key_gain(), weights.key_gain);
+  const auto [queries, keys] = gain_rows(weights, config);
+  add(tensors.query_gain(), queries);
+  add(tensors.key_gain(), keys);
   return gains;
 }
 
@@ -274,10 +299,10 @@ std::optional<RowVector<double>> read_norm_vector(const Checkpoint& checkpoint,
   for (const std::string& name : names) {
     const std::optional<StoredTensor> tensor = checkpoint.find(name, layer);
     if (!tensor) continue;
-    require_readable(*tensor, {checkpoint.config().hidden_size});
+    require_readable(*tensor, {checkpoint.config().hidden_size}, checkpoint.config_name());
     RowVector<double> vector(checkpoint.config().hidden_size);
     const std::span<double> numbers(vector.data(), static_cast<std::size_t>(vector.size()));
-    decode(tensor->info->dtype, tensor->bytes(), numbers);
+    read_numbers(*tensor, 0, numbers, {}, Radii::Decoded);
     require_finite(*tensor, 0, numbers, "stored");
     return vector;
   }
@@ -292,7 +317,20 @@ AttentionConfig attention_config(const Checkpoint& checkpoint, Index layer) {
   return checked_config(checkpoint, ModuleTensors(checkpoint, layer), layer);
 }
 
-StoredAttention read_attention(const Checkpoint& checkpoint, Index layer) {
+bool stores_transposed(const Checkpoint& checkpoint) {
+  return ModuleTensors(checkpoint, 0).placement().transposed;
+}
+
+bool has_quantized_attention(const Checkpoint& checkpoint) {
+  for (Index layer = 0; layer < layer_count(checkpoint); ++layer) {
+    for (const StoredTensor& tensor : ModuleTensors(checkpoint, layer).present()) {
+      if (is_readable_block(tensor.info->dtype)) return true;
+    }
+  }
+  return false;
+}
+
+StoredAttention read_attention(const Checkpoint& checkpoint, Index layer, Radii what) {
   const ModuleTensors tensors(checkpoint, layer);
   StoredAttention module;
   module.config = checked_config(checkpoint, tensors, layer);
@@ -306,13 +344,17 @@ StoredAttention read_attention(const Checkpoint& checkpoint, Index layer) {
   slices.for_each(module.radius, [&](const ModuleSlice<double>& slice) { radii.push_back(slice.numbers); });
   auto radius = radii.begin();
   Run run;
+  Run radius_run;
   slices.for_each(module.weights, [&](const ModuleSlice<double>& slice) {
-    read_slice(*tensors.at(slice.projection, slice.part), slice, *radius++, run);
+    read_slice(*tensors.at(slice.projection, slice.part), slice, *radius++, what, run, radius_run);
   });
   if (module.config.qk_norm) {
     const double offset = checkpoint.layout().norm_offset;
-    read_gain(*tensors.query_gain(), offset, module.weights.query_gain, module.radius.query_gain);
-    read_gain(*tensors.key_gain(), offset, module.weights.key_gain, module.radius.key_gain);
+    const auto [queries, query_radius] =
+        read_gain(*tensors.query_gain(), offset, slices, module.config, what);
+    const auto [keys, key_radius] = read_gain(*tensors.key_gain(), offset, slices, module.config, what);
+    set_gains(module.weights, module.config, queries, keys);
+    set_gains(module.radius, module.config, query_radius, key_radius);
   }
   for (const StoredTensor& tensor : tensors.present()) tensor.file->done_with(*tensor.info);
   return module;
@@ -356,17 +398,20 @@ std::vector<NamedTensor> attention_tensors(const Checkpoint& checkpoint, Index l
   require_fits(weights, config);
 
   std::vector<NamedTensor> encoded;
+  const bool transposes = tensors.written_as().transposed != tensors.placement().transposed;
   for (const StoredTensor& tensor : tensors.present())
-    encoded.push_back(blank_tensor(*tensor.info, store_as.value_or(tensor.info->dtype)));
+    encoded.push_back(
+        blank_tensor(*tensor.info, store_as.value_or(written_dtype(tensor.info->dtype)), transposes));
+  const ModuleSlices slices(config, tensors.written_as());
   Run run;
-  ModuleSlices(config, tensors.placement()).for_each(weights, [&](const ModuleSlice<const double>& slice) {
+  slices.for_each(weights, [&](const ModuleSlice<const double>& slice) {
     const StoredTensor& tensor = *tensors.at(slice.projection, slice.part);
     const std::span<const double> numbers = run.gathered(slice);
     require_finite(tensor, slice.offset, numbers, "new");
     encode_run(tensor, slice.offset, numbers,
                *std::ranges::find(encoded, tensor.info->name, &NamedTensor::name));
   });
-  for (const StoredGain& gain : stored_gains(checkpoint, tensors, weights)) {
+  for (const StoredGain& gain : stored_gains(checkpoint, tensors, slices, config, weights)) {
     require_finite(gain.tensor, 0, gain.numbers, "new");
     encode_run(gain.tensor, 0, gain.numbers,
                *std::ranges::find(encoded, gain.tensor.info->name, &NamedTensor::name));
@@ -382,7 +427,7 @@ void require_exact(const Checkpoint& checkpoint, Index layer, const AttentionWei
   std::vector<std::byte> bytes;
   std::vector<double> stored;
   const auto require = [&](const StoredTensor& tensor, Index offset, std::span<const double> numbers) {
-    const Dtype dtype = store_as.value_or(tensor.info->dtype);
+    const Dtype dtype = store_as.value_or(written_dtype(tensor.info->dtype));
     stored.resize(numbers.size());
     bytes.resize(stored.size() * size_of(dtype));
     encode(dtype, numbers, bytes);
@@ -395,10 +440,11 @@ void require_exact(const Checkpoint& checkpoint, Index layer, const AttentionWei
                       ", so the output would not be exact");
   };
   Run run;
-  ModuleSlices(config, tensors.placement()).for_each(weights, [&](const ModuleSlice<const double>& slice) {
+  const ModuleSlices slices(config, tensors.placement());
+  slices.for_each(weights, [&](const ModuleSlice<const double>& slice) {
     require(*tensors.at(slice.projection, slice.part), slice.offset, run.gathered(slice));
   });
-  for (const StoredGain& gain : stored_gains(checkpoint, tensors, weights))
+  for (const StoredGain& gain : stored_gains(checkpoint, tensors, slices, config, weights))
     require(gain.tensor, 0, gain.numbers);
 }
 

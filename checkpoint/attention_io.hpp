@@ -5,6 +5,7 @@
 
 #include "checkpoint/checkpoint.hpp"
 #include "checkpoint/safetensors_writer.hpp"
+#include "checkpoint/stored_numbers.hpp"
 #include "symmetry/exact_gauges.hpp"
 #include "symmetry/stored_attention.hpp"
 
@@ -18,9 +19,17 @@ Index layer_count(const Checkpoint& checkpoint);
 /// disagrees with config.json.
 AttentionConfig attention_config(const Checkpoint& checkpoint, Index layer);
 
-/// The module's weights in the conventions of N1, with the errors that their dtypes may have left [N7].
+/// The module's weights in the conventions of N1, with the errors that their dtypes may have left [N7]; pairs
+/// that positions turn half-split, whatever the file has.
 /// @throws as attention_config, and FormatError with file, tensor and position if an entry is not finite.
-StoredAttention read_attention(const Checkpoint& checkpoint, Index layer);
+StoredAttention read_attention(const Checkpoint& checkpoint, Index layer, Radii radii = Radii::Quantized);
+
+/// Whether weights are stored [in, out]: as the layout says, unless the shapes say otherwise (minGPT's
+/// files).
+bool stores_transposed(const Checkpoint& checkpoint);
+
+/// Whether a tensor of any layer's attention is quantised, so that the two kinds of radii differ.
+bool has_quantized_attention(const Checkpoint& checkpoint);
 
 /// What the module's tensors can hold, a bias that is stored otherwise than its weight included.
 /// @throws as attention_config
@@ -35,8 +44,9 @@ std::optional<double> input_radius(const Checkpoint& checkpoint, Index layer);
 /// @throws FormatError if a weight is missing.
 std::vector<StoredTensor> stored_attention_tensors(const Checkpoint& checkpoint, Index layer);
 
-/// The inverse of read_attention: weights under the names, shapes and dtypes they have in the checkpoint.
-/// @param store_as replaces the dtypes.
+/// The inverse of read_attention: weights under the names, shapes and dtypes they have in the checkpoint;
+/// those of a GGUF or llama2.c file as Hugging Face stores them, what was quantised in F32. @param store_as
+/// replaces the dtypes.
 /// @throws ShapeError if the weights do not fit the module, FormatError naming the tensor if a weight is not
 /// finite or overflows its dtype.
 std::vector<NamedTensor> attention_tensors(const Checkpoint& checkpoint, Index layer,

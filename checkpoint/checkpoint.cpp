@@ -3,8 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <set>
+#include <utility>
 
+#include "checkpoint/gguf.hpp"
+#include "checkpoint/gguf_model.hpp"
+#include "checkpoint/llama2c.hpp"
 #include "checkpoint/printable.hpp"
+#include "checkpoint/safetensors.hpp"
 #include "checkpoint/shard_index.hpp"
 #include "symmetry/errors.hpp"
 
@@ -17,18 +22,31 @@ std::string_view text_of(const MappedFile& file) {
   return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
 }
 
-ParsedConfig read_config(const fs::path& path, const std::optional<fs::path>& layout) {
-  const MappedFile config = MappedFile::open(path);
-  if (!layout) return parse_model_config(text_of(config), path.string());
+ParsedConfig parse_config(std::string_view text, const std::string& name,
+                          const std::optional<fs::path>& layout) {
+  if (!layout) return parse_model_config(text, name);
   const MappedFile table = MappedFile::open(*layout);
   if (table.bytes().empty()) throw FormatError(layout->string() + ": is empty, expected a layout in JSON");
-  return parse_model_config(text_of(config), path.string(), text_of(table), layout->string());
+  return parse_model_config(text, name, text_of(table), layout->string());
 }
 
-void require_listed_tensors(const ShardIndex& index, const std::vector<SafetensorsFile>& files,
+ParsedConfig read_config(const fs::path& path, const std::optional<fs::path>& layout) {
+  const MappedFile config = MappedFile::open(path);
+  return parse_config(text_of(config), path.string(), layout);
+}
+
+// Absent for a file that is neither GGUF nor llama2.c.
+std::optional<ForeignModel> read_foreign(const MappedFile& file) {
+  const std::string name = file.path().string();
+  if (is_gguf(file.bytes())) return read_gguf_model(file.bytes(), name);
+  if (is_llama2c(file.bytes(), name)) return read_llama2c(file.bytes(), name);
+  return std::nullopt;
+}
+
+void require_listed_tensors(const ShardIndex& index, const std::vector<TensorFile>& files,
                             const fs::path& directory, const fs::path& index_path) {
-  std::map<fs::path, const SafetensorsFile*> file_at;
-  for (const SafetensorsFile& file : files) file_at[file.path()] = &file;
+  std::map<fs::path, const TensorFile*> file_at;
+  for (const TensorFile& file : files) file_at[file.path()] = &file;
   for (const auto& [tensor, shard] : index) {
     if (file_at.at(directory / shard)->find(tensor)) continue;
     throw FormatError(index_path.string() + ": tensor " + in_quotes(tensor) + " is not in " +
@@ -36,9 +54,9 @@ void require_listed_tensors(const ShardIndex& index, const std::vector<Safetenso
   }
 }
 
-void require_unique_tensors(const std::vector<SafetensorsFile>& files) {
-  std::map<std::string_view, const SafetensorsFile*> owner;
-  for (const SafetensorsFile& file : files) {
+void require_unique_tensors(const std::vector<TensorFile>& files) {
+  std::map<std::string_view, const TensorFile*> owner;
+  for (const TensorFile& file : files) {
     for (const TensorInfo& tensor : file.tensors()) {
       const auto [entry, is_new] = owner.emplace(tensor.name, &file);
       if (is_new) continue;
@@ -60,7 +78,8 @@ bool is_query_or_key_norm(std::string_view name) {
 }  // namespace
 
 std::string StoredTensor::describe() const {
-  return file->path().string() + ": tensor " + in_quotes(info->name);
+  return file->path().string() + ": tensor " +
+         in_quotes(info->name_in_file.empty() ? info->name : info->name_in_file);
 }
 
 Checkpoint Checkpoint::open(const fs::path& where, const std::optional<fs::path>& config,
@@ -69,6 +88,9 @@ Checkpoint Checkpoint::open(const fs::path& where, const std::optional<fs::path>
   const fs::file_status status = fs::status(where, error);
   if (!fs::exists(status)) throw IoError(where.string() + ": cannot open: " + error.message());
   const bool is_directory = fs::is_directory(status);
+  if (!is_directory) {
+    if (auto foreign = open_foreign(where, layout)) return *std::move(foreign);
+  }
   if (!is_directory && !config) {
     throw FormatError(where.string() +
                       ": a single weight file does not say what model it is; name its config.json with "
@@ -78,12 +100,30 @@ Checkpoint Checkpoint::open(const fs::path& where, const std::optional<fs::path>
   Checkpoint checkpoint(where, read_config(config.value_or(where / "config.json"), layout));
   checkpoint.is_directory_ = is_directory;
   checkpoint.open_weights();
-  checkpoint.choose_prefix();
-  for (Index layer = 0; layer < checkpoint.config_.layers; ++layer) {
-    checkpoint.require(checkpoint.layout_.query.weight, layer);
-  }
-  checkpoint.refuse_other_attention();
+  checkpoint.check();
   return checkpoint;
+}
+
+std::optional<Checkpoint> Checkpoint::open_foreign(const fs::path& where,
+                                                   const std::optional<fs::path>& layout) {
+  MappedFile file = MappedFile::open(where);
+  std::optional<ForeignModel> model = read_foreign(file);
+  if (!model) return std::nullopt;
+  ParsedConfig parsed = parse_config(model->config, where.string(), layout);
+  // A table that the user brings says itself how rows are paired.
+  if (parsed.is_built_in) parsed.layout.positions.pairs = model->pairs;
+  if (!model->one_added.empty()) parsed.layout.norm_offset = 0;
+  Checkpoint checkpoint(where, std::move(parsed));
+  checkpoint.files_.emplace_back(std::move(file), std::exchange(model->table, {}));
+  checkpoint.foreign_ = std::move(model);
+  checkpoint.check();
+  return checkpoint;
+}
+
+void Checkpoint::check() {
+  choose_prefix();
+  for (Index layer = 0; layer < config_.layers; ++layer) require(layout_.query.weight, layer);
+  refuse_other_attention();
 }
 
 void Checkpoint::open_weights() {
@@ -132,7 +172,7 @@ void Checkpoint::refuse_other_attention() const {
   const auto refuse = [](const StoredTensor& tensor, const std::string& reason) {
     throw FormatError(tensor.describe() + " " + reason);
   };
-  for (const SafetensorsFile& file : files_) {
+  for (const TensorFile& file : files_) {
     for (const TensorInfo& tensor : file.tensors()) {
       if (tensor.name.find(".crossattention.") != std::string::npos) {
         refuse({&file, &tensor}, "belongs to cross-attention, which is not supported");
@@ -146,8 +186,8 @@ void Checkpoint::refuse_other_attention() const {
                "normalises queries or keys, which " + config_.model_type + " models do not");
       for (const LinearNames* names : {&layout_.query, &layout_.key, &layout_.value, &layout_.output}) {
         if (layer_of(tensor.name, prefix_, names->weight).value_or(0) < config_.layers) continue;
-        refuse({&file, &tensor}, "belongs to a layer that config.json does not have: it names " +
-                                     std::to_string(config_.layers));
+        refuse({&file, &tensor}, "belongs to a layer that " + std::string(config_name()) +
+                                     " does not have: it names " + std::to_string(config_.layers));
       }
     }
   }
@@ -155,12 +195,12 @@ void Checkpoint::refuse_other_attention() const {
 
 std::size_t Checkpoint::weight_bytes() const {
   std::size_t total = 0;
-  for (const SafetensorsFile& file : files_) total += file.size();
+  for (const TensorFile& file : files_) total += file.size();
   return total;
 }
 
 std::optional<StoredTensor> Checkpoint::find(std::string_view name) const {
-  for (const SafetensorsFile& file : files_) {
+  for (const TensorFile& file : files_) {
     if (const TensorInfo* info = file.find(name)) return StoredTensor{&file, info};
   }
   return std::nullopt;

@@ -6,15 +6,16 @@
 #include <string_view>
 #include <vector>
 
+#include "checkpoint/foreign_model.hpp"
 #include "checkpoint/layout.hpp"
 #include "checkpoint/model_config.hpp"
-#include "checkpoint/safetensors.hpp"
+#include "checkpoint/tensor_file.hpp"
 
 namespace attnsym {
 
 /// A tensor together with the file that holds it. Valid as long as the checkpoint is.
 struct StoredTensor {
-  const SafetensorsFile* file = nullptr;
+  const TensorFile* file = nullptr;
   const TensorInfo* info = nullptr;
 
   std::span<const std::byte> bytes() const { return file->bytes(*info); }
@@ -23,12 +24,15 @@ struct StoredTensor {
   std::string describe() const;
 };
 
-/// A model as libraries store it: config.json and one or more safetensors files. Opening reads headers, not
+/// A model as libraries store it: config.json and one or more safetensors files; or one GGUF or llama2.c
+/// file, which looks the same from outside, under the names of Hugging Face. Opening reads headers, not
 /// weights.
 class Checkpoint {
  public:
-  /// @param where a directory with config.json and model.safetensors or model.safetensors.index.json, or a
-  /// single safetensors file; @param config replaces the directory's config.json, and a single file needs it;
+  /// @param where a directory with config.json and model.safetensors or model.safetensors.index.json, a
+  /// single safetensors file, a GGUF file, or a file of llama2.c; @param config replaces the directory's
+  /// config.json, and a single safetensors file needs it; GGUF and llama2.c files have their own and ignore
+  /// it;
   /// @param layout a file with the table of a family that is not built in, see parse_layout.
   /// @throws IoError, FormatError with file, key or tensor, and reason.
   static Checkpoint open(const std::filesystem::path& where,
@@ -37,6 +41,13 @@ class Checkpoint {
 
   const std::filesystem::path& path() const { return path_; }
   bool is_directory() const { return is_directory_; }
+
+  /// What a GGUF or llama2.c file was made into (its table apart, which files() has); nullptr for others.
+  const ForeignModel* foreign() const { return foreign_ ? &*foreign_ : nullptr; }
+
+  /// Where the configuration is written, for messages.
+  const char* config_name() const { return foreign_ ? "its header" : "config.json"; }
+
   const ModelConfig& config() const { return config_; }
   const Layout& layout() const { return layout_; }
 
@@ -44,7 +55,7 @@ class Checkpoint {
   const std::string& prefix() const { return prefix_; }
 
   /// All weight files: one, or the shards in the order of their names.
-  const std::vector<SafetensorsFile>& files() const { return files_; }
+  const std::vector<TensorFile>& files() const { return files_; }
 
   /// The shards' index file; absent unless sharded.
   const std::optional<std::filesystem::path>& index_path() const { return index_path_; }
@@ -65,7 +76,10 @@ class Checkpoint {
   Checkpoint(std::filesystem::path path, ParsedConfig parsed)
       : path_(std::move(path)), config_(std::move(parsed.config)), layout_(std::move(parsed.layout)) {}
 
+  static std::optional<Checkpoint> open_foreign(const std::filesystem::path& where,
+                                                const std::optional<std::filesystem::path>& layout);
   void open_weights();
+  void check();
   void open_shards(const std::filesystem::path& index);
   void choose_prefix();
   void refuse_other_attention() const;
@@ -75,7 +89,8 @@ class Checkpoint {
   ModelConfig config_;
   Layout layout_;
   std::string prefix_;
-  std::vector<SafetensorsFile> files_;
+  std::optional<ForeignModel> foreign_;
+  std::vector<TensorFile> files_;
   std::optional<std::filesystem::path> index_path_;
 };
 

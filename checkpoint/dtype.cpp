@@ -20,10 +20,11 @@ struct DtypeRow {
   Dtype dtype;
   std::string_view name;
   std::size_t size;
+  std::size_t block_length = 1;
 };
 
 // In the order of the enum, which is the index.
-constexpr std::array<DtypeRow, 15> dtype_rows{{{Dtype::Bool, "BOOL", 1},
+constexpr std::array<DtypeRow, 39> dtype_rows{{{Dtype::Bool, "BOOL", 1},
                                                {Dtype::U8, "U8", 1},
                                                {Dtype::I8, "I8", 1},
                                                {Dtype::F8E5M2, "F8_E5M2", 1},
@@ -37,7 +38,33 @@ constexpr std::array<DtypeRow, 15> dtype_rows{{{Dtype::Bool, "BOOL", 1},
                                                {Dtype::F32, "F32", 4},
                                                {Dtype::F64, "F64", 8},
                                                {Dtype::I64, "I64", 8},
-                                               {Dtype::U64, "U64", 8}}};
+                                               {Dtype::U64, "U64", 8},
+                                               {Dtype::Q4_0, "Q4_0", 18, 32},
+                                               {Dtype::Q4_1, "Q4_1", 20, 32},
+                                               {Dtype::Q5_0, "Q5_0", 22, 32},
+                                               {Dtype::Q5_1, "Q5_1", 24, 32},
+                                               {Dtype::Q8_0, "Q8_0", 34, 32},
+                                               {Dtype::Q8_1, "Q8_1", 36, 32},
+                                               {Dtype::Q2_K, "Q2_K", 84, 256},
+                                               {Dtype::Q3_K, "Q3_K", 110, 256},
+                                               {Dtype::Q4_K, "Q4_K", 144, 256},
+                                               {Dtype::Q5_K, "Q5_K", 176, 256},
+                                               {Dtype::Q6_K, "Q6_K", 210, 256},
+                                               {Dtype::Q8_K, "Q8_K", 292, 256},
+                                               {Dtype::IQ2_XXS, "IQ2_XXS", 66, 256},
+                                               {Dtype::IQ2_XS, "IQ2_XS", 74, 256},
+                                               {Dtype::IQ3_XXS, "IQ3_XXS", 98, 256},
+                                               {Dtype::IQ1_S, "IQ1_S", 50, 256},
+                                               {Dtype::IQ4_NL, "IQ4_NL", 18, 32},
+                                               {Dtype::IQ3_S, "IQ3_S", 110, 256},
+                                               {Dtype::IQ2_S, "IQ2_S", 82, 256},
+                                               {Dtype::IQ4_XS, "IQ4_XS", 136, 256},
+                                               {Dtype::IQ1_M, "IQ1_M", 56, 256},
+                                               {Dtype::TQ1_0, "TQ1_0", 54, 256},
+                                               {Dtype::TQ2_0, "TQ2_0", 66, 256},
+                                               {Dtype::MXFP4, "MXFP4", 17, 32}}};
+
+constexpr Dtype last_of_safetensors = Dtype::U64;
 
 [[noreturn]] void refuse(Dtype dtype) {
   throw FormatError("dtype " + std::string(name_of(dtype)) +
@@ -148,11 +175,13 @@ void encode_all(Dtype dtype, std::span<const double> values, std::byte* out) {
 
 std::size_t size_of(Dtype dtype) { return dtype_rows[static_cast<std::size_t>(dtype)].size; }
 
+std::size_t block_length(Dtype dtype) { return dtype_rows[static_cast<std::size_t>(dtype)].block_length; }
+
 std::string_view name_of(Dtype dtype) { return dtype_rows[static_cast<std::size_t>(dtype)].name; }
 
 std::optional<Dtype> parse_dtype(std::string_view name) {
   for (const DtypeRow& row : dtype_rows) {
-    if (row.name == name) return row.dtype;
+    if (row.name == name && row.dtype <= last_of_safetensors) return row.dtype;
   }
   return std::nullopt;
 }
@@ -160,6 +189,12 @@ std::optional<Dtype> parse_dtype(std::string_view name) {
 bool is_readable_float(Dtype dtype) {
   return dtype == Dtype::F64 || dtype == Dtype::F32 || dtype == Dtype::F16 || dtype == Dtype::BF16;
 }
+
+bool is_readable_block(Dtype dtype) {
+  return dtype == Dtype::Q8_0 || dtype == Dtype::Q4_0 || dtype == Dtype::Q4_1;
+}
+
+Dtype written_dtype(Dtype dtype) { return block_length(dtype) > 1 ? Dtype::F32 : dtype; }
 
 void decode(Dtype dtype, std::span<const std::byte> bytes, std::span<double> out) {
   require_sizes(dtype, bytes.size(), out.size());
@@ -201,7 +236,7 @@ Rounding rounding_of(Dtype dtype) {
 
 ExponentRange exponents_of(Dtype dtype) {
   if (dtype == Dtype::F64) return {-1074, 1023};
-  if (dtype == Dtype::F32) return {-149, 127};
+  if (dtype == Dtype::F32 || is_readable_block(dtype)) return {-149, 127};
   if (dtype == Dtype::F16) return {-24, 15};
   if (dtype == Dtype::BF16) return {-133, 127};
   refuse(dtype);

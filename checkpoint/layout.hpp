@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -8,6 +9,7 @@
 #include "checkpoint/json_object.hpp"
 #include "symmetry/rotary.hpp"
 #include "symmetry/scalar.hpp"
+#include "symmetry/stored_model.hpp"
 
 namespace attnsym {
 
@@ -47,12 +49,32 @@ struct PositionKeys {
   ConfigValue base{{}, 10000};  ///< rotary: of the frequencies base^(-2p / width)
   ConfigValue local_base{};     ///< rotary: the base of layers with a sliding window, where that is another
   ConfigValue fraction{{}, 1};  ///< rotary: the share of a head's coordinates that is turned
-  PairLayout pairs = PairLayout::HalfSplit;
+  PairLayout pairs = PairLayout::HalfSplit;  ///< of the rows of stored tensors; read as half-split
   bool scaled_slopes = false;  ///< ALiBi: slopes are rounded to bfloat16 and multiplied by the scale (falcon)
 };
 
 /// Which layers have the window of the configuration where its layer_types do not say.
 enum class WindowLayers { All, Even, FromMaxWindowLayers, AllButEveryPattern };
+
+/// Where a family keeps what is not attention, and what its configuration says about it: the object "model"
+/// of its table. Sizes are those of the tensors.
+struct ModelLayout {
+  std::string embedding, positions, token_types;  ///< tensors, or empty
+  Index position_offset = 0;                      ///< rows of the table of positions before the first token's
+  bool scaled_embedding = false;                  ///< embeddings are multiplied by the root of D
+  NormKind norm = NormKind::Layer;
+  NormPlacement placement = NormPlacement::Before;
+  std::array<NormNames, norm_places> norms;  ///< by NormPlace
+  std::string parallel_key;                  ///< a flag of the configuration; without one `parallel` says
+  bool parallel = false;
+  LinearNames up, gate, down;
+  bool packed = false;  ///< gate and up share a tensor, gate first
+  std::string activation_key;
+  ConfigValue norm_epsilon{};
+  ConfigValue softcap{};
+  std::vector<std::string> heads;  ///< names of the head's module, whatever precedes other names
+  std::string refused_flag;        ///< a flag of models that are another architecture
+};
 
 /// Where one model family keeps its attention, and what its configuration means. A family is a table, and a
 /// new family is a new table and a test, no new code path: see families.cpp, and parse_layout for tables from
@@ -84,6 +106,7 @@ struct Layout {
   ConfigValue window{};
   std::string window_flag;  ///< a flag without which there is no window
   WindowLayers window_layers = WindowLayers::All;
+  std::optional<ModelLayout> model;  ///< absent where only attention is understood
 };
 
 /// The table of a family, and a configuration with its defaults for keys that are absent.

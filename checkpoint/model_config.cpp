@@ -122,6 +122,20 @@ void refuse_unsupported(const JsonObject& config) {
   refuse("quantization_config", "quantized weights are not supported");
 }
 
+ModelConfig::Outside read_outside(const JsonObject& config, const ModelLayout& layout) {
+  ModelConfig::Outside outside;
+  const auto flag = [&](const std::string& key) { return !key.empty() && config.flag(key).value_or(false); };
+  outside.activation = config.text(layout.activation_key).value_or("");
+  outside.norm_epsilon = number_of(config, layout.norm_epsilon).value_or(0);
+  if (outside.norm_epsilon < 0) config.fail(names_of(layout.norm_epsilon) + " is negative");
+  outside.softcap = number_of(config, layout.softcap).value_or(0);
+  if (outside.softcap < 0) config.fail(names_of(layout.softcap) + " is negative");
+  outside.parallel = layout.parallel_key.empty() ? layout.parallel : flag(layout.parallel_key);
+  outside.tied = !layout.heads.empty() && flag("tie_word_embeddings");
+  if (flag(layout.refused_flag)) outside.refused = layout.refused_flag;
+  return outside;
+}
+
 bool is_for(std::string_view layout_json, std::string_view layout_name, const JsonObject& config) {
   if (layout_json.empty()) return false;
   const auto model_type = JsonObject::parse(layout_json, layout_name).text("model_type");
@@ -155,10 +169,9 @@ bool ModelConfig::is_sliding(Index layer) const {
 ParsedConfig parse_model_config(std::string_view json, std::string_view name, std::string_view layout_json,
                                 std::string_view layout_name) {
   const JsonObject document = JsonObject::parse(json, name);
-  FamilyConfig family = is_for(layout_json, layout_name, document)
-                            ? parse_layout(layout_json, layout_name, document)
-                            : find_family(document);
-  ParsedConfig parsed{{}, std::move(family.layout)};
+  const bool is_given = is_for(layout_json, layout_name, document);
+  FamilyConfig family = is_given ? parse_layout(layout_json, layout_name, document) : find_family(document);
+  ParsedConfig parsed{{}, std::move(family.layout), !is_given};
   parsed.config.model_type = parsed.layout.model_type;
   refuse_unsupported(document);
   read_sizes(parsed.config, family.config, parsed.layout.sizes);
@@ -166,6 +179,7 @@ ParsedConfig parse_model_config(std::string_view json, std::string_view name, st
   parsed.config.norm_epsilon = number_of(family.config, parsed.layout.norm_epsilon).value_or(0);
   if (parsed.config.norm_epsilon < 0)
     family.config.fail(names_of(parsed.layout.norm_epsilon) + " is negative");
+  if (parsed.layout.model) parsed.config.outside = read_outside(family.config, *parsed.layout.model);
   return parsed;
 }
 

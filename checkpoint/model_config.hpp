@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -32,6 +33,17 @@ struct ModelConfig {
   ScoreRule full;           ///< of layers without a sliding window
   ScoreRule sliding;        ///< of layers with one
 
+  /// What is not attention; of families whose whole models are understood.
+  struct Outside {
+    std::string activation;  ///< as the configuration spells it
+    double norm_epsilon = 0;
+    double softcap = 0;  ///< of logits; 0 for none
+    bool parallel = false;
+    bool tied = false;
+    std::string refused;  ///< a flag that is set and makes it another architecture, or empty
+  };
+  std::optional<Outside> outside;
+
   /// @param layer  0 <= layer < layers
   ScoreRule scores(Index layer) const;
 
@@ -47,6 +59,7 @@ struct ModelConfig {
 struct ParsedConfig {
   ModelConfig config;
   Layout layout;
+  bool is_built_in = true;  ///< the layout
 };
 
 /// @param name goes into messages: the file the text comes from.

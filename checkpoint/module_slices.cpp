@@ -29,6 +29,11 @@ Index ModuleSlices::first_row(Projection projection, Index index) const {
   return index * per_group + (readers + (projection == Projection::Key ? 0 : 1)) * key_width;
 }
 
+Index ModuleSlices::coordinate(Index row) const {
+  if (!is_interleaved(Projection::Query) || row >= 2 * config_.rotary.pairs()) return row;
+  return row / 2 + row % 2 * config_.rotary.pairs();
+}
+
 std::vector<std::int64_t> ModuleSlices::shape(Projection projection) const {
   const Index in =
       projection == Projection::Output ? config_.heads * config_.value_width : config_.model_width;

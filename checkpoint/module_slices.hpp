@@ -7,10 +7,10 @@
 #include "checkpoint/layout.hpp"
 #include "symmetry/attention_config.hpp"
 #include "symmetry/attention_weights.hpp"
+#include "symmetry/projection.hpp"
 
 namespace attnsym {
 
-enum class Projection { Query, Key, Value, Output };
 enum class Part { Weight, Bias };
 
 /// A run of numbers that are consecutive in a stored tensor, and every stride-th in the matrix of a head.
@@ -28,9 +28,12 @@ struct ModuleSlice {
 struct Placement {
   Packing packing = Packing::Separate;
   bool transposed = false;  ///< [in, out]
+  PairLayout pairs =
+      PairLayout::HalfSplit;  ///< of a head's rows of queries and keys, where positions turn them
 };
 
-/// Where the numbers of every head lie in stored tensors; the only place that knows.
+/// Where the numbers of every head lie in stored tensors; the only place that knows. In weights the pairs
+/// that rotary positions turn are always half-split, whatever the tensors have [N5].
 class ModuleSlices {
  public:
   ModuleSlices(const AttentionConfig& config, const Placement& placement)
@@ -38,6 +41,9 @@ class ModuleSlices {
 
   /// [out, in] of the tensor that holds this projection, alone or with others; [in, out] if transposed.
   std::vector<std::int64_t> shape(Projection projection) const;
+
+  /// The coordinate of a head's queries and keys that its stored row of this number holds.
+  Index coordinate(Index row) const;
 
   /// @param weights AttentionWeights<double>, const or not, of the config's shapes.
   /// @param visit called with ModuleSlice<double> or ModuleSlice<const double>.
@@ -48,8 +54,20 @@ class ModuleSlices {
   Index out_rows(Projection projection) const;
   Index first_row(Projection projection, Index index) const;
 
+  bool is_interleaved(Projection projection) const {
+    return placement_.pairs == PairLayout::Interleaved && config_.rotary.pairs() > 0 &&
+           (projection == Projection::Query || projection == Projection::Key);
+  }
+
   template <class Visit, class Weight, class Bias>
   void visit_rows(Projection projection, Index index, Weight& weight, Bias& bias, Visit visit) const;
+
+  template <class Visit, class Weight, class Bias>
+  void visit_interleaved_rows(Projection projection, Index row, Weight& weight, Bias& bias,
+                              Visit visit) const;
+
+  template <class Number, class Visit>
+  void visit_pairs(ModuleSlice<Number> slice, Visit visit) const;
 
   template <class Visit, class Weight>
   void visit_output(Index head, Weight& output, Visit visit) const;
@@ -65,6 +83,7 @@ void ModuleSlices::visit_rows(Projection projection, Index index, Weight& weight
   const Index row = first_row(projection, index);
   const Index d = weight.rows();
   const Index width = weight.cols();
+  if (is_interleaved(projection)) return visit_interleaved_rows(projection, row, weight, bias, visit);
   if (placement_.transposed) {
     for (Index in = 0; in < d; ++in) {
       visit(ModuleSlice<Number>{projection, Part::Weight, in * out_rows(projection) + row, weight.data() + in,
@@ -75,6 +94,43 @@ void ModuleSlices::visit_rows(Projection projection, Index index, Weight& weight
     visit(ModuleSlice<Number>{projection, Part::Weight, row * d, weight.data(), d * width, 1});
   }
   if (bias.size() > 0) visit(ModuleSlice<Number>{projection, Part::Bias, row, bias.data(), width, 1});
+}
+
+// Of a run over a head's coordinates, as `slice` would be if pairs were half-split: every pair, and the rest.
+template <class Number, class Visit>
+void ModuleSlices::visit_pairs(ModuleSlice<Number> slice, Visit visit) const {
+  const Index pairs = config_.rotary.pairs();
+  for (Index p = 0; p < pairs; ++p) {
+    visit(ModuleSlice<Number>{slice.projection, slice.part, slice.offset + 2 * p,
+                              slice.numbers + p * slice.stride, 2, pairs * slice.stride});
+  }
+  const Index rest = slice.count - 2 * pairs;
+  if (rest > 0) {
+    visit(ModuleSlice<Number>{slice.projection, slice.part, slice.offset + 2 * pairs,
+                              slice.numbers + 2 * pairs * slice.stride, rest, slice.stride});
+  }
+}
+
+template <class Visit, class Weight, class Bias>
+void ModuleSlices::visit_interleaved_rows(Projection projection, Index row, Weight& weight, Bias& bias,
+                                          Visit visit) const {
+  using Number = std::remove_pointer_t<decltype(weight.data())>;
+  const Index d = weight.rows();
+  const Index width = weight.cols();
+  if (placement_.transposed) {
+    for (Index in = 0; in < d; ++in) {
+      visit_pairs(ModuleSlice<Number>{projection, Part::Weight, in * out_rows(projection) + row,
+                                      weight.data() + in, width, d},
+                  visit);
+    }
+  } else {
+    for (Index k = 0; k < width; ++k) {
+      visit(ModuleSlice<Number>{projection, Part::Weight, (row + k) * d, weight.data() + coordinate(k) * d, d,
+                                1});
+    }
+  }
+  if (bias.size() > 0)
+    visit_pairs(ModuleSlice<Number>{projection, Part::Bias, row, bias.data(), width, 1}, visit);
 }
 
 template <class Visit, class Weight>

@@ -135,6 +135,66 @@ void read_norm(Layout& layout, const JsonObject& object) {
   layout.norm_offset = object.number("gain_offset").value_or(0);
 }
 
+// The norms of a model, by place.
+void read_norms(ModelLayout& model, const JsonObject& object) {
+  constexpr std::array<string_view, norm_places> places{"embedding", "attention_input", "attention_output",
+                                                        "mlp_input", "mlp_output",      "final"};
+  require_known(object, places, "'norms'");
+  const std::string kind = model.norm == NormKind::Layer ? "layer" : "rms";
+  for (std::size_t i = 0; i < places.size(); ++i) model.norms[i] = norm_names(object, places[i], kind);
+}
+
+void read_mlp(ModelLayout& model, const JsonObject& object) {
+  constexpr std::array<string_view, 5> known{"up", "gate", "gate_up", "down", "activation"};
+  require_known(object, known, "'mlp'");
+  model.packed = object.has("gate_up");
+  model.up = linear(object, model.packed ? "gate_up" : "up");
+  if (model.packed || object.has("gate")) model.gate = linear(object, model.packed ? "gate_up" : "gate");
+  model.down = linear(object, "down");
+  model.activation_key = object.text("activation").value_or("");
+}
+
+ModelLayout model_layout(const JsonObject& object, const std::string& norm_kind) {
+  constexpr std::array<string_view, 14> known{
+      "embedding", "positions", "position_offset", "token_types", "scaled_embedding", "norm_kind",
+      "placement", "norms",     "parallel",        "mlp",         "epsilon",          "softcap",
+      "head",      "refuse"};
+  require_known(object, known, "'model'");
+  ModelLayout model;
+  const auto table = [&](string_view key) {
+    const std::string module = pattern(object, key);
+    return module.empty() ? module : module + ".weight";
+  };
+  model.embedding = table("embedding");
+  if (model.embedding.empty()) object.refuse("embedding", "the name of a module");
+  model.positions = table("positions");
+  model.position_offset = object.size("position_offset").value_or(0);
+  model.token_types = table("token_types");
+  model.scaled_embedding = object.flag("scaled_embedding").value_or(false);
+  model.norm = object.text("norm_kind").value_or(norm_kind) == "rms" ? NormKind::Rms : NormKind::Layer;
+  model.placement = choice<NormPlacement, 4>(object, "placement", NormPlacement::Before,
+                                             {{{"before", NormPlacement::Before},
+                                               {"after", NormPlacement::After},
+                                               {"on_branch", NormPlacement::OnBranch},
+                                               {"around", NormPlacement::Around}}});
+  if (const auto norms = object.object("norms")) read_norms(model, *norms);
+  if (object.has("parallel")) {
+    if (object.dump("parallel").front() == '"') {
+      model.parallel_key = *object.text("parallel");
+    } else {
+      model.parallel = *object.flag("parallel");
+    }
+  }
+  const auto mlp = object.object("mlp");
+  if (!mlp) object.refuse("mlp", "an object with the modules of the MLP");
+  read_mlp(model, *mlp);
+  model.norm_epsilon = config_value(object, "epsilon");
+  model.softcap = config_value(object, "softcap");
+  model.heads = object.texts("head").value_or(std::vector<std::string>{});
+  model.refused_flag = object.text("refuse").value_or("");
+  return model;
+}
+
 void read_window(Layout& layout, const JsonObject& object) {
   constexpr std::array<string_view, 3> known{"size", "flag", "layers"};
   require_known(object, known, "'window'");
@@ -158,7 +218,7 @@ void read_causal(Layout& layout, const JsonObject& object) {
 }
 
 Layout layout_of(const JsonObject& object) {
-  constexpr std::array<string_view, 27> known{"model_type",
+  constexpr std::array<string_view, 28> known{"model_type",
                                               "when",
                                               "defaults",
                                               "refuse",
@@ -184,7 +244,8 @@ Layout layout_of(const JsonObject& object) {
                                               "scaled_flag",
                                               "inverse_layer_flag",
                                               "norm_epsilon",
-                                              "norm_over_all_heads"};
+                                              "norm_over_all_heads",
+                                              "model"};
   require_known(object, known, "a layout");
   Layout layout;
   layout.model_type = object.text("model_type").value_or("");
@@ -204,6 +265,10 @@ Layout layout_of(const JsonObject& object) {
   layout.inverse_layer_flag = object.text("inverse_layer_flag").value_or("");
   layout.softcap = config_value(object, "softcap");
   if (const auto window = object.object("window")) read_window(layout, *window);
+  if (const auto model = object.object("model")) {
+    const auto norm = object.object("norm");
+    layout.model = model_layout(*model, norm ? norm->text("kind").value_or("layer") : "layer");
+  }
   return layout;
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "checkpoint/attention_io.hpp"
+#include "checkpoint/converted_file.hpp"
 #include "checkpoint/copy_tree.hpp"
 #include "checkpoint/shard_index.hpp"
 #include "checkpoint/shard_rewrite.hpp"
@@ -33,6 +34,8 @@ void require_replaceable(const fs::path& out, bool by_directory) {
   }
 }
 
+bool writes_directory(const Checkpoint& source) { return source.is_directory() || source.foreign(); }
+
 const fs::path& checked_destination(const Checkpoint& source, const fs::path& out, Overwrite overwrite) {
   try {
     const fs::path in = fs::canonical(source.path());
@@ -42,7 +45,7 @@ const fs::path& checked_destination(const Checkpoint& source, const fs::path& ou
       throw IoError(out.string() + ": overlaps the source " + source.path().string() +
                     ", which is never written to");
     }
-    if (overwrite == Overwrite::Yes) require_replaceable(out, source.is_directory());
+    if (overwrite == Overwrite::Yes) require_replaceable(out, writes_directory(source));
   } catch (const fs::filesystem_error& error) {
     throw IoError(out.string() + ": cannot be written: " + error.code().message());
   }
@@ -67,9 +70,13 @@ class CheckpointRewrite::Impl {
         store_as_(store_as),
         output_(checked_destination(source, out, overwrite), overwrite),
         is_written_(static_cast<std::size_t>(layer_count(source))) {
-    if (source.is_directory()) copy_other_files();
     const std::set<std::string> replaced = attention_tensor_names(source);
-    for (const SafetensorsFile& file : source.files()) {
+    if (source.foreign()) {
+      start_conversion(replaced);
+      return;
+    }
+    if (source.is_directory()) copy_other_files();
+    for (const TensorFile& file : source.files()) {
       shards_.emplace_back(file, target_of(file.path()), replaced, store_as);
     }
     if (source.index_path()) write_index(*source.index_path());
@@ -77,6 +84,10 @@ class CheckpointRewrite::Impl {
 
   void write_attention(Index layer, const AttentionWeights<double>& weights) {
     for (const NamedTensor& tensor : attention_tensors(source_, layer, weights, store_as_)) {
+      if (converted_) {
+        converted_->write(tensor);
+        continue;
+      }
       std::ranges::find_if(shards_, [&](const ShardRewrite& shard) {
         return shard.holds(tensor.name);
       })->write(tensor);
@@ -86,6 +97,7 @@ class CheckpointRewrite::Impl {
 
   void copy_rest() {
     for (ShardRewrite& shard : shards_) shard.copy_kept();
+    if (converted_) converted_->copy_kept();
     rest_is_copied_ = true;
   }
 
@@ -93,7 +105,7 @@ class CheckpointRewrite::Impl {
     if (!rest_is_copied_) copy_rest();
     for (Index layer = 0; layer < layer_count(source_); ++layer) {
       if (!is_written_[static_cast<std::size_t>(layer)])
-        write_attention(layer, read_attention(source_, layer).weights);
+        write_attention(layer, read_attention(source_, layer, Radii::Decoded).weights);
     }
     output_.commit();
   }
@@ -103,16 +115,24 @@ class CheckpointRewrite::Impl {
     return source_.is_directory() ? output_.path() / file.lexically_relative(source_.path()) : output_.path();
   }
 
+  // A directory in place of one file that says everything.
+  void start_conversion(const std::set<std::string>& replaced) {
+    fs::create_directory(output_.path());
+    const std::string& config = source_.foreign()->config;
+    File::create(output_.path() / "config.json").write_at(0, std::as_bytes(std::span(config)));
+    converted_.emplace(source_, output_.path() / "model.safetensors", replaced, store_as_);
+  }
+
   void copy_other_files() const {
     std::set<fs::path> skip;
-    for (const SafetensorsFile& file : source_.files()) skip.insert(file.path());
+    for (const TensorFile& file : source_.files()) skip.insert(file.path());
     if (source_.index_path()) skip.insert(*source_.index_path());
     copy_tree(source_.path(), output_.path(), skip);
   }
 
   void write_index(const fs::path& index_path) const {
     std::size_t old_total = 0;
-    for (const SafetensorsFile& file : source_.files()) old_total += file.size() - file.header().data_offset;
+    for (const TensorFile& file : source_.files()) old_total += file.size() - file.header().data_offset;
     std::size_t total = 0;
     for (const ShardRewrite& shard : shards_) total += shard.data_size();
 
@@ -128,6 +148,7 @@ class CheckpointRewrite::Impl {
   std::optional<Dtype> store_as_;
   AtomicOutput output_;
   std::vector<ShardRewrite> shards_;
+  std::optional<ConvertedFile> converted_;  // in place of shards
   bool rest_is_copied_ = false;
   std::vector<char> is_written_;  // not vector<bool>: threads write neighbouring entries
 };

@@ -10,17 +10,18 @@
 
 namespace attnsym {
 
-/// A copy of a checkpoint with other attention weights: a directory if the source is one, a file otherwise.
-/// Everything else is kept bit for bit: other tensors, tensor order, sharding, metadata, configuration,
-/// tokenizer and all other files. One layer at a time is in memory, and the copy has its name only once it is
-/// complete.
+/// A copy of a checkpoint with other attention weights: a directory if the source is one, a file otherwise. A
+/// GGUF or llama2.c file becomes a directory with config.json and model.safetensors, see ConvertedFile; its
+/// tokenizer stays behind. Of all others: Everything else is kept bit for bit: other tensors, tensor order,
+/// sharding, metadata, configuration, tokenizer and all other files. One layer at a time is in memory, and
+/// the copy has its name only once it is complete.
 class CheckpointRewrite {
  public:
   /// Copies all files but the weights.
   /// @param source outlives this object. @param store_as the dtype of the attention tensors; their own if
   /// absent.
-  /// @throws IoError if out exists and overwrite is No, if out and source contain each other, if out is a
-  /// directory that holds no checkpoint, or if writing fails.
+  /// @throws FormatError as ConvertedFile, IoError if out exists and overwrite is No, if out and source
+  /// contain each other, if out is a directory that holds no checkpoint, or if writing fails.
   CheckpointRewrite(const Checkpoint& source, const std::filesystem::path& out, Overwrite overwrite,
                     std::optional<Dtype> store_as = {});
   ~CheckpointRewrite();

@@ -161,7 +161,7 @@ Rotary rotary_positions(const JsonObject& config, const PositionKeys& positions,
   Frequencies frequencies = plain_frequencies(width / 2, base);
   const double gain = scale_frequencies(frequencies, config, parameters, base);
   if (!(gain > 0)) config.fail("the attention factor of rotary positions is not positive");
-  return {std::move(frequencies), positions.pairs, gain};
+  return {std::move(frequencies), PairLayout::HalfSplit, gain};
 }
 
 std::vector<double> alibi_slopes(Index heads) {

@@ -18,7 +18,7 @@ namespace {
 // ever stored, and nesting costs nothing because the third level is refused.
 class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
  public:
-  HeaderReader(std::string_view name, SafetensorsHeader& header) : name_(name), header_(header) {}
+  HeaderReader(std::string_view name, TensorTable& header) : name_(name), header_(header) {}
 
   bool null() override { unexpected("null"); }
   bool boolean(bool) override { unexpected("a boolean"); }
@@ -142,7 +142,7 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
   }
 
   std::string name_;
-  SafetensorsHeader& header_;
+  TensorTable& header_;
   Place place_ = Place::Start;
   std::string key_;  // the latest
   std::set<std::string> names_;
@@ -172,21 +172,12 @@ std::string_view json_text(std::span<const std::byte> file, const std::string& n
   return text;
 }
 
-// Absent if the product overflows.
-std::optional<std::size_t> byte_count(const TensorInfo& tensor) {
-  std::size_t count = size_of(tensor.dtype);
-  for (const std::int64_t extent : tensor.shape) {
-    if (__builtin_mul_overflow(count, static_cast<std::size_t>(extent), &count)) return std::nullopt;
-  }
-  return count;
-}
-
 void require_consistent(const TensorInfo& tensor, const std::string& where) {
   if (tensor.begin > tensor.end) {
     throw FormatError(where + "data_offsets begin at " + std::to_string(tensor.begin) + " after their end " +
                       std::to_string(tensor.end));
   }
-  const std::optional<std::size_t> expected = byte_count(tensor);
+  const std::optional<std::size_t> expected = byte_count(tensor.dtype, tensor.shape);
   if (!expected) throw FormatError(where + "the size of shape " + shape_text(tensor.shape) + " overflows");
   if (*expected != tensor.size()) {
     throw FormatError(where + "data_offsets span " + std::to_string(tensor.size()) + " bytes, but shape " +
@@ -218,8 +209,8 @@ void require_filled(const std::vector<TensorInfo>& tensors, std::size_t data_siz
 
 }  // namespace
 
-SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, std::string_view name) {
-  SafetensorsHeader header;
+TensorTable parse_safetensors_header(std::span<const std::byte> file, std::string_view name) {
+  TensorTable header;
   const std::string file_name(name);
   const std::string_view text = json_text(file, file_name);
   HeaderReader reader(name, header);

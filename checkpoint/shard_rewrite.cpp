@@ -38,7 +38,7 @@ bool change_dtypes(std::vector<TensorInfo>& tensors, const std::set<std::string>
 
 }  // namespace
 
-ShardRewrite::ShardRewrite(const SafetensorsFile& source, const std::filesystem::path& target,
+ShardRewrite::ShardRewrite(const TensorFile& source, const std::filesystem::path& target,
                            const std::set<std::string>& replaced, std::optional<Dtype> store_as)
     : source_(File::open(source.path())), target_(File::create(target)) {
   std::vector<TensorInfo> tensors = source.tensors();
@@ -62,7 +62,7 @@ bool ShardRewrite::Range::absorb(const Range& next) {
   return true;
 }
 
-void ShardRewrite::plan(const SafetensorsFile& source, const std::vector<TensorInfo>& tensors,
+void ShardRewrite::plan(const TensorFile& source, const std::vector<TensorInfo>& tensors,
                         const std::set<std::string>& replaced) {
   for (const TensorInfo& tensor : tensors) {
     if (replaced.contains(tensor.name)) {

@@ -22,7 +22,7 @@ class ShardRewrite {
   /// refuse: then they are ordered by dtype size, as writers of the format do.
   /// @param replaced names of the tensors that write() will bring; names of other files' tensors do no harm.
   /// @param store_as their new dtype, the old ones if absent.
-  ShardRewrite(const SafetensorsFile& source, const std::filesystem::path& target,
+  ShardRewrite(const TensorFile& source, const std::filesystem::path& target,
                const std::set<std::string>& replaced, std::optional<Dtype> store_as);
 
   /// Whether this file is to hold the tensor.
@@ -45,7 +45,7 @@ class ShardRewrite {
     bool absorb(const Range& next);
   };
 
-  void plan(const SafetensorsFile& source, const std::vector<TensorInfo>& tensors,
+  void plan(const TensorFile& source, const std::vector<TensorInfo>& tensors,
             const std::set<std::string>& replaced);
 
   File source_;

@@ -57,10 +57,10 @@ Refutation refute_exactly(const StoredAttention& a, const StoredAttention& b,
 }
 
 LayerFinding check_layer(const CertificateFile& certificate, const Model& a, const Model& b,
-                         std::size_t layer) {
+                         std::size_t layer, Radii radii) {
   const auto index = static_cast<Index>(layer);
-  const StoredAttention from = read_attention(a.checkpoint, index);
-  const StoredAttention to = read_attention(b.checkpoint, index);
+  const StoredAttention from = read_attention(a.checkpoint, index, radii);
+  const StoredAttention to = read_attention(b.checkpoint, index, radii);
   const EqualityEvidence& evidence = certificate.layers[layer];
   if (certificate.verdict == "identical") {
     const auto* element = std::get_if<AttentionElement<double>>(&evidence);
@@ -71,6 +71,16 @@ LayerFinding check_layer(const CertificateFile& certificate, const Model& a, con
   LayerFinding finding{refute_equivalence(from, to, evidence)};
   if (!finding.refutation) finding.resolution = evidence_resolution(from, to, evidence);
   return finding;
+}
+
+// If the decoded numbers agree by themselves, what quantisation could hide does not matter.
+LayerFinding check_layer(const CertificateFile& certificate, const Model& a, const Model& b,
+                         std::size_t layer) {
+  if (is_quantized(a, b)) {
+    const LayerFinding decoded = check_layer(certificate, a, b, layer, Radii::Decoded);
+    if (!decoded.refutation && decoded.resolution <= coarsest_resolution) return decoded;
+  }
+  return check_layer(certificate, a, b, layer, Radii::Quantized);
 }
 
 Refutation refute_distinct(const CertificateFile& certificate, const Model& a, const Model& b) {

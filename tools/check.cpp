@@ -4,9 +4,12 @@
 #include <cstdio>
 #include <numeric>
 #include <random>
+#include <tuple>
+#include <utility>
 
 #include "symmetry/errors.hpp"
 #include "symmetry/symmetry_group.hpp"
+#include "tools/check_models.hpp"
 #include "tools/check_report.hpp"
 #include "tools/commands.hpp"
 #include "tools/evidence_file.hpp"
@@ -28,9 +31,11 @@ struct CheckOptions {
   std::optional<Path> certificate;
   std::optional<Path> witness;
   std::string scope = "attention";
+  std::string outputs = "logits";
   std::optional<std::uint64_t> seed;
   bool exact = false;
   bool ladder = false;
+  bool explain = false;
   std::size_t threads = default_workers();
   bool force = false;
   bool as_json = false;
@@ -85,6 +90,8 @@ void conclude(CheckResult& result) {
     result.reason = result.error_probability
                         ? "the stored numbers compute the same function exactly"
                         : "every circuit of every head agrees within the rounding of the stored weights";
+    if (result.as_decoded)
+      result.reason = "every circuit of every head agrees within float32 rounding of the decoded numbers";
   } else {
     result.verdict = "identical";
     result.reason = "the weights are equal under permutations, signs and powers of two";
@@ -115,11 +122,62 @@ ThreadPlan plan_for(const CheckOptions& options, const Model& a, const Model& b)
   return plan_threads(options.threads, a.layers(), 2 * sizeof(double) * (numbers(a) + numbers(b)));
 }
 
-CheckResult decide_layers(const CheckOptions& options, const Model& a, const Model& b) {
-  if (a.layers() != b.layers()) {
-    throw ShapeError(options.a.string() + " has " + std::to_string(a.layers()) + " attention layers, " +
-                     options.b.string() + " has " + std::to_string(b.layers()));
+// Decides single layers of two models.
+class LayerJudge {
+ public:
+  LayerJudge(const Model& a, const Model& b, std::uint64_t seed, RunTasks run_tasks)
+      : a_(a), b_(b), seed_(seed), run_tasks_(std::move(run_tasks)), is_quantized_(is_quantized(a, b)) {}
+
+  ExactDecision decide_exactly(Index layer) const {
+    std::array<StoredAttention, 2> modules = read(layer, Radii::Decoded);
+    return attnsym::decide_exactly(std::move(modules[0]), std::move(modules[1]), seed_);
   }
+
+  // What quantisation could hide does not matter if the decoded numbers agree by themselves. That these
+  // differ proves nothing about the numbers that were quantised.
+  // @return the decision, and whether it is about the decoded numbers
+  std::pair<Decision, bool> decide(Index layer) const {
+    Decision decision = decide(layer, Radii::Quantized);
+    if (!is_quantized_ || !std::holds_alternative<Undecided>(decision.verdict))
+      return {std::move(decision), false};
+    Decision decoded = decide(layer, Radii::Decoded);
+    const bool settled = std::holds_alternative<Identical>(decoded.verdict) ||
+                         std::holds_alternative<Equivalent>(decoded.verdict);
+    return {settled ? std::move(decoded) : std::move(decision), settled};
+  }
+
+ private:
+  std::array<StoredAttention, 2> read(Index layer, Radii radii) const {
+    std::array<StoredAttention, 2> modules;
+    run_tasks_(
+        2, [&](std::size_t i) { modules[i] = read_attention((i == 0 ? a_ : b_).checkpoint, layer, radii); });
+    return modules;
+  }
+
+  Decision decide(Index layer, Radii radii) const {
+    std::array<StoredAttention, 2> modules = read(layer, radii);
+    DecideOptions options;
+    options.seed = seed_;
+    options.input_radius = common_radius(a_, b_, layer);
+    options.run_tasks = run_tasks_;
+    return decide_equivalence(std::move(modules[0]), std::move(modules[1]), options);
+  }
+
+  const Model& a_;
+  const Model& b_;
+  std::uint64_t seed_;
+  RunTasks run_tasks_;
+  bool is_quantized_;
+};
+
+void require_same_layers(const CheckOptions& options, const Model& a, const Model& b) {
+  if (a.layers() == b.layers()) return;
+  throw ShapeError(options.a.string() + " has " + std::to_string(a.layers()) + " attention layers, " +
+                   options.b.string() + " has " + std::to_string(b.layers()));
+}
+
+CheckResult decide_layers(const CheckOptions& options, const Model& a, const Model& b) {
+  require_same_layers(options, a, b);
   CheckResult result;
   result.scope = options.scope;
   result.seed = seed_of(options);
@@ -127,28 +185,25 @@ CheckResult decide_layers(const CheckOptions& options, const Model& a, const Mod
   result.group = symmetry_of(attention_config(a.checkpoint, 0)).describe();
   result.bytes_read = a.attention_bytes() + b.attention_bytes();
   std::vector<double> error_probability(a.layers(), 0);
+  std::vector<char> as_decoded(a.layers(), 0);  // not vector<bool>: threads write neighbouring entries
   Progress progress("check", a.layers());
   const ThreadPlan plan = plan_for(options, a, b);
-  const RunTasks inside = [&](std::size_t count, const std::function<void(std::size_t)>& task) {
-    run_tasks(count, plan.inside, task);
-  };
+  const LayerJudge judge(a, b, result.seed,
+                         [&](std::size_t count, const std::function<void(std::size_t)>& task) {
+                           run_tasks(count, plan.inside, task);
+                         });
   run_tasks(a.layers(), plan.layers, [&](std::size_t layer) {
     const auto index = static_cast<Index>(layer);
-    std::array<StoredAttention, 2> modules;
-    inside(2, [&](std::size_t i) { modules[i] = read_attention((i == 0 ? a : b).checkpoint, index); });
     if (options.exact) {
-      const ExactDecision exact = decide_exactly(std::move(modules[0]), std::move(modules[1]), result.seed);
+      const ExactDecision exact = judge.decide_exactly(index);
       result.layers[layer].verdict = exact.verdict;
       error_probability[layer] = exact.error_probability;
     } else {
-      DecideOptions decide;
-      decide.seed = result.seed;
-      decide.input_radius = common_radius(a, b, index);
-      decide.run_tasks = inside;
-      result.layers[layer] = decide_equivalence(std::move(modules[0]), std::move(modules[1]), decide);
+      std::tie(result.layers[layer], as_decoded[layer]) = judge.decide(index);
     }
     progress.advance();
   });
+  result.as_decoded = std::count(as_decoded.begin(), as_decoded.end(), 1) > 0;
   if (options.exact)
     result.error_probability = std::accumulate(error_probability.begin(), error_probability.end(), 0.0);
   conclude(result);
@@ -218,23 +273,42 @@ ExitStatus run_check(const CheckOptions& options) {
   require_places(options);
   const Model a = open_model(options.a, options.files);
   const Model b = open_model(options.b, options.files);
+  if (options.scope == "model") {
+    return check_models(a, b,
+                        {options.outputs == "logits" ? Outputs::Logits : Outputs::Probabilities,
+                         options.seed.value_or(1), options.threads, options.as_json});
+  }
   CheckResult result = decide_layers(options, a, b);
   if (options.ladder) {
     const auto layer = static_cast<Index>(result.worst_layer);
     result.ladder =
         precision_ladder(read_attention(a.checkpoint, layer), read_attention(b.checkpoint, layer));
   }
+  if (options.explain) result.explanation = explain_differences(a, b, result.layers);
   write_files(options, a, b, result);
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   options.as_json ? print_json(result) : print_text(result);
   return status_of(result.verdict);
 }
 
+// What speaks about single modules cannot be asked of whole models.
+void refuse_at_model_scope(const CLI::App& command, const CheckOptions& options) {
+  if (options.scope != "model") {
+    if (command.count("--outputs") > 0) throw CLI::ValidationError("--outputs needs --scope model");
+    return;
+  }
+  for (const char* option : {"--certificate", "--witness", "--exact", "--explain", "--ladder"}) {
+    if (command.count(option) > 0)
+      throw CLI::ValidationError(std::string(option) + " is about attention modules, not --scope model");
+  }
+}
+
 }  // namespace
 
 void setup_check(CLI::App& app, ExitStatus& status) {
   auto options = std::make_shared<CheckOptions>();
-  CLI::App* command = app.add_subcommand("check", "Do A and B compute the same attention, layer by layer?");
+  CLI::App* command = app.add_subcommand(
+      "check", "Do A and B compute the same attention, layer by layer, or as whole models the same outputs?");
   command->add_option("A", options->a, "A model")->required();
   command->add_option("B", options->b, "Another model")->required();
   add_file_options(*command, options->files);
@@ -242,10 +316,25 @@ void setup_check(CLI::App& app, ExitStatus& status) {
       ->type_name("FILE");
   command->add_option("--witness", options->witness, "Write the separating input here, if there is one")
       ->type_name("FILE");
-  command->add_option("--scope", options->scope, "What is compared: attention")
-      ->check(CLI::IsMember({"attention"}));
-  command->add_flag("--exact", options->exact,
-                    "Decide about the stored numbers themselves: nothing counts as rounding");
+  command
+      ->add_option("--scope", options->scope,
+                   "What is compared: attention, module by module, or the whole model")
+      ->check(CLI::IsMember({"attention", "model"}))
+      ->capture_default_str();
+  command
+      ->add_option(
+          "--outputs", options->outputs,
+          "What counts of a whole model: logits, or probabilities, which forget what all logits of a "
+          "token have in common")
+      ->check(CLI::IsMember({"logits", "probabilities"}))
+      ->capture_default_str();
+  CLI::Option* exact = command->add_flag(
+      "--exact", options->exact, "Decide about the stored numbers themselves: nothing counts as rounding");
+  command
+      ->add_flag("--explain", options->explain,
+                 "Where layers differ, name the slip of a conversion that made them, or what the difference "
+                 "looks like")
+      ->excludes(exact);
   command->add_flag("--ladder", options->ladder,
                     "Also evaluate the deciding layer at float, double, 50 and 100 digits (takes seconds)");
   command
@@ -256,7 +345,10 @@ void setup_check(CLI::App& app, ExitStatus& status) {
   command->add_flag("--force", options->force, "Replace existing certificate and witness files");
   command->add_flag("--json", options->as_json, "Print one JSON object");
   command->footer("Exit status: 0 identical or equivalent, 1 distinct, 2 trouble, 3 undecided.");
-  command->callback([options, &status] { status = run_check(*options); });
+  command->callback([options, command, &status] {
+    refuse_at_model_scope(*command, *options);
+    status = run_check(*options);
+  });
 }
 
 }  // namespace attnsym

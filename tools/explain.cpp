@@ -1,7 +1,9 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 
+#include "checkpoint/printable.hpp"
 #include "symmetry/symmetry_group.hpp"
 #include "tools/commands.hpp"
 #include "tools/measurement.hpp"
@@ -38,7 +40,10 @@ std::string positions_text(const AttentionConfig& config) {
             numbered(config.key_width, "coordinates");
   if (!config.slopes.empty()) text += ", ALiBi slopes";
   if (config.softcap > 0) text += ", softcap " + brief(config.softcap);
-  if (config.qk_norm) text += ", norms of queries and keys (epsilon " + brief(config.qk_norm->epsilon) + ")";
+  if (config.qk_norm)
+    text += ", norms of queries and keys" +
+            std::string(config.qk_norm->over_all_heads ? " over all heads" : "") + " (epsilon " +
+            brief(config.qk_norm->epsilon) + ")";
   return text;
 }
 
@@ -85,11 +90,17 @@ std::vector<std::string> bias_reasons(const AttentionConfig& config) {
 
 std::string qk_reason(const AttentionConfig& config) {
   const std::string commutes = config.rotary.pairs() > 0 ? " if it commutes with positions" : "";
-  if (config.qk_norm)
+  if (config.qk_norm && config.qk_norm->gains == QkGains::Temperature)
+    return "Q-K: norms leave only what changes no length, Q U and K U with U orthogonal" + commutes;
+  if (config.qk_norm) {
+    const bool shared = config.qk_norm->gains == QkGains::Shared;
     return "Q-K: norms leave only what changes no length, signs and places of coordinates" + commutes +
-           ", and gains of all queries times t with those of all keys over t; a rotation stays where "
-           "products "
-           "of gains are equal";
+           ", and gains of " +
+           (shared ? "all queries times t with those of all keys"
+                   : "a group's queries "
+                     "times t with those of its keys") +
+           " over t; a rotation stays where products of gains are equal";
+  }
   return "Q-K: only Q K^T is seen, so Q A^-1 and K A^T serve as well, A in GL(" +
          std::to_string(config.key_width) + ")" + commutes;
 }
@@ -123,11 +134,34 @@ std::size_t windowed_layers(const Model& model) {
   return count;
 }
 
+std::string format_of(const Model& model) {
+  const ForeignModel* foreign = model.checkpoint.foreign();
+  return foreign ? foreign->format : "safetensors";
+}
+
+// The dtypes of all layers' attention, each once.
+std::vector<std::string> attention_dtypes(const Model& model) {
+  std::set<std::string> names;
+  for (std::size_t layer = 0; layer < model.layers(); ++layer) {
+    for (const StoredTensor& tensor : stored_attention_tensors(model.checkpoint, static_cast<Index>(layer)))
+      names.emplace(name_of(tensor.info->dtype));
+  }
+  return {names.begin(), names.end()};
+}
+
+bool stores_interleaved(const Model& model) {
+  const PositionKeys& positions = model.checkpoint.layout().positions;
+  return positions.kind == PositionKeys::Kind::Rotary && positions.pairs == PairLayout::Interleaved;
+}
+
 void print_text(const Model& model, const AttentionConfig& config,
                 const std::optional<Measurement>& measurement) {
   const SymmetryGroup group = symmetry_of(config);
   const ModelConfig& facts = model.checkpoint.config();
   std::printf("family      %s, %zu attention layers\n", facts.model_type.c_str(), model.layers());
+  std::printf("stored      %s, attention in %s%s\n", format_of(model).c_str(),
+              joined(attention_dtypes(model), ", ").c_str(),
+              stores_interleaved(model) ? "; rotary pairs are interleaved, and read as half-split" : "");
   std::printf("attention   D %td, %td heads in %td groups, key width %td, value width %td, scale %s, %s\n",
               config.model_width, config.heads, config.groups, config.key_width, config.value_width,
               brief(config.scale).c_str(), positions_text(config).c_str());
@@ -151,6 +185,9 @@ void print_json(const Model& model, const AttentionConfig& config,
   nlohmann::json object{{"schema", "attnsym.explain/1"},
                         {"family", model.checkpoint.config().model_type},
                         {"layers", model.layers()},
+                        {"format", format_of(model)},
+                        {"attention_dtypes", attention_dtypes(model)},
+                        {"interleaved_pairs", stores_interleaved(model)},
                         {"model_width", config.model_width},
                         {"heads", config.heads},
                         {"groups", config.groups},

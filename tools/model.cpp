@@ -8,17 +8,27 @@
 
 namespace attnsym {
 
+namespace {
+
+// What a single weight file is called, whatever its name.
+std::string weight_file_name(const Checkpoint& checkpoint) {
+  if (!checkpoint.foreign()) return "model.safetensors";
+  return checkpoint.foreign()->format == "GGUF" ? "model.gguf" : "model.bin";
+}
+
+}  // namespace
+
 std::map<std::string, std::string> Model::digests() const {
   std::map<std::string, std::string> result;
-  result["config.json"] = sha256_file(config_file);
+  if (config_file) result["config.json"] = sha256_file(*config_file);
   if (layout_file) result["layout.json"] = sha256_file(*layout_file);
   if (checkpoint.index_path())
     result[checkpoint.index_path()->filename()] = sha256_file(*checkpoint.index_path());
-  for (const SafetensorsFile& file : checkpoint.files()) {
+  for (const TensorFile& file : checkpoint.files()) {
     // A single file may have any name; the digest is of what it holds.
     const std::string name = checkpoint.index_path()
                                  ? file.path().lexically_relative(checkpoint.path()).string()
-                                 : "model.safetensors";
+                                 : weight_file_name(checkpoint);
     result[name] = sha256_file(file.path());
   }
   return result;
@@ -42,13 +52,19 @@ std::vector<std::filesystem::path> ModelFiles::paths() const {
 }
 
 Model open_model(const std::filesystem::path& where, const ModelFiles& files) {
-  return {Checkpoint::open(where, files.config, files.layout), files.config.value_or(where / "config.json"),
-          files.layout};
+  Model model{Checkpoint::open(where, files.config, files.layout), {}, files.layout};
+  if (!model.checkpoint.foreign()) model.config_file = files.config.value_or(where / "config.json");
+  return model;
+}
+
+bool is_quantized(const Model& a, const Model& b) {
+  return has_quantized_attention(a.checkpoint) || has_quantized_attention(b.checkpoint);
 }
 
 void add_file_options(CLI::App& app, ModelFiles& files) {
   app.add_option("--config", files.config,
-                 "config.json to use; needed when a model is a single .safetensors file")
+                 "config.json to use; needed when a model is a single .safetensors file (GGUF and llama2.c "
+                 "files have their own)")
       ->type_name("FILE");
   app.add_option("--layout", files.layout,
                  "Where a family that is not built in keeps its tensors; see `attnsym layout`")

@@ -22,7 +22,8 @@ struct ModelFiles {
 /// A checkpoint as named on the command line.
 struct Model {
   Checkpoint checkpoint;
-  std::filesystem::path config_file;
+  std::optional<std::filesystem::path>
+      config_file;  ///< absent where the weight file is its own configuration
   std::optional<std::filesystem::path> layout_file;
 
   /// SHA-256 of every file that decides the answer - configuration, layout, index, weights - by file name.
@@ -34,8 +35,11 @@ struct Model {
   std::size_t layers() const { return static_cast<std::size_t>(layer_count(checkpoint)); }
 };
 
-/// @param files.config is needed by a single safetensors file.
+/// @param files.config is needed by a single safetensors file; GGUF and llama2.c files do without.
 Model open_model(const std::filesystem::path& where, const ModelFiles& files);
+
+/// Whether attention of one of them is quantised.
+bool is_quantized(const Model& a, const Model& b);
 
 /// Adds --config and --layout to a subcommand.
 void add_file_options(CLI::App& app, ModelFiles& files);

@@ -20,7 +20,9 @@ void write_certificate(const RewriteOptions& options, const Model& model, std::u
 
 void add_rewrite_options(CLI::App& command, RewriteOptions& options) {
   command.add_option("IN", options.in, "The model to read")->required();
-  command.add_option("-o,--output", options.out, "The model to write: a directory if IN is one, else a file")
+  command
+      .add_option("-o,--output", options.out,
+                  "The model to write: a directory if IN is one or is a GGUF or llama2.c file, else a file")
       ->type_name("OUT")
       ->required();
   add_file_options(command, options.files);
@@ -28,7 +30,9 @@ void add_rewrite_options(CLI::App& command, RewriteOptions& options) {
       .add_option("--certificate", options.certificate,
                   "Write why OUT computes the same here, for `attnsym certify`")
       ->type_name("FILE");
-  command.add_option("--dtype", options.dtype, "Store the attention tensors as this (default: as in IN)")
+  command
+      .add_option("--dtype", options.dtype,
+                  "Store the attention tensors as this (default: as in IN, quantised ones as F32)")
       ->check(CLI::IsMember({"F64", "F32", "F16", "BF16"}));
   add_threads_option(command, options.threads);
   command.add_flag("--force", options.force, "Replace OUT and the certificate if they exist");
@@ -52,7 +56,7 @@ void rewrite_model(const RewriteOptions& options, const Model& model, const std:
       if (task == 0) return rewrite.copy_rest();
       const std::size_t layer = task - 1;
       const auto index = static_cast<Index>(layer);
-      RewrittenLayer changed = change(layer, read_attention(model.checkpoint, index));
+      RewrittenLayer changed = change(layer, read_attention(model.checkpoint, index, Radii::Decoded));
       rewrite.write_attention(index, changed.weights);
       evidence[layer] = std::move(changed.evidence);
       progress.advance();

@@ -59,7 +59,7 @@ void expect_doubled(const Checkpoint& source, const Checkpoint& out) {
   }
 }
 
-void expect_same_order(const SafetensorsFile& a, const SafetensorsFile& b) {
+void expect_same_order(const TensorFile& a, const TensorFile& b) {
   for (std::size_t i = 0; i < a.tensors().size(); ++i) EXPECT_EQ(a.tensors()[i].name, b.tensors()[i].name);
 }
 
@@ -154,7 +154,7 @@ TEST(Rewrite, StoreAsUpdatesTheTotalSizeOfShards) {
     return nlohmann::json::parse(testing::read_text(*checkpoint.index_path()));
   };
   std::size_t total = 0;
-  for (const SafetensorsFile& file : out.files()) total += file.size() - file.header().data_offset;
+  for (const TensorFile& file : out.files()) total += file.size() - file.header().data_offset;
   EXPECT_EQ(index_of(out)["metadata"]["total_size"], total);
   EXPECT_LT(total, index_of(source)["metadata"]["total_size"].get<std::size_t>());
   EXPECT_EQ(index_of(out)["weight_map"], index_of(source)["weight_map"]);

@@ -10,7 +10,7 @@
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const auto file = std::as_bytes(std::span(data, size));
   try {
-    const attnsym::SafetensorsHeader header = attnsym::parse_safetensors_header(file, "fuzz");
+    const attnsym::TensorTable header = attnsym::parse_safetensors_header(file, "fuzz");
     for (const attnsym::TensorInfo& tensor : header.tensors) {
       if (tensor.begin > tensor.end || tensor.end > size - header.data_offset) std::abort();
     }

@@ -1,0 +1,273 @@
+#include "verify/models/decide_models.hpp"
+
+#include <gtest/gtest.h>
+
+#include <Eigen/QR>
+
+#include "tests/support/random_transformer.hpp"
+
+namespace attnsym {
+namespace {
+
+using testing::bf16;
+using testing::f32;
+using testing::random_transformer;
+using testing::small_transformer;
+
+HeldModel held(const TransformerConfig& config, const TransformerWeights<double>& weights, double unit) {
+  TransformerWeights<double> stored = testing::rounded(weights, unit);
+  TransformerWeights<double> radius = testing::radii(stored, unit);
+  return {config, std::move(stored), std::move(radius)};
+}
+
+ModelDecision decide(const TransformerConfig& config, const TransformerWeights<double>& a,
+                     const TransformerWeights<double>& b, double unit = f32) {
+  return decide_models(held(config, a, unit), held(config, b, unit));
+}
+
+void expect(ModelVerdict verdict, const ModelDecision& decision) {
+  EXPECT_STREQ(name_of(verdict), name_of(decision.verdict)) << decision.reason;
+}
+
+// Every row that is written to the stream times q, every reader q^T times itself; norms are left alone.
+void rotate(TransformerWeights<double>& weights, const Matrix<double>& q) {
+  for (Matrix<double>* rows :
+       {&weights.embedding, &weights.positions, &weights.token_types, &weights.unembedding}) {
+    if (rows->size() > 0) *rows = (*rows * q).eval();
+  }
+  const auto write = [&](auto& rows) {
+    if (rows.size() > 0) rows = (rows * q).eval();
+  };
+  const auto read = [&](Matrix<double>& weight) {
+    if (weight.size() > 0) weight = (q.transpose() * weight).eval();
+  };
+  for (Block<double>& block : weights.blocks) {
+    for (KvGroup<double>& group : block.attention.groups) {
+      read(group.key);
+      read(group.value);
+      for (QueryHead<double>& reader : group.readers) {
+        read(reader.query);
+        write(reader.output);
+      }
+    }
+    write(block.attention.output_bias);
+    read(block.mlp.up);
+    read(block.mlp.gate);
+    write(block.mlp.down);
+    write(block.mlp.down_bias);
+  }
+}
+
+// All gains in front of readers moved into these.
+void fold_gains(TransformerWeights<double>& weights) {
+  const auto fold = [](Norm<double>& norm, std::vector<Matrix<double>*> readers) {
+    for (Matrix<double>* reader : readers) {
+      if (reader->size() > 0) *reader = (norm.gain.transpose().asDiagonal() * *reader).eval();
+    }
+    norm.gain.setOnes();
+  };
+  for (Block<double>& block : weights.blocks) {
+    std::vector<Matrix<double>*> readers;
+    for (KvGroup<double>& group : block.attention.groups) {
+      readers.push_back(&group.key);
+      readers.push_back(&group.value);
+      for (QueryHead<double>& reader : group.readers) readers.push_back(&reader.query);
+    }
+    fold(block.attention_input, readers);
+    fold(block.mlp_input, {&block.mlp.up, &block.mlp.gate});
+  }
+  weights.unembedding = (weights.unembedding * weights.final_norm.gain.transpose().asDiagonal()).eval();
+  weights.final_norm.gain.setOnes();
+}
+
+Matrix<double> random_rotation(Index width, std::uint64_t seed) {
+  return Eigen::HouseholderQR<Matrix<double>>(fixed_probe<double>(width, width, seed)).householderQ();
+}
+
+TransformerConfig llama_like() {
+  TransformerConfig config = small_transformer(NormKind::Rms, NormPlacement::Before);
+  config.positions = 0;
+  config.mlp.gated = true;
+  config.mlp.activation = Activation::Silu;
+  for (AttentionConfig& attention : config.attention) attention.rotary = {.frequencies = {0.9}};
+  return config;
+}
+
+TEST(DecideModels, EveryModelIsIdenticalToItself) {
+  for (const NormKind norm : {NormKind::Rms, NormKind::Layer}) {
+    for (const NormPlacement placement :
+         {NormPlacement::Before, NormPlacement::After, NormPlacement::OnBranch, NormPlacement::Around}) {
+      const TransformerConfig config = small_transformer(norm, placement);
+      const auto weights = random_transformer(config, 1);
+      expect(ModelVerdict::Identical, decide(config, weights, weights));
+    }
+  }
+}
+
+TEST(DecideModels, FoldedGainsAreEquivalent) {
+  const TransformerConfig config = llama_like();
+  const auto a = random_transformer(config, 2);
+  auto b = a;
+  fold_gains(b);
+  for (const double unit : {f32, bf16}) expect(ModelVerdict::Equivalent, decide(config, a, b, unit));
+}
+
+TEST(DecideModels, RotatedStreamsAreEquivalentOnceGainsAreFolded) {
+  const TransformerConfig config = llama_like();
+  const auto a = random_transformer(config, 3);
+  auto b = a;
+  fold_gains(b);
+  rotate(b, random_rotation(config.model_width, 5));
+  const ModelDecision decision = decide(config, a, b);
+  expect(ModelVerdict::Equivalent, decision);
+  EXPECT_EQ(decision.stream.kind(), StreamTransport::Kind::Orthogonal);
+}
+
+TEST(DecideModels, GainsLeftInPlaceUnderARotationAreDistinct) {
+  const TransformerConfig config = llama_like();
+  const auto a = random_transformer(config, 3);
+  auto b = a;
+  rotate(b, random_rotation(config.model_width, 5));
+  const ModelDecision decision = decide(config, a, b);
+  expect(ModelVerdict::Distinct, decision);
+  ASSERT_TRUE(decision.witness);
+  EXPECT_GE(decision.witness->tokens.size(), 3U);
+}
+
+TEST(DecideModels, MeansThatLayerNormsTakeAwayDoNotCount) {
+  const TransformerConfig config = small_transformer(NormKind::Layer, NormPlacement::Before);
+  const auto a = random_transformer(config, 4);
+  auto b = a;
+  b.embedding.colwise() -= b.embedding.rowwise().mean().eval();
+  for (Block<double>& block : b.blocks) {
+    block.mlp.down.colwise() -= block.mlp.down.rowwise().mean().eval();
+    block.mlp.down_bias.array() -= 0.5;
+  }
+  expect(ModelVerdict::Equivalent, decide(config, a, b));
+}
+
+TEST(DecideModels, MeansCountUnderRmsNorms) {
+  const TransformerConfig config = llama_like();
+  const auto a = random_transformer(config, 4);
+  auto b = a;
+  b.embedding.colwise() -= b.embedding.rowwise().mean().eval();
+  const ModelDecision decision = decide(config, a, b);
+  expect(ModelVerdict::Distinct, decision);
+  EXPECT_EQ(decision.first_difference, "embeddings");
+}
+
+TEST(DecideModels, NeuronsMayBePermutedAndScaledWhereTheActivationAllows) {
+  const TransformerConfig config = llama_like();
+  const auto a = random_transformer(config, 6);
+  auto b = a;
+  Mlp<double>& mlp = b.blocks[1].mlp;
+  mlp.up.col(2) *= -3;
+  mlp.down.row(2) /= -3;
+  for (Matrix<double>* columns : {&mlp.up, &mlp.gate}) columns->col(0).swap(columns->col(5));
+  mlp.down.row(0).swap(mlp.down.row(5));
+  const ModelDecision decision = decide(config, a, b);
+  expect(ModelVerdict::Equivalent, decision);
+  EXPECT_FALSE(decision.blocks[1].mlp.in_order);
+  mlp.gate.col(3) *= 2;
+  mlp.down.row(3) /= 2;
+  const ModelDecision scaled_gate = decide(config, a, b);
+  expect(ModelVerdict::Distinct, scaled_gate);
+  EXPECT_NE(scaled_gate.reason.find("block 1: MLP, neuron 3"), std::string::npos) << scaled_gate.reason;
+}
+
+TEST(DecideModels, PositiveScalesOfReluNeuronsOnly) {
+  TransformerConfig config = small_transformer(NormKind::Layer, NormPlacement::Before);
+  config.mlp.activation = Activation::Relu;
+  const auto a = random_transformer(config, 7);
+  auto b = a;
+  Mlp<double>& mlp = b.blocks[0].mlp;
+  const auto scale = [&](double factor) {
+    mlp.up.col(1) *= factor;
+    mlp.up_bias(1) *= factor;
+    mlp.down.row(1) /= factor;
+  };
+  scale(3);
+  expect(ModelVerdict::Equivalent, decide(config, a, b));
+  scale(-1);
+  expect(ModelVerdict::Distinct, decide(config, a, b));
+}
+
+TEST(DecideModels, SignedPermutationsAreFoundWhereNormsActOnTheStream) {
+  for (const NormPlacement placement :
+       {NormPlacement::After, NormPlacement::OnBranch, NormPlacement::Around}) {
+    TransformerConfig config = small_transformer(NormKind::Rms, placement);
+    config.positions = 0;
+    const auto a = random_transformer(config, 8);
+    auto b = a;
+    Matrix<double> q = Matrix<double>::Zero(6, 6);
+    const std::vector<Index> image{3, 0, 5, 1, 2, 4};
+    for (Index k = 0; k < 6; ++k) q(k, image[static_cast<std::size_t>(k)]) = k % 2 == 0 ? 1 : -1;
+    rotate(b, q);
+    const Matrix<double> places = q.cwiseAbs();
+    for (Block<double>& block : b.blocks) {
+      for (Norm<double>* norm :
+           {&block.attention_input, &block.attention_output, &block.mlp_input, &block.mlp_output})
+        if (norm->gain.size() > 0) norm->gain = (norm->gain * places).eval();
+    }
+    if (b.final_norm.gain.size() > 0) b.final_norm.gain = (b.final_norm.gain * places).eval();
+    const ModelDecision decision = decide(config, a, b);
+    EXPECT_NE(decision.verdict, ModelVerdict::Distinct) << decision.reason;
+    EXPECT_EQ(decision.stream.kind(), StreamTransport::Kind::SignedPermutation);
+    EXPECT_NE(decision.verdict, ModelVerdict::Undecided) << decision.reason;
+  }
+}
+
+TEST(DecideModels, BiasesOfPostNormsMayBeKeptInWritersAndReaders) {
+  TransformerConfig config = small_transformer(NormKind::Layer, NormPlacement::After);
+  config.embedding_norm = true;
+  const auto a = random_transformer(config, 9);
+  auto b = a;
+  const RowVector<double> shift = fixed_probe<double>(1, 6, 77);
+  b.blocks[0].attention_output.bias += shift;
+  b.blocks[0].mlp.up_bias -= shift * b.blocks[0].mlp.up;
+  b.blocks[0].mlp.down_bias -= shift;
+  expect(ModelVerdict::Equivalent, decide(config, a, b));
+}
+
+TEST(DecideModels, ProbabilitiesAllowAShiftOfTheUnembedding) {
+  const TransformerConfig config = llama_like();
+  const auto a = random_transformer(config, 10);
+  auto b = a;
+  b.unembedding.rowwise() -= RowVector<double>(b.unembedding.colwise().mean());
+  expect(ModelVerdict::Distinct, decide(config, a, b));
+  const ModelDecideOptions options{.outputs = Outputs::Probabilities};
+  expect(ModelVerdict::Equivalent, decide_models(held(config, a, f32), held(config, b, f32), options));
+}
+
+TEST(DecideModels, OneChangedNumberShows) {
+  const TransformerConfig config = llama_like();
+  const auto a = random_transformer(config, 11);
+  const auto edited = [&](auto edit) {
+    auto b = a;
+    edit(b);
+    return decide(config, a, b).reason;
+  };
+  const auto contains = [](const std::string& text, const char* part) {
+    EXPECT_NE(text.find(part), std::string::npos) << text;
+  };
+  contains(edited([](auto& b) { b.embedding(7, 2) += 0.1; }), "in embeddings");
+  contains(edited([](auto& b) { b.unembedding(7, 2) += 0.1; }), "in unembedding");
+  contains(edited([](auto& b) { b.blocks[1].attention.groups[0].key(0, 0) += 0.1; }),
+           "in block 1: attention");
+  contains(edited([](auto& b) { b.blocks[1].mlp.down(4, 0) += 0.1; }), "in block 1: MLP, neuron 4");
+  contains(edited([](auto& b) { b.blocks[0].attention_input.gain(3) *= 1.1; }), "in block 0: attention");
+  contains(edited([](auto& b) { b.final_norm.gain(3) *= 1.1; }), "in unembedding");
+}
+
+TEST(DecideModels, OtherArchitecturesAreToldApartByTokens) {
+  const TransformerConfig config = llama_like();
+  TransformerConfig other = config;
+  other.mlp.activation = Activation::Relu;
+  const auto weights = random_transformer(config, 12);
+  const ModelDecision decision = decide_models(held(config, weights, f32), held(other, weights, f32));
+  expect(ModelVerdict::Distinct, decision);
+  EXPECT_NE(decision.reason.find("different activations"), std::string::npos) << decision.reason;
+}
+
+}  // namespace
+}  // namespace attnsym

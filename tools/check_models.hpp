@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstdint>
+
+#include "tools/executor.hpp"
+#include "tools/exit_status.hpp"
+#include "tools/model.hpp"
+#include "verify/models/decide_models.hpp"
+
+namespace attnsym {
+
+/// What `check --scope model` is asked.
+struct ModelCheckOptions {
+  Outputs outputs = Outputs::Logits;
+  std::uint64_t seed = 1;
+  std::size_t threads = default_workers();
+  bool as_json = false;
+};
+
+/// Decides whether two models compute the same outputs, and prints the answer.
+ExitStatus check_models(const Model& a, const Model& b, const ModelCheckOptions& options);
+
+}  // namespace attnsym

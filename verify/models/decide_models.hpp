@@ -1,0 +1,68 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "symmetry/run_tasks.hpp"
+#include "verify/decide.hpp"
+#include "verify/models/neurons.hpp"
+#include "verify/models/stream_transport.hpp"
+#include "verify/models/token_witness.hpp"
+
+namespace attnsym {
+
+struct ModelDecideOptions {
+  Outputs outputs = Outputs::Logits;
+  double witness_factor = 10;        ///< tokens count when their gap is this many times its noise
+  std::uint64_t seed = 1;            ///< of the token search
+  RunTasks run_tasks = run_in_turn;  ///< how blocks are compared
+};
+
+/// One block of A, moved by the stream's transport, against the same of B.
+struct BlockDecision {
+  Decision attention;
+  MlpComparison mlp;
+  EntryComparison norms;  ///< of gains behind the branches
+
+  bool agrees() const;
+  bool is_exact() const;
+  double rounding_ratio() const;   ///< the largest, over all its parts
+  std::string difference() const;  ///< in words, what differs; empty if nothing does
+};
+
+/// What is outside of blocks.
+struct OuterComparison {
+  std::string part;  ///< "embeddings", "positions", "token types", "norm of embeddings", "unembedding", ...
+  EntryComparison entries;
+};
+
+enum class ModelVerdict { Identical, Equivalent, Distinct, Undecided };
+const char* name_of(ModelVerdict verdict);
+
+/// A verdict on two whole models and the figures behind it.
+struct ModelDecision {
+  ModelVerdict verdict = ModelVerdict::Undecided;
+  std::string reason;
+  StreamTransport stream = StreamTransport::identity(1);
+  bool stream_found = false;          ///< else A was compared as it is
+  std::vector<BlockDecision> blocks;  ///< empty where the architectures differ
+  std::vector<OuterComparison> outer;
+  std::optional<std::string> first_difference;  ///< in words, where the two part: the first piece in reading
+                                                ///< order that rounding does not explain
+  std::optional<TokenWitness>
+      witness;  ///< of distinct models; else the best that was found, if one was sought
+};
+
+/// Decides whether two models compute the same outputs for all tokens [N12].
+///
+/// `identical` and `equivalent` rest on an orthogonal change of basis of the stream under which every piece
+/// of A is the piece of B: attention as decide_equivalence says, neurons of MLPs one to one, tables entry by
+/// entry, where gains and biases of norms and means that LayerNorms take away may be kept anywhere.
+/// `distinct` rests on tokens whose outputs are further apart than rounding explains. That models are not in
+/// one orbit proves nothing alone: what neither covers is `undecided`.
+/// @throws ShapeError if the models have different tokens or outputs
+ModelDecision decide_models(const StoredModel& a, const StoredModel& b,
+                            const ModelDecideOptions& options = {});
+
+}  // namespace attnsym

@@ -1,0 +1,125 @@
+#include <Eigen/LU>
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <vector>
+
+#include "symmetry/random.hpp"
+#include "verify/models/entries.hpp"
+#include "verify/models/stream_transport.hpp"
+
+namespace attnsym {
+namespace {
+
+constexpr std::uint64_t probe_salt = 0x73747265616d;
+
+// Columns by one number each that a sign changes at most in sign, in ascending order of size.
+struct Fingerprints {
+  RowVector<double> number;
+  RowVector<double> noise;  // standard deviation
+  std::vector<Index> order;
+
+  explicit Fingerprints(const StoredMatrix& rows) {
+    const RowVector<double> probe = fixed_probe<double>(1, rows.value.rows(), probe_salt);
+    number = probe * rows.value;
+    noise = (probe.cwiseAbs2() * rows.radius.cwiseAbs2() / 3).cwiseSqrt();
+    order.resize(static_cast<std::size_t>(number.size()));
+    std::iota(order.begin(), order.end(), Index{0});
+    std::ranges::sort(order, {}, [&](Index k) { return std::abs(number(k)); });
+  }
+};
+
+// Squared distance of column k of a, times sign, from column l of b, in units of its variance.
+double distance(const StoredMatrix& a, Index k, double sign, const StoredMatrix& b, Index l) {
+  const double squares = (sign * a.value.col(k) - b.value.col(l)).squaredNorm();
+  if (squares == 0) return 0;
+  return squares * 3 / (a.radius.col(k).squaredNorm() + b.radius.col(l).squaredNorm());
+}
+
+// Matches columns whose fingerprints agree by their distance. What it returns has to be compared in full.
+std::optional<StreamTransport> matched_columns(const StoredMatrix& a, const StoredMatrix& b) {
+  const Fingerprints of_a(a);
+  const Fingerprints of_b(b);
+  const Index width = a.value.cols();
+  std::vector<Index> image(static_cast<std::size_t>(width), -1);
+  std::vector<char> used(image.size());
+  RowVector<double> sign(width);
+  std::size_t first = 0;
+  for (const Index k : of_a.order) {
+    const double size = std::abs(of_a.number(k));
+    const auto reach = [&](Index l) { return 8 * std::hypot(of_a.noise(k), of_b.noise(l)) + 1e-9 * size; };
+    while (first < of_b.order.size() &&
+           std::abs(of_b.number(of_b.order[first])) < size - reach(of_b.order[first]))
+      ++first;
+    double best = std::numeric_limits<double>::infinity();
+    for (std::size_t i = first; i < of_b.order.size(); ++i) {
+      const Index l = of_b.order[i];
+      if (std::abs(of_b.number(l)) > size + reach(l)) break;
+      if (used[static_cast<std::size_t>(l)]) continue;
+      for (const double s : {1.0, -1.0}) {
+        const double d = distance(a, k, s, b, l);
+        if (!(d < best)) continue;
+        best = d;
+        image[static_cast<std::size_t>(k)] = l;
+        sign(k) = s;
+      }
+    }
+    if (!std::isfinite(best)) return std::nullopt;
+    used[static_cast<std::size_t>(image[static_cast<std::size_t>(k)])] = 1;
+  }
+  return StreamTransport::signed_permutation(Permutation::from_image(std::move(image)), std::move(sign));
+}
+
+// The orthogonal factor of a square matrix by Newton's iteration with Higham's scaling; nothing for a
+// singular one. Source: N. Higham, Functions of Matrices, 8.3 and 8.6.
+std::optional<Matrix<double>> orthogonal_factor(Matrix<double> x) {
+  if (!(x.norm() > 0)) return std::nullopt;
+  x /= x.norm();
+  constexpr int most_steps = 60;
+  for (int step = 0; step < most_steps; ++step) {
+    const Eigen::PartialPivLU<Matrix<double>> lu(x);
+    if (step == 0 && !(lu.rcond() > 1e-13)) return std::nullopt;
+    const Matrix<double> inverse = lu.inverse().transpose();
+    const double scale = std::sqrt(inverse.norm() / x.norm());
+    const Matrix<double> next = (scale * x + inverse / scale) / 2;
+    const double moved = (next - x).norm();
+    x = next;
+    if (moved <= 1e-14 * x.norm()) break;
+  }
+  return x;
+}
+
+StoredMatrix with_row_of_ones(const StoredMatrix& rows) {
+  const Index count = rows.value.rows();
+  const Index width = rows.value.cols();
+  StoredMatrix result{Matrix<double>(count + 1, width), Matrix<double>::Zero(count + 1, width)};
+  result.value.topRows(count) = rows.value;
+  result.value.row(count).setConstant(rows.value.norm() / static_cast<double>(width));
+  result.radius.topRows(count) = rows.radius;
+  return result;
+}
+
+}  // namespace
+
+std::optional<StreamTransport> find_stream_transport(const StoredMatrix& a, const StoredMatrix& b, bool rigid,
+                                                     bool centred) {
+  const Index width = a.value.cols();
+  if (compare_entries(a, b, width).agrees()) return StreamTransport::identity(width);
+  const auto carries = [&](const StreamTransport& transport) {
+    return compare_entries(transport.written(a), b, width).agrees();
+  };
+  if (auto permuted = matched_columns(a, b)) {
+    if (carries(*permuted)) return permuted;
+  }
+  if (rigid) return std::nullopt;
+  // Centred rows leave the direction of ones open, which has to stay.
+  const Matrix<double> from = centred ? with_row_of_ones(a).value : a.value;
+  const Matrix<double> to = centred ? with_row_of_ones(b).value : b.value;
+  if (auto q = orthogonal_factor(from.transpose() * to)) {
+    StreamTransport rotated = StreamTransport::orthogonal(*std::move(q));
+    if (carries(rotated)) return rotated;
+  }
+  return std::nullopt;
+}
+
+}  // namespace attnsym

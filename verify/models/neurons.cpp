@@ -1,0 +1,269 @@
+#include "verify/models/neurons.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "symmetry/random.hpp"
+
+namespace attnsym {
+namespace {
+
+constexpr std::uint64_t probe_salt = 0x6e6575726f6e;
+constexpr Index chunk_neurons = 512;
+
+// Neurons as columns: what they read, biases as the last row, and what they write.
+struct Neurons {
+  StoredMatrix gate;  // empty unless gated
+  StoredMatrix up;
+  StoredMatrix down;  // D x m
+
+  Index count() const { return up.value.cols(); }
+
+  // What the activation is applied to.
+  StoredMatrix& read() { return gate.value.size() > 0 ? gate : up; }
+  const StoredMatrix& read() const { return gate.value.size() > 0 ? gate : up; }
+};
+
+StoredMatrix with_bias_row(StoredMatrix weight, const StoredMatrix& bias) {
+  if (weight.value.size() == 0) return weight;
+  const Index rows = weight.value.rows();
+  for (Matrix<double>* matrix : {&weight.value, &weight.radius}) {
+    matrix->conservativeResize(rows + 1, Eigen::NoChange);
+    matrix->row(rows).setZero();
+  }
+  if (bias.value.size() == 0) return weight;
+  weight.value.row(rows) = bias.value.row(0);
+  weight.radius.row(rows) = bias.radius.row(0);
+  return weight;
+}
+
+void scale_column(StoredMatrix& matrix, Index column, double factor) {
+  matrix.value.col(column) *= factor;
+  matrix.radius.col(column) *= std::abs(factor);
+}
+
+// Where the activation lets positive scales through, what it is applied to gets length 1.
+void normalize(const MlpConfig& config, Neurons& neurons) {
+  if (config.activation != Activation::Relu) return;
+  StoredMatrix& read = neurons.read();
+  for (Index k = 0; k < neurons.count(); ++k) {
+    const double length = read.value.col(k).norm();
+    if (!(length > 0)) continue;
+    scale_column(read, k, 1 / length);
+    scale_column(neurons.down, k, length);
+  }
+}
+
+Neurons neurons_of(const MlpConfig& config, SeenMlp mlp) {
+  Neurons neurons{with_bias_row(std::move(mlp.gate), mlp.gate_bias),
+                  with_bias_row(std::move(mlp.up), mlp.up_bias),
+                  {mlp.down.value.transpose(), mlp.down.radius.transpose()}};
+  normalize(config, neurons);
+  return neurons;
+}
+
+// What gated neuron k of a has to be multiplied by to become neuron k of b.
+double fitted_scale(const Neurons& a, const Neurons& b, Index k) {
+  if (a.gate.value.size() == 0) return 1;
+  const double square = a.up.value.col(k).squaredNorm();
+  const double scale = square > 0 ? a.up.value.col(k).dot(b.up.value.col(k)) / square : 1;
+  return scale != 0 && std::isfinite(scale) ? scale : 1;
+}
+
+StoredMatrix transposed(const StoredMatrix& matrix) {
+  return {matrix.value.transpose(), matrix.radius.transpose()};
+}
+
+// Adds up the comparison of neurons that come in chunks.
+class NeuronSums {
+ public:
+  void add(Neurons a, const Neurons& b) {
+    for (Index k = 0; k < a.count(); ++k) {
+      const double scale = fitted_scale(a, b, k);
+      smallest_scale_ = std::min(smallest_scale_, std::abs(scale));
+      largest_scale_ = std::max(largest_scale_, std::abs(scale));
+      scale_column(a.up, k, scale);
+      scale_column(a.down, k, 1 / scale);
+    }
+    // As rows, which may come in chunks.
+    gate_.add(transposed(a.gate), transposed(b.gate));
+    up_.add(transposed(a.up), transposed(b.up));
+    down_.add(transposed(a.down), transposed(b.down));
+  }
+
+  EntryComparison so_far(Index inner_width) const {
+    return worse(gate_.result(inner_width), worse(up_.result(inner_width), down_.result(inner_width)));
+  }
+
+  void write(MlpComparison& result, Index inner_width) const {
+    result.neurons = so_far(inner_width);
+    result.worst_neuron = result.neurons.row;
+    result.smallest_scale = smallest_scale_;
+    result.largest_scale = largest_scale_;
+  }
+
+ private:
+  EntrySums gate_;
+  EntrySums up_;
+  EntrySums down_;
+  double smallest_scale_ = 1;
+  double largest_scale_ = 1;
+};
+
+template <class Visit>
+void for_each_chunk(const std::vector<Index>& neurons, Visit visit) {
+  const std::span<const Index> all(neurons);
+  for (std::size_t first = 0; first < all.size(); first += chunk_neurons)
+    visit(first, all.subspan(first, std::min<std::size_t>(chunk_neurons, all.size() - first)));
+}
+
+// Compares the listed neurons of both, one to one.
+NeuronSums compare_listed(const MlpConfig& config, const NeuronSource& a, const NeuronSource& b,
+                          const std::vector<Index>& of_a, const std::vector<Index>& of_b) {
+  NeuronSums sums;
+  for_each_chunk(of_a, [&](std::size_t first, std::span<const Index> chunk) {
+    const std::span<const Index> others = std::span(of_b).subspan(first, chunk.size());
+    sums.add(neurons_of(config, a.read(chunk)), neurons_of(config, b.read(others)));
+  });
+  return sums;
+}
+
+// Numbers of every neuron that can put out something: no scale that the activation allows changes them, and
+// neurons that are equal up to rounding have equal ones up to noise.
+struct Fingerprints {
+  static constexpr Index read_probes = 4;
+
+  std::vector<Index> live;  // the neurons
+  Matrix<double> number;    // (read_probes + 1) x live: of what they read; the last of what they do with it
+  Matrix<double> noise;     // standard deviations
+
+  Fingerprints(const MlpConfig& config, const NeuronSource& source)
+      : number(read_probes + 1, source.count), noise(read_probes + 1, source.count) {
+    for_each_chunk(consecutive(0, source.count), [&](std::size_t, std::span<const Index> chunk) {
+      add(config, neurons_of(config, source.read(chunk)), chunk);
+    });
+  }
+
+ private:
+  void add(const MlpConfig& config, const Neurons& neurons, std::span<const Index> which) {
+    const auto probed = [](const StoredMatrix& matrix, Index probes) {
+      const Matrix<double> probe = fixed_probe<double>(probes, matrix.value.rows(), probe_salt);
+      return std::pair(Matrix<double>(probe * matrix.value),
+                       Matrix<double>(probe.cwiseAbs2() * matrix.radius.cwiseAbs2() / 3));
+    };
+    const auto read = probed(neurons.read(), read_probes);
+    const auto up = probed(neurons.up, 1);
+    const auto down = probed(neurons.down, 1);
+    for (Index k = 0; k < neurons.count(); ++k) {
+      const bool is_read = !config.gated || !neurons.up.value.col(k).isZero(0);
+      if (!is_read || neurons.down.value.col(k).isZero(0)) continue;
+      const auto place = static_cast<Index>(live.size());
+      live.push_back(which[static_cast<std::size_t>(k)]);
+      number.col(place).head(read_probes) = read.first.col(k);
+      noise.col(place).head(read_probes) = read.second.col(k).cwiseSqrt();
+      const double u = config.gated ? up.first(0, k) : 1;
+      const double d = down.first(0, k);
+      const double u_variance = config.gated ? up.second(0, k) : 0;
+      number(read_probes, place) = u * d;
+      noise(read_probes, place) = std::sqrt(u_variance * d * d + u * u * down.second(0, k));
+    }
+  }
+};
+
+// For every live neuron of a the nearest of b, by fingerprints, that no other has taken; -1 where none is
+// near.
+std::vector<Index> matched(const Fingerprints& a, const Fingerprints& b) {
+  std::vector<Index> order(b.live.size());
+  std::iota(order.begin(), order.end(), Index{0});
+  const auto first_number = [&](Index l) { return b.number(0, l); };
+  std::ranges::sort(order, {}, first_number);
+  const auto count = static_cast<Index>(b.live.size());
+  const double widest = count > 0 ? b.noise.row(0).head(count).maxCoeff() : 0;
+  std::vector<char> used(order.size());
+  std::vector<Index> image(a.live.size(), -1);
+  for (std::size_t k = 0; k < image.size(); ++k) {
+    const auto number = a.number.col(static_cast<Index>(k));
+    const auto noise = a.noise.col(static_cast<Index>(k));
+    const double reach = 8 * std::hypot(noise(0), widest) + 1e-9 * std::abs(number(0));
+    auto at = std::ranges::lower_bound(order, number(0) - reach, {}, first_number);
+    double best = std::numeric_limits<double>::infinity();
+    for (; at != order.end() && first_number(*at) <= number(0) + reach; ++at) {
+      if (used[static_cast<std::size_t>(*at)]) continue;
+      const auto variances = noise.cwiseAbs2() + b.noise.col(*at).cwiseAbs2();
+      const auto rounding = 1e-24 * number.cwiseAbs2();
+      const double apart =
+          ((number - b.number.col(*at)).cwiseAbs2().array() / (variances + rounding).array().max(1e-300))
+              .maxCoeff();
+      if (!(apart < best)) continue;
+      best = apart;
+      image[k] = *at;
+    }
+    if (image[k] >= 0) used[static_cast<std::size_t>(image[k])] = 1;
+  }
+  return image;
+}
+
+// What found nobody is compared with what is left over.
+void fill_up(std::vector<Index>& image) {
+  std::vector<char> used(image.size());
+  for (const Index l : image) {
+    if (l >= 0) used[static_cast<std::size_t>(l)] = 1;
+  }
+  auto free = used.begin();
+  for (Index& l : image) {
+    if (l >= 0) continue;
+    free = std::find(free, used.end(), char{0});
+    l = free - used.begin();
+    *free++ = 1;
+  }
+}
+
+StoredMatrix or_zero(const StoredMatrix& bias, Index width) {
+  if (bias.value.size() > 0) return bias;
+  return {Matrix<double>::Zero(1, width), Matrix<double>::Zero(1, width)};
+}
+
+// In the files' own order, which costs least; given up at the first chunk that is clearly another.
+std::optional<NeuronSums> compare_in_order(const MlpConfig& config, const NeuronSource& a,
+                                           const NeuronSource& b, Index inner_width) {
+  if (a.count != b.count) return std::nullopt;
+  const std::vector<Index> few = consecutive(0, std::min<Index>(16, a.count));
+  const EntryComparison start = compare_listed(config, a, b, few, few).so_far(inner_width);
+  constexpr double hopeless = 100;
+  if (!(start.ratio <= hopeless * start.limit)) return std::nullopt;
+  const std::vector<Index> all = consecutive(0, a.count);
+  return compare_listed(config, a, b, all, all);
+}
+
+}  // namespace
+
+MlpComparison compare_mlps(const MlpConfig& config, const NeuronSource& a, const NeuronSource& b,
+                           Index inner_width) {
+  MlpComparison result;
+  const Index width = inner_width;
+  result.constant = compare_entries(or_zero(a.read({}).down_bias, width),
+                                    or_zero(b.read({}).down_bias, width), inner_width);
+  if (const auto in_order = compare_in_order(config, a, b, inner_width)) {
+    in_order->write(result, inner_width);
+    if (result.neurons.agrees()) return result;
+  }
+  const Fingerprints of_a(config, a);
+  const Fingerprints of_b(config, b);
+  result.same_count = of_a.live.size() == of_b.live.size();
+  if (!result.same_count) return result;
+  std::vector<Index> image = matched(of_a, of_b);
+  fill_up(image);
+  for (Index& l : image) l = of_b.live[static_cast<std::size_t>(l)];
+  MlpComparison permuted{.neurons = {}, .constant = result.constant, .in_order = false};
+  compare_listed(config, a, b, of_a.live, image).write(permuted, inner_width);
+  if (permuted.worst_neuron >= 0)
+    permuted.worst_neuron = image[static_cast<std::size_t>(permuted.worst_neuron)];
+  const bool keeps_order = result.worst_neuron >= 0 && result.neurons.ratio <= permuted.neurons.ratio;
+  return keeps_order ? result : permuted;
+}
+
+}  // namespace attnsym

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <functional>
+#include <span>
+
+#include "verify/models/entries.hpp"
+#include "verify/models/seen_model.hpp"
+
+namespace attnsym {
+
+/// Two MLPs, neuron by neuron.
+struct MlpComparison {
+  EntryComparison neurons;    ///< of what neurons read and write
+  EntryComparison constant;   ///< of the bias behind them
+  bool in_order = true;       ///< neuron k of A is neuron k of B
+  bool same_count = true;     ///< as many neurons do something
+  Index worst_neuron = -1;    ///< of B
+  double smallest_scale = 1;  ///< by which neurons of A were scaled, in size
+  double largest_scale = 1;
+
+  bool agrees() const { return same_count && neurons.agrees() && constant.agrees(); }
+};
+
+/// The neurons of one MLP, read as they are needed.
+struct NeuronSource {
+  Index count = 0;
+  std::function<SeenMlp(std::span<const Index>)> read;
+};
+
+/// Matches the neurons of A to those of B [N12]: permuted, and where the activation allows it scaled. No
+/// cubic algorithm, and no more than some hundred neurons of both in memory: numbers of a neuron for fixed
+/// probes say which others come into question.
+/// @param inner_width  see EntrySums
+MlpComparison compare_mlps(const MlpConfig& config, const NeuronSource& a, const NeuronSource& b,
+                           Index inner_width);
+
+}  // namespace attnsym

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <span>
+
+#include "symmetry/stored_model.hpp"
+
+namespace attnsym {
+
+/// An MLP as normalised tokens see it, see MlpConfig; biases 1 x m and 1 x D, empty for none.
+struct SeenMlp {
+  StoredMatrix up;
+  StoredMatrix gate;
+  StoredMatrix down;
+  StoredMatrix up_bias;
+  StoredMatrix gate_bias;
+  StoredMatrix down_bias;
+};
+
+/// A model without what its function does not depend on [N12], piece by piece: gains and biases of norms are
+/// multiplied into what reads behind them, and where LayerNorms take means away, writers have none. Two
+/// models that only differ in where these are kept have the same pieces. Refers to the model, which has to
+/// outlive it.
+class SeenModel {
+ public:
+  explicit SeenModel(const StoredModel& model) : model_(model) {}
+
+  const TransformerConfig& config() const { return model_.config(); }
+
+  StoredAttention attention(Index layer) const;
+
+  SeenMlp neurons(Index layer, std::span<const Index> which) const;
+
+  /// Gains of the norms behind a branch, and their biases unless the next writer has taken them.
+  StoredNorm norm_behind(NormPlace place, Index layer) const;
+
+  /// Rows of a table as they are added to the stream, or, of the unembedding, D numbers per output as the
+  /// last normalised stream meets them; without a head of the identity. What all positions have in common is
+  /// added to all embeddings instead, and so is token type 0 to both.
+  StoredMatrix rows(Table table, Index first, Index count) const;
+
+  /// Of the table; D for the unembedding without a head.
+  Index row_count(Table table) const;
+
+  /// 1 x outputs: what every output has added.
+  StoredMatrix output_bias() const;
+
+  /// Gain and bias of the norm of embeddings, 1 x D; empty without one.
+  StoredNorm embedding_norm() const;
+
+  /// Whether every norm that the stream meets takes the means of tokens away, so that these do not count.
+  bool is_centred() const;
+
+  /// The same of embeddings.
+  bool has_centred_embeddings() const;
+
+  /// Whether gains act on the stream itself, so that it can be changed by signed permutations only.
+  bool is_rigid() const;
+
+ private:
+  enum class Reader { Attention, Mlp, Head };
+
+  StoredNorm norm_before(Reader reader, Index layer) const;
+  StoredMatrix common_row() const;
+
+  const StoredModel& model_;
+};
+
+}  // namespace attnsym

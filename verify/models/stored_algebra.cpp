@@ -1,0 +1,59 @@
+#include "verify/models/stored_algebra.hpp"
+
+namespace attnsym {
+namespace {
+
+// The errors of entries less their column's mean: the entry's own share, and those of all others.
+Matrix<double> centred_radii(const Matrix<double>& radius) {
+  const auto count = static_cast<double>(radius.rows());
+  const Matrix<double> squares = radius.cwiseAbs2();
+  const RowVector<double> of_mean = squares.colwise().sum() / (count * count);
+  return (((1 - 2 / count) * squares).rowwise() + of_mean).cwiseMax(0.0).cwiseSqrt();
+}
+
+}  // namespace
+
+StoredMatrix scaled_rows(const StoredMatrix& gain, const StoredMatrix& weight) {
+  const auto g = gain.value.row(0).transpose().asDiagonal();
+  const auto g2 = gain.value.row(0).cwiseAbs2().transpose().asDiagonal();
+  const auto r2 = gain.radius.row(0).cwiseAbs2().transpose().asDiagonal();
+  StoredMatrix result{g * weight.value, {}};
+  result.radius = (g2 * weight.radius.cwiseAbs2() + r2 * weight.value.cwiseAbs2()).cwiseSqrt();
+  return result;
+}
+
+StoredMatrix product(const StoredMatrix& row, const StoredMatrix& weight) {
+  StoredMatrix result{row.value * weight.value, {}};
+  result.radius =
+      (row.value.cwiseAbs2() * weight.radius.cwiseAbs2() + row.radius.cwiseAbs2() * weight.value.cwiseAbs2())
+          .cwiseSqrt();
+  return result;
+}
+
+StoredMatrix sum(const StoredMatrix& a, const StoredMatrix& b) {
+  if (a.value.size() == 0) return b;
+  if (b.value.size() == 0) return a;
+  return {a.value + b.value, (a.radius.cwiseAbs2() + b.radius.cwiseAbs2()).cwiseSqrt()};
+}
+
+StoredMatrix centred_columns(StoredMatrix matrix) {
+  if (matrix.value.size() == 0) return matrix;
+  matrix.value.rowwise() -= matrix.value.colwise().mean().eval();
+  matrix.radius = centred_radii(matrix.radius);
+  return matrix;
+}
+
+StoredMatrix centred_rows(StoredMatrix matrix) {
+  if (matrix.value.size() == 0) return matrix;
+  matrix.value.colwise() -= matrix.value.rowwise().mean().eval();
+  matrix.radius = centred_radii(matrix.radius.transpose()).transpose().eval();
+  return matrix;
+}
+
+StoredMatrix scaled(StoredMatrix matrix, double factor) {
+  matrix.value *= factor;
+  matrix.radius *= std::abs(factor);
+  return matrix;
+}
+
+}  // namespace attnsym

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <optional>
+
+#include "symmetry/permutation.hpp"
+#include "symmetry/stored_attention.hpp"
+#include "symmetry/stored_transformer.hpp"
+
+namespace attnsym {
+
+/// The change of basis of the residual stream that carries a model A to B: a token x of A is x Q in B, Q
+/// orthogonal [N12].
+class StreamTransport {
+ public:
+  enum class Kind { Identity, SignedPermutation, Orthogonal };
+
+  static StreamTransport identity(Index width);
+
+  /// Entry k goes to place order(k), times sign(k), which is 1 or -1.
+  static StreamTransport signed_permutation(Permutation order, RowVector<double> sign);
+
+  static StreamTransport orthogonal(Matrix<double> q);
+
+  Kind kind() const { return kind_; }
+
+  /// Rows that are written to the stream, n x D: W Q.
+  StoredMatrix written(const StoredMatrix& rows) const;
+
+  /// What reads the stream, D x n: Q^T W.
+  StoredMatrix read(const StoredMatrix& weight) const;
+
+  /// A norm's gain, entry by entry: its places, without signs. @pre not Orthogonal
+  StoredMatrix placed(const StoredMatrix& row) const;
+
+  /// Whole modules.
+  StoredAttention moved(StoredAttention module) const;
+
+  /// Q, D x D.
+  Matrix<double> matrix() const;
+
+ private:
+  StreamTransport(Kind kind, Index width) : kind_(kind), order_(Permutation::identity(width)) {}
+
+  Kind kind_;
+  Permutation order_;
+  RowVector<double> sign_;
+  Matrix<double> q_;
+  Matrix<double> squares_;  // of the entries of q, for variances
+};
+
+/// "the identity", "a permutation", "a signed permutation", "an orthogonal matrix"
+const char* name_of(const StreamTransport& transport);
+
+/// The transport by which rows of A, n x D, become the rows of B, up to rounding; the simplest kind that
+/// does. @param rigid  no orthogonal matrices besides signed permutations
+/// @param centred  all rows add up to zero, and so they shall behind the transport
+/// @returns nothing if none was found: there is none, or the rows span too little to tell
+std::optional<StreamTransport> find_stream_transport(const StoredMatrix& a, const StoredMatrix& b, bool rigid,
+                                                     bool centred);
+
+}  // namespace attnsym

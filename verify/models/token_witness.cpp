@@ -1,0 +1,178 @@
+#include "verify/models/token_witness.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "symmetry/errors.hpp"
+#include "symmetry/random.hpp"
+
+namespace attnsym {
+namespace {
+
+// One model on several sequences, as stored and with its numbers moved within their rounding: every piece is
+// read once and used by all.
+class Runs {
+ public:
+  Runs(const StoredModel& model, const std::vector<Tokens>& sequences, const TokenSearch& search)
+      : model_(model), sequences_(sequences), search_(search), random_(search.seed) {}
+
+  // By draw, then by sequence; draw 0 is as stored.
+  std::vector<std::vector<Matrix<double>>> outputs() {
+    streams_.assign(static_cast<std::size_t>(search_.draws) + 1, {});
+    for (std::size_t draw = 0; draw < streams_.size(); ++draw) enter(draw);
+    for (Index layer = 0; layer < model_.config().blocks(); ++layer) pass(layer);
+    for (std::size_t draw = 0; draw < streams_.size(); ++draw) {
+      for (Matrix<double>& stream : streams_[draw]) stream = read(draw, stream);
+    }
+    return std::move(streams_);
+  }
+
+ private:
+  template <class Slot>
+  void move(Slot& value, const Slot& radius) {
+    for (Index i = 0; i < value.size(); ++i) value.data()[i] += random_.uniform() * radius.data()[i];
+  }
+
+  StoredMatrix drawn(std::size_t draw, StoredMatrix stored) {
+    if (draw > 0) move(stored.value, stored.radius);
+    return stored;
+  }
+
+  Norm<double> drawn(std::size_t draw, StoredNorm stored) {
+    if (draw == 0) return stored.value;
+    move(stored.value.gain, stored.radius.gain);
+    move(stored.value.bias, stored.radius.bias);
+    return stored.value;
+  }
+
+  // The few rows that tokens need, as a small model whose tokens are 0, 1, ...
+  void enter(std::size_t draw) {
+    for (const Tokens& tokens : sequences_) {
+      TransformerConfig config = model_.config();
+      config.vocabulary = static_cast<Index>(tokens.size());
+      TransformerWeights<double> weights;
+      weights.embedding.resize(config.vocabulary, config.model_width);
+      Tokens renamed;
+      for (Index n = 0; n < config.vocabulary; ++n) {
+        const Index token = tokens[static_cast<std::size_t>(n)];
+        weights.embedding.row(n) = drawn(draw, model_.rows(Table::Embedding, token, 1)).value;
+        renamed.push_back(n);
+      }
+      if (config.positions > 0) {
+        config.positions = config.position_offset + config.vocabulary;
+        weights.positions = drawn(draw, model_.rows(Table::Positions, 0, config.positions)).value;
+      }
+      if (config.token_types > 0)
+        weights.token_types = drawn(draw, model_.rows(Table::TokenTypes, 0, 1)).value;
+      weights.embedding_norm = drawn(draw, model_.norm(NormPlace::Embedding, 0));
+      streams_[draw].push_back(embed(config, weights, renamed));
+    }
+  }
+
+  void pass(Index layer) {
+    const StoredBlock stored = read_block(model_, layer);
+    std::vector<const double*> radii;
+    for_each_block_slot(stored.radius, [&](const auto& slot) { radii.push_back(slot.data()); });
+    for (std::size_t draw = 0; draw < streams_.size(); ++draw) {
+      Block<double> block = stored.value;
+      std::size_t next = 0;
+      for_each_block_slot(block, [&](auto& slot) {
+        const double* radius = radii[next++];
+        if (draw == 0) return;
+        for (Index i = 0; i < slot.size(); ++i) slot.data()[i] += random_.uniform() * radius[i];
+      });
+      for (Matrix<double>& stream : streams_[draw]) stream = run_block(model_.config(), block, layer, stream);
+    }
+  }
+
+  Matrix<double> read(std::size_t draw, const Matrix<double>& stream) {
+    TransformerConfig config = model_.config();
+    TransformerWeights<double> weights;
+    weights.final_norm = drawn(draw, model_.norm(NormPlace::Final, 0));
+    if (config.head == Head::None) return read_out(config, weights, stream);
+    config.head = Head::Own;
+    const RowVector<double> bias = drawn(draw, model_.head_bias()).value;
+    Matrix<double> outputs(stream.rows(), config.vocabulary);
+    constexpr Index chunk = 4096;
+    for (Index first = 0; first < config.vocabulary; first += chunk) {
+      const Index count = std::min(chunk, config.vocabulary - first);
+      weights.unembedding = drawn(draw, model_.rows(Table::Unembedding, first, count)).value;
+      if (config.head_bias) weights.head_bias = bias.middleCols(first, count);
+      outputs.middleCols(first, count) = read_out(config, weights, stream);
+    }
+    return search_.outputs == Outputs::Logits ? outputs : log_probabilities(std::move(outputs));
+  }
+
+  const StoredModel& model_;
+  const std::vector<Tokens>& sequences_;
+  const TokenSearch& search_;
+  Random random_;
+  std::vector<std::vector<Matrix<double>>> streams_;
+};
+
+// Random tokens, and the wanted ones in the middle of sequences of their own.
+std::vector<Tokens> sequences_of(const TransformerConfig& config, const TokenSearch& search) {
+  const Index most = config.positions > 0 ? config.positions - config.position_offset : Index{1} << 20;
+  const Index length = std::min(most, std::max(search.length, search.position + 1));
+  Random random(search.seed);
+  const auto any = [&] {
+    return std::min(random.below(std::min<Index>(config.vocabulary, 1 << 30)), config.vocabulary - 1);
+  };
+  std::vector<Tokens> sequences;
+  const auto add = [&](Index wanted) {
+    Tokens tokens;
+    for (Index n = 0; n < length; ++n) tokens.push_back(any());
+    if (wanted >= 0) tokens[static_cast<std::size_t>(length / 2)] = wanted;
+    sequences.push_back(std::move(tokens));
+  };
+  for (Index i = 0; i < search.sequences; ++i) add(-1);
+  for (const Index token : search.tokens) add(token);
+  return sequences;
+}
+
+double largest_change(const std::vector<std::vector<Matrix<double>>>& outputs, std::size_t sequence) {
+  double largest = 0;
+  for (std::size_t draw = 1; draw < outputs.size(); ++draw) {
+    const double change = (outputs[draw][sequence] - outputs[0][sequence]).cwiseAbs().maxCoeff();
+    if (!(change <= largest)) largest = change;  // NaN stays
+  }
+  return largest;
+}
+
+}  // namespace
+
+double TokenWitness::strength() const {
+  if (!std::isfinite(gap) || gap == 0) return 0;
+  return gap / noise;
+}
+
+TokenWitness search_tokens(const StoredModel& a, const StoredModel& b, const TokenSearch& search) {
+  if (a.config().vocabulary != b.config().vocabulary ||
+      a.config().output_width() != b.config().output_width()) {
+    throw ShapeError("models of " + std::to_string(a.config().vocabulary) + " and " +
+                     std::to_string(b.config().vocabulary) + " tokens with " +
+                     std::to_string(a.config().output_width()) + " and " +
+                     std::to_string(b.config().output_width()) + " outputs cannot be compared");
+  }
+  const TransformerConfig& shorter =
+      b.config().positions > 0 && (a.config().positions == 0 || b.config().positions < a.config().positions)
+          ? b.config()
+          : a.config();
+  const std::vector<Tokens> sequences = sequences_of(shorter, search);
+  const auto outputs_a = Runs(a, sequences, search).outputs();
+  const auto outputs_b = Runs(b, sequences, search).outputs();
+  TokenWitness best;
+  for (std::size_t s = 0; s < sequences.size(); ++s) {
+    TokenWitness witness{.tokens = sequences[s]};
+    const Matrix<double> apart = (outputs_a[0][s] - outputs_b[0][s]).cwiseAbs();
+    witness.gap = apart.maxCoeff(&witness.position, &witness.output);
+    witness.output_a = outputs_a[0][s](witness.position, witness.output);
+    witness.output_b = outputs_b[0][s](witness.position, witness.output);
+    witness.noise = largest_change(outputs_a, s) + largest_change(outputs_b, s);
+    if (s == 0 || witness.strength() > best.strength()) best = std::move(witness);
+  }
+  return best;
+}
+
+}  // namespace attnsym
