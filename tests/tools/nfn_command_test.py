@@ -396,7 +396,7 @@ class Refusals(Folder):
                  "BROKEN: has not as many numbers as its network has parameters"),
                 (lambda file: file.metadata.update(network=file.metadata["network"].replace('"head_features":0', '"head_features":4000')),
                  "BROKEN: has not as many numbers as its network has parameters"),
-                (lambda file: file.metadata.update(network=file.metadata["network"].replace('"head_features":0', '"head_features":0.5')), "'head_features' is .*, expected a count"),
+                (lambda file: file.metadata.update(network=file.metadata["network"].replace('"head_features":0', '"head_features":0.5')), "'head_features' is .*, expected a whole number"),
                 (lambda file: file.metadata.update(network=file.metadata["network"].replace("[2,4,2]", "[2,4,0]")), "BROKEN: tensor 'block0.Q' has shape"),
                 (lambda file: file.metadata.update(network=file.metadata["network"].replace('"block0.Q"', '"embedding":[2000000000,2000000000,8],"block0.Q"')),
                  "BROKEN: tensor 'embedding' has shape .*, which is too large"),
