@@ -112,6 +112,12 @@ Block<double> with_centred_writers(Block<double> block) {
   return block;
 }
 
+void centre_tables(const TransformerConfig& config, TransformerWeights<double>& weights) {
+  if (config.head != Head::Tied) centre(weights.embedding);
+  centre(weights.positions);
+  centre(weights.token_types);
+}
+
 TransformerWeights<double> folded(const TransformerConfig& config, TransformerWeights<double> weights) {
   require_fits(weights, config);
   for (Index layer = 0; layer < config.blocks(); ++layer) {
@@ -121,11 +127,7 @@ TransformerWeights<double> folded(const TransformerConfig& config, TransformerWe
   }
   if (!final_gain_is_fixed(config))
     fold_final_gain(config, weights.final_norm, weights.unembedding, weights.head_bias);
-  // Tied embeddings are read as well, but behind a LayerNorm too, up to what the head adds to all logits.
-  if (writes_means_in_vain(config) && config.head != Head::Tied) centre(weights.embedding);
-  if (!writes_means_in_vain(config)) return weights;
-  centre(weights.positions);
-  centre(weights.token_types);
+  if (writes_means_in_vain(config)) centre_tables(config, weights);
   return weights;
 }
 

@@ -32,6 +32,9 @@ Block<double> with_centred_writers(Block<double> block);
 /// Whether all norms that meet the stream are LayerNorms, in front of what reads it.
 bool writes_means_in_vain(const TransformerConfig& config);
 
+/// The same of tables. Tied embeddings stay, as they are read, too.
+void centre_tables(const TransformerConfig& config, TransformerWeights<double>& weights);
+
 /// A whole model with folded gains wherever they are not fixed, and centred writers where means are not seen.
 TransformerWeights<double> folded(const TransformerConfig& config, TransformerWeights<double> weights);
 
