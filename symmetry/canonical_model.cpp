@@ -120,9 +120,27 @@ NeuronMove canonical_neurons(const MlpConfig& config, const Mlp<double>& mlp) {
   return move;
 }
 
-StreamMove canonical_stream(const TransformerGroup& group, const TransformerWeights<double>& outside) {
-  const Matrix<double> rows = all_rows(outside);
+Matrix<double> passed_through(const Block<double>& block, const Matrix<double>& rows) {
+  const Index count = rows.rows();
+  Matrix<double> passed = Matrix<double>::Zero(2 * count, rows.cols());
+  for (const KvGroup<double>& group : block.attention.groups) {
+    for (const QueryHead<double>& reader : group.readers)
+      passed.topRows(count) += (rows * group.value) * reader.output;
+  }
+  passed.bottomRows(count) = (rows * block.mlp.up) * block.mlp.down;
+  return passed;
+}
+
+StreamMove canonical_stream(const TransformerGroup& group, const TransformerWeights<double>& outside,
+                            const std::function<Block<double>(Index layer)>& block) {
   const Index width = group.config().model_width;
+  Matrix<double> rows = all_rows(outside);
+  for (Index layer = 0; rows.rows() < 2 * width && layer < group.config().blocks(); ++layer) {
+    const Matrix<double> more = passed_through(block(layer), rows);
+    const Index before = rows.rows();
+    rows.conservativeResize(before + more.rows(), Eigen::NoChange);
+    rows.bottomRows(more.rows()) = more * (rows.topRows(before).norm() / std::max(more.norm(), 1e-300));
+  }
   switch (group.stream()) {
     case TransformerGroup::Stream::Fixed:
       return identity_stream(width);
@@ -135,11 +153,12 @@ StreamMove canonical_stream(const TransformerGroup& group, const TransformerWeig
     case TransformerGroup::Stream::Centred:
       break;
   }
-  const Matrix<double> centred = rows.colwise() - rows.rowwise().mean();
-  Matrix<double> axes(width, width);
-  axes.leftCols(width - 1) = principal_axes(centred, width - 1);
-  axes.col(width - 1).setConstant(1 / std::sqrt(static_cast<double>(width)));
-  return {axes * fixed_frame(width).transpose()};
+  // In coordinates without a mean.
+  const Matrix<double> frame = fixed_frame(width);
+  Matrix<double> axes = frame;
+  axes.leftCols(width - 1) =
+      frame.leftCols(width - 1) * principal_axes(rows * frame.leftCols(width - 1), width - 1);
+  return {axes * frame.transpose()};
 }
 
 void gather_positions(const TransformerGroup& group, TransformerWeights<double>& outside) {

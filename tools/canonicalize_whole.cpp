@@ -33,31 +33,35 @@ AttentionWeights<double> canonical_attention(const AttentionConfig& config, Atte
 }
 
 WholeChange neurons_alone() {
-  return {[](const TransformerGroup&, TransformerWeights<double> outside) { return outside; },
-          [](const TransformerGroup& group, Index, StoredBlock block) {
-            Mlp<double>& mlp = block.value.mlp;
-            mlp = act(canonical_neurons(group.config().mlp, mlp), mlp);
-            return std::move(block.value);
-          }};
+  return {
+      [](const TransformerGroup&, const StoredModel&, TransformerWeights<double> outside) { return outside; },
+      [](const TransformerGroup& group, Index, StoredBlock block) {
+        Mlp<double>& mlp = block.value.mlp;
+        mlp = act(canonical_neurons(group.config().mlp, mlp), mlp);
+        return std::move(block.value);
+      }};
 }
 
 // @param stream  set by the first part and used by all others
 WholeChange everything(StreamMove& stream) {
-  return {[&stream](const TransformerGroup& group, TransformerWeights<double> outside) {
-            outside = folded(group, Folding::WhereAllowed, std::move(outside));
-            gather_positions(group, outside);
-            stream = canonical_stream(group, outside);
-            return act(stream, outside);
-          },
-          [&stream](const TransformerGroup& group, Index layer, StoredBlock stored) {
-            const double unit = unit_of(stored.value.attention, stored.radius.attention);
-            Block<double> block =
-                act(stream, folded(group, Folding::WhereAllowed, layer, std::move(stored.value)));
-            block.attention = canonical_attention(group.config().attention[static_cast<std::size_t>(layer)],
-                                                  std::move(block.attention), unit);
-            block.mlp = act(canonical_neurons(group.config().mlp, block.mlp), block.mlp);
-            return block;
-          }};
+  return {
+      [&stream](const TransformerGroup& group, const StoredModel& model, TransformerWeights<double> outside) {
+        outside = folded(group, Folding::WhereAllowed, std::move(outside));
+        gather_positions(group, outside);
+        stream = canonical_stream(group, outside, [&](Index layer) {
+          return folded(group, Folding::WhereAllowed, layer, read_block(model, layer).value);
+        });
+        return act(stream, outside);
+      },
+      [&stream](const TransformerGroup& group, Index layer, StoredBlock stored) {
+        const double unit = unit_of(stored.value.attention, stored.radius.attention);
+        Block<double> block =
+            act(stream, folded(group, Folding::WhereAllowed, layer, std::move(stored.value)));
+        block.attention = canonical_attention(group.config().attention[static_cast<std::size_t>(layer)],
+                                              std::move(block.attention), unit);
+        block.mlp = act(canonical_neurons(group.config().mlp, block.mlp), block.mlp);
+        return block;
+      }};
 }
 
 // What of the gains stays where it is, and why.

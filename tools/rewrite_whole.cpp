@@ -25,7 +25,7 @@ TransformerGroup rewrite_whole(const RewriteOptions& options, const Model& model
                             store_as, RewriteScope::Model);
   const auto blocks = static_cast<std::size_t>(stored.config().blocks());
   Progress progress(label, blocks);
-  rewrite.write_outside(change.outside(group, read_outside(stored)));
+  rewrite.write_outside(change.outside(group, stored, read_outside(stored)));
   run_tasks(blocks + 1, options.threads, [&](std::size_t task) {
     if (task == 0) return rewrite.copy_rest();
     const auto layer = static_cast<Index>(task - 1);

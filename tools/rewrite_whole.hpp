@@ -2,7 +2,7 @@
 
 #include <functional>
 
-#include "symmetry/stored_transformer.hpp"
+#include "symmetry/stored_model.hpp"
 #include "symmetry/transformer_group.hpp"
 #include "tools/rewrite_options.hpp"
 
@@ -11,7 +11,9 @@ namespace attnsym {
 /// How a command changes a whole model.
 struct WholeChange {
   /// What is outside of blocks, first.
-  std::function<TransformerWeights<double>(const TransformerGroup&, TransformerWeights<double>)> outside;
+  std::function<TransformerWeights<double>(const TransformerGroup&, const StoredModel&,
+                                           TransformerWeights<double>)>
+      outside;
   /// Block after block; from several threads.
   std::function<Block<double>(const TransformerGroup&, Index layer, StoredBlock)> block;
 };
