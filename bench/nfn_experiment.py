@@ -8,7 +8,7 @@ Draws small transformer blocks, labels each with a number that NumPy computes an
 and moved by a random element of their group. The labels, Q_i and K_i being those of head i:
 
     scores  log of || sum_i Q_i K_i^T ||^2, which depends on the sum over the heads alone, as the published layers do
-    heads   log of sum_i || Q_i K_i^T ||^2, which does not
+    heads   log of sum_i || Q_i K_i^T ||^2, which does not: for it, there is `--per-head`
 """
 
 import argparse
@@ -133,15 +133,13 @@ def call(*line):
     return json.loads(done.stdout)
 
 
-def run_command(options, sets, folder):
+def run_command(options, sets, folder, per_head):
     """@return parameters, tau by set, processor seconds of training"""
-    for name, data in sets.items():
-        data.write(folder / name)
-    model, nfn = folder / "model.safetensors", (options.attnsym, "nfn")
+    model, nfn = folder / f"per_head_{per_head}.safetensors", (options.attnsym, "nfn")
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     trained = call(*nfn, "train", folder / "train", "--labels", folder / "train.csv", "-o", model, "--loss", "mse", "--json",
                    "--threads", 1, "--epochs", options.epochs, "--rate", RATE, "--last-rate", LAST_RATE, "--warmup", WARMUP,
-                   "--batch", BATCH, "--seed", options.seed)
+                   "--batch", BATCH, "--seed", options.seed, "--per-head", per_head)
     seconds = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
     taus = [call(*nfn, "eval", model, folder / name, "--labels", folder / f"{name}.csv", "--json")["kendall_tau"] for name in sets]
     return trained["parameters"], taus, seconds
@@ -161,7 +159,10 @@ def main():
     options = parse()
     sets = dict(zip(("train", "test", "moved"), make_data(options)))
     with tempfile.TemporaryDirectory(dir=options.work) as folder:
-        results = {"attnsym nfn": run_command(options, sets, Path(folder)),
+        for name, data in sets.items():
+            data.write(Path(folder) / name)
+        results = {"attnsym nfn": run_command(options, sets, Path(folder), 0),
+                   f"attnsym nfn --per-head {options.per_head}": run_command(options, sets, Path(folder), options.per_head),
                    f"perceptron {options.width}-{options.width} on flat weights": run_perceptron(options, sets)}
     print(f"label {options.label}, {options.train} blocks, {options.epochs} epochs, seed {options.seed}\n")
     print("| Kendall tau | parameters | trained on | held out | held out, moved | processor seconds |\n|---|---|---|---|---|---|")
@@ -177,6 +178,7 @@ def parse():
     parser.add_argument("--test", type=int, default=1000, help="blocks")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--width", type=int, default=50, help="of the perceptron's hidden layers")
+    parser.add_argument("--per-head", type=int, default=32, metavar="M", help="features of every head by itself")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--work", help="an existing directory for temporary files")
     return parser.parse_args()

@@ -99,7 +99,8 @@ void require_readable(const StoredTensor& tensor, const std::vector<std::int64_t
   }
 }
 
-AttentionConfig config_of(const ModelConfig& model, const ModuleTensors& tensors, Index layer) {
+AttentionConfig config_of(const ModelConfig& model, const std::optional<QkNorm>& qk_norm,
+                          const ModuleTensors& tensors, Index layer) {
   const auto has_bias = [&](Projection projection) { return tensors.at(projection, Part::Bias).has_value(); };
   const ScoreRule scores = model.scores(layer);
   return {.model_width = model.hidden_size,
@@ -117,7 +118,7 @@ AttentionConfig config_of(const ModelConfig& model, const ModuleTensors& tensors
           .rotary = scores.rotary,
           .slopes = scores.slopes,
           .softcap = scores.softcap,
-          .qk_norm = tensors.query_gain() ? std::optional(QkNorm{model.norm_epsilon}) : std::nullopt};
+          .qk_norm = qk_norm};
 }
 
 void require_shapes(const ModuleTensors& tensors, const AttentionConfig& config, const char* config_name) {
@@ -129,17 +130,21 @@ void require_shapes(const ModuleTensors& tensors, const AttentionConfig& config,
     if (const auto& bias = tensors.at(projection, Part::Bias))
       require_readable(*bias, {tensors.placement().transposed ? shape[1] : shape[0]}, config_name);
   }
-  for (const auto* gain : {&tensors.query_gain(), &tensors.key_gain()}) {
-    if (*gain) require_readable(**gain, {config.key_width}, config_name);
-  }
+  if (!config.qk_norm) return;
+  const bool own = config.qk_norm->gains == QkGains::Own;
+  require_readable(*tensors.query_gain(), {(own ? config.heads : 1) * config.key_width}, config_name);
+  require_readable(*tensors.key_gain(), {(own ? config.groups : 1) * config.key_width}, config_name);
+}
+
+std::optional<QkNorm> qk_norm_of(const Checkpoint& checkpoint) {
+  if (checkpoint.layout().query_norm.empty()) return std::nullopt;
+  const bool over_all_heads = checkpoint.layout().norm_over_all_heads;
+  return QkNorm{checkpoint.config().norm_epsilon, over_all_heads ? QkGains::Own : QkGains::Shared,
+                over_all_heads};
 }
 
 AttentionConfig checked_config(const Checkpoint& checkpoint, const ModuleTensors& tensors, Index layer) {
-  if (checkpoint.layout().norm_over_all_heads)
-    throw FormatError(checkpoint.path().string() +
-                      ": norms over the queries or keys of all heads together, as " +
-                      checkpoint.config().model_type + " has them, are not supported yet");
-  const AttentionConfig config = config_of(checkpoint.config(), tensors, layer);
+  const AttentionConfig config = config_of(checkpoint.config(), qk_norm_of(checkpoint), tensors, layer);
   require_shapes(tensors, config, checkpoint.config_name());
   return config;
 }
@@ -161,10 +166,6 @@ AttentionWeights<double> allocate(const AttentionConfig& config) {
     }
   }
   if (config.output_bias) weights.output_bias.resize(config.model_width);
-  if (config.qk_norm) {
-    weights.query_gain.resize(config.key_width);
-    weights.key_gain.resize(config.key_width);
-  }
   return weights;
 }
 
@@ -245,18 +246,62 @@ void read_slice(const StoredTensor& tensor, const ModuleSlice<double>& slice, do
   }
 }
 
-// Gains are stored less `offset`, in the order of stored rows.
-void read_gain(const StoredTensor& tensor, double offset, const ModuleSlices& slices, Radii radii,
-               RowVector<double>& gain, RowVector<double>& radius) {
-  std::vector<double> numbers(static_cast<std::size_t>(gain.size()));
+// Where a number of a stored row of gains belongs, which has those of one head or of several.
+Index place_of(Index stored, const ModuleSlices& slices, const AttentionConfig& config) {
+  const Index in_head = stored % config.key_width;
+  return stored - in_head + slices.coordinate(in_head);
+}
+
+// A row of gains, which are stored less `offset`, and the errors that rounding may have left.
+std::pair<RowVector<double>, RowVector<double>> read_gain(const StoredTensor& tensor, double offset,
+                                                          const ModuleSlices& slices,
+                                                          const AttentionConfig& config, Radii radii) {
+  const Index count = tensor.info->shape.front();
+  std::vector<double> numbers(static_cast<std::size_t>(count));
   std::vector<double> errors(numbers.size());
   read_numbers(tensor, 0, numbers, errors, radii);
   require_finite(tensor, 0, numbers, "stored");
-  for (std::size_t k = 0; k < numbers.size(); ++k) {
-    const Index coordinate = slices.coordinate(static_cast<Index>(k));
-    gain(coordinate) = numbers[k] + offset;
-    radius(coordinate) = errors[k];
+  RowVector<double> gain(count);
+  RowVector<double> radius(count);
+  for (Index k = 0; k < count; ++k) {
+    gain(place_of(k, slices, config)) = numbers[k] + offset;
+    radius(place_of(k, slices, config)) = errors[k];
   }
+  return {gain, radius};
+}
+
+// Gains are stored in one row for queries and one for keys: those that all heads share, or those of one head
+// after the other.
+void set_gains(AttentionWeights<double>& weights, const AttentionConfig& config,
+               const RowVector<double>& queries, const RowVector<double>& keys) {
+  if (config.qk_norm->gains == QkGains::Shared) {
+    weights.query_gain = queries;
+    weights.key_gain = keys;
+    return;
+  }
+  const Index width = config.key_width;
+  Index head = 0;
+  for (Index j = 0; j < config.groups; ++j) {
+    weights.groups[j].gain = keys.segment(width * j, width);
+    for (QueryHead<double>& reader : weights.groups[j].readers)
+      reader.gain = queries.segment(width * head++, width);
+  }
+}
+
+// The same rows back.
+std::pair<RowVector<double>, RowVector<double>> gain_rows(const AttentionWeights<double>& weights,
+                                                          const AttentionConfig& config) {
+  if (config.qk_norm->gains == QkGains::Shared) return {weights.query_gain, weights.key_gain};
+  const Index width = config.key_width;
+  RowVector<double> queries(width * config.heads);
+  RowVector<double> keys(width * config.groups);
+  Index head = 0;
+  for (Index j = 0; j < config.groups; ++j) {
+    keys.segment(width * j, width) = weights.groups[j].gain;
+    for (const QueryHead<double>& reader : weights.groups[j].readers)
+      queries.segment(width * head++, width) = reader.gain;
+  }
+  return {queries, keys};
 }
 
 // A gain as it is to be stored: less what is added when it is read.
@@ -266,17 +311,19 @@ struct StoredGain {
 };
 
 std::vector<StoredGain> stored_gains(const Checkpoint& checkpoint, const ModuleTensors& tensors,
-                                     const ModuleSlices& slices, const AttentionWeights<double>& weights) {
+                                     const ModuleSlices& slices, const AttentionConfig& config,
+                                     const AttentionWeights<double>& weights) {
   std::vector<StoredGain> gains;
+  if (!config.qk_norm) return gains;
   const auto add = [&](const std::optional<StoredTensor>& tensor, const RowVector<double>& gain) {
-    if (!tensor) return;
     std::vector<double> stored(static_cast<std::size_t>(gain.size()));
-    for (std::size_t k = 0; k < stored.size(); ++k)
-      stored[k] = gain(slices.coordinate(static_cast<Index>(k))) - checkpoint.layout().norm_offset;
+    for (Index k = 0; k < gain.size(); ++k)
+      stored[k] = gain(place_of(k, slices, config)) - checkpoint.layout().norm_offset;
     gains.push_back({*tensor, std::move(stored)});
   };
-  add(tensors.query_gain(), weights.query_gain);
-  add(tensors.key_gain(), weights.key_gain);
+  const auto [queries, keys] = gain_rows(weights, config);
+  add(tensors.query_gain(), queries);
+  add(tensors.key_gain(), keys);
   return gains;
 }
 
@@ -332,9 +379,11 @@ StoredAttention read_attention(const Checkpoint& checkpoint, Index layer, Radii 
   });
   if (module.config.qk_norm) {
     const double offset = checkpoint.layout().norm_offset;
-    read_gain(*tensors.query_gain(), offset, slices, what, module.weights.query_gain,
-              module.radius.query_gain);
-    read_gain(*tensors.key_gain(), offset, slices, what, module.weights.key_gain, module.radius.key_gain);
+    const auto [queries, query_radius] =
+        read_gain(*tensors.query_gain(), offset, slices, module.config, what);
+    const auto [keys, key_radius] = read_gain(*tensors.key_gain(), offset, slices, module.config, what);
+    set_gains(module.weights, module.config, queries, keys);
+    set_gains(module.radius, module.config, query_radius, key_radius);
   }
   for (const StoredTensor& tensor : tensors.present()) tensor.file->done_with(*tensor.info);
   return module;
@@ -391,7 +440,7 @@ std::vector<NamedTensor> attention_tensors(const Checkpoint& checkpoint, Index l
     encode_run(tensor, slice.offset, numbers,
                *std::ranges::find(encoded, tensor.info->name, &NamedTensor::name));
   });
-  for (const StoredGain& gain : stored_gains(checkpoint, tensors, slices, weights)) {
+  for (const StoredGain& gain : stored_gains(checkpoint, tensors, slices, config, weights)) {
     require_finite(gain.tensor, 0, gain.numbers, "new");
     encode_run(gain.tensor, 0, gain.numbers,
                *std::ranges::find(encoded, gain.tensor.info->name, &NamedTensor::name));
@@ -424,7 +473,7 @@ void require_exact(const Checkpoint& checkpoint, Index layer, const AttentionWei
   slices.for_each(weights, [&](const ModuleSlice<const double>& slice) {
     require(*tensors.at(slice.projection, slice.part), slice.offset, run.gathered(slice));
   });
-  for (const StoredGain& gain : stored_gains(checkpoint, tensors, slices, weights))
+  for (const StoredGain& gain : stored_gains(checkpoint, tensors, slices, config, weights))
     require(gain.tensor, 0, gain.numbers);
 }
 

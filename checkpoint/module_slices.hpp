@@ -7,10 +7,10 @@
 #include "checkpoint/layout.hpp"
 #include "symmetry/attention_config.hpp"
 #include "symmetry/attention_weights.hpp"
+#include "symmetry/projection.hpp"
 
 namespace attnsym {
 
-enum class Projection { Query, Key, Value, Output };
 enum class Part { Weight, Bias };
 
 /// A run of numbers that are consecutive in a stored tensor, and every stride-th in the matrix of a head.

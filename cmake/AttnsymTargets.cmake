@@ -17,9 +17,24 @@ function(attnsym_library name)
   else()
     target_precompile_headers(attnsym_${name} REUSE_FROM attnsym_symmetry)
   endif()
-  install(TARGETS attnsym_${name} EXPORT attnsymTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(TARGETS attnsym_${name} EXPORT attnsymTargets
+          ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT attnsym)
   install(DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/attnsym/${name}
-          FILES_MATCHING PATTERN "*.hpp")
+          COMPONENT attnsym FILES_MATCHING PATTERN "*.hpp" PATTERN testing EXCLUDE)
+endfunction()
+
+# attnsym_test_kit(FOLDERS...): the headers of these folders as the target attnsym::testing, a component of its own,
+# because they need RapidCheck and the libraries do not.
+function(attnsym_test_kit)
+  add_library(attnsym_testing INTERFACE)
+  add_library(attnsym::testing ALIAS attnsym_testing)
+  target_link_libraries(attnsym_testing INTERFACE attnsym::symmetry attnsym::nfn rapidcheck)
+  set_target_properties(attnsym_testing PROPERTIES EXPORT_NAME testing)
+  install(TARGETS attnsym_testing EXPORT attnsymTestingTargets)
+  foreach(folder ${ARGN})
+    install(DIRECTORY ${folder}/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/attnsym/${folder}
+            COMPONENT testing FILES_MATCHING PATTERN "*.hpp")
+  endforeach()
 endfunction()
 
 # attnsym_test(NAME LIBS... ): one test program from NAME.cpp beside the caller, one CTest.

@@ -17,8 +17,9 @@ template <Scalar S>
 Gradients<PerceptronRelu<S>> PerceptronRelu<S>::backward(const WeightFeatures<S>& input,
                                                          WeightFeatures<S> cotangent) const {
   require_consistent(input);
-  require_consistent(cotangent, input.shape.model_width, input.channels);
-  if (!(input.shape == cotangent.shape) || input.batch != cotangent.batch) {
+  require_consistent(cotangent);
+  if (!(input.shape == cotangent.shape) || input.channels != cotangent.channels ||
+      input.batch != cotangent.batch) {
     throw ShapeError("the cotangent of an activation must have the shape of its input");
   }
   const auto mask = [](const Matrix<S>& at, Matrix<S>& tensor) {

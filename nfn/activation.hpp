@@ -8,8 +8,8 @@
 
 namespace attnsym {
 
-/// max(x, 0) on A, B, bA and bB, entry by entry. Q, K, V and O pass unchanged: an activation there would not
-/// commute with their gauges [N13].
+/// max(x, 0) on A, B, bA and bB, entry by entry. The rest passes unchanged: an activation on Q, K, V or O
+/// would not commute with their gauges [N13].
 template <Scalar S>
 class PerceptronRelu {
  public:

@@ -14,6 +14,8 @@ void require_fits(const BlockElement<S>& g, const BlockShape& shape) {
   }
   require_same_size("the element's model order and the model width", model_order(g).size(),
                     shape.model_width);
+  if (shape.residual && !(model_order(g) == Permutation::identity(shape.model_width)))
+    throw ShapeError("a residual connection allows no other order of the model coordinates");
   require_same_size("the element's hidden order and the hidden width", hidden_order(g).size(),
                     shape.hidden_width);
 }
@@ -136,6 +138,8 @@ WeightFeatures<S> act(const BlockElement<S>& g, const WeightFeatures<S>& feature
   moved.output = permute_model(model_order(g), move_heads(heads, features.output, [](const Gauges& a) {
                                  return a.second.inverse_matrix();
                                }));
+  moved.norm_gain = permute_model(model_order(g), features.norm_gain);
+  moved.norm_bias = permute_model(model_order(g), features.norm_bias);
   moved.up = permute_hidden(hidden_order(g), permute_model(model_order(g), features.up));
   moved.down = permute_hidden(hidden_order(g), features.down);
   moved.up_bias = permute_hidden(hidden_order(g), features.up_bias);
@@ -160,7 +164,7 @@ BlockElement<S> sample_element(const BlockShape& shape, Random& random, const Bl
       return sample_exact_heads(shape, random, options);
     }
   }();
-  Permutation model = random_order(random, shape.model_width, options.model);
+  Permutation model = random_order(random, shape.model_width, options.model && !shape.residual);
   return {std::move(heads), {std::move(model), random_order(random, shape.hidden_width, options.hidden)}};
 }
 

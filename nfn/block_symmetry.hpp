@@ -17,7 +17,8 @@ using HeadGauges = Direct<GeneralLinear<S>, GeneralLinear<S>>;
 using BlockOrders = Direct<Permutation, Permutation>;
 
 /// An element of G_U = S_h x GL(Dk)^h x GL(Dv)^h x P_D x P_DA, the group of a block whose attention and
-/// perceptron are not bridged by a residual connection (arXiv 2410.04209) [N13].
+/// perceptron are not bridged by a residual connection (arXiv 2410.04209) [N13]. Across one, P_D is trivial:
+/// the model coordinates of X + MHA(X) are those of X.
 template <Scalar S>
 using BlockElement = Direct<Wreath<HeadGauges<S>>, BlockOrders>;
 
@@ -36,8 +37,9 @@ const Permutation& hidden_order(const BlockElement<S>& g) {
 
 /// The left action on all channels and checkpoints alike. With (M, N) the gauges of a head and p, r the two
 /// orders: K -> K M^T, Q -> Q M^-1, V -> V N^T, O -> N^-T O, heads permuted [N2]; column j of O and row j of
-/// A go to p(j); column k of A, entry k of bA and row k of B go to r(k).
-/// @throws ShapeError if a size differs.
+/// A, and entry j of the gain and the bias of the inner norm, go to p(j); column k of A, entry k of bA and
+/// row k of B go to r(k).
+/// @throws ShapeError if a size differs, or if p is not the identity though the block is residual.
 template <Scalar S>
 WeightFeatures<S> act(const BlockElement<S>& g, const WeightFeatures<S>& features);
 
@@ -51,7 +53,7 @@ struct BlockSampleOptions {
   bool heads = true;      ///< permute the heads
   bool qk = true;         ///< draw QK gauges
   bool vo = true;         ///< draw VO gauges
-  bool model = true;      ///< draw P_D
+  bool model = true;      ///< draw P_D, unless the block is residual
   bool hidden = true;     ///< draw P_DA
 };
 

@@ -15,55 +15,20 @@ Matrix<S> zeros(Index rows, Index cols) {
   return Matrix<S>::Zero(rows, cols);
 }
 
-// (c, j) x checkpoint to c x (checkpoint, j).
-template <class S>
-Matrix<S> coordinates_to_columns(const Matrix<S>& values, Index width) {
-  Matrix<S> result(values.rows() / width, values.cols() * width);
-  for (Index n = 0; n < values.cols(); ++n) {
-    for (Index c = 0; c < result.rows(); ++c) {
-      result.row(c).segment(n * width, width) = values.col(n).segment(c * width, width).transpose();
-    }
-  }
-  return result;
-}
-
-// The inverse of coordinates_to_columns.
-template <class S>
-Matrix<S> columns_to_coordinates(const Matrix<S>& values, Index width) {
-  Matrix<S> result(values.rows() * width, values.cols() / width);
-  for (Index n = 0; n < result.cols(); ++n) {
-    for (Index c = 0; c < values.rows(); ++c) {
-      result.col(n).segment(c * width, width) = values.row(c).segment(n * width, width).transpose();
-    }
-  }
-  return result;
-}
-
-// result = (mixer (x) I_D) tensor, plus sums(c, column) at every model coordinate; checkpoint after
-// checkpoint, so that a block is still in the cache when it is touched again.
-template <class S>
-void mix_output(const Matrix<S>& mixer, const Matrix<S>& tensor, const Matrix<S>& sums, Index columns,
-                Matrix<S>& result) {
-  const Index width = result.rows() / mixer.rows();
-  for (Index first = 0; first < tensor.cols(); first += columns) {
-    for (Index e = 0; e < mixer.rows(); ++e) {
-      auto block = result.block(e * width, first, width, columns);
-      set_mixed_channel(block, mixer.row(e), tensor.middleCols(first, columns));
-      block.rowwise() += sums.row(e).segment(first, columns);
-    }
-  }
+Index positive(Index extent) {
+  if (extent < 1) throw ShapeError("a layer needs a positive model width and channels");
+  return extent;
 }
 
 }  // namespace
 
 template <Scalar S>
 EquivariantLinear<S>::EquivariantLinear(Index model_width, Index in_channels, Index out_channels)
-    : width_(model_width), in_channels_(in_channels), out_channels_(out_channels) {
-  if (std::min({model_width, in_channels, out_channels}) < 1) {
-    throw ShapeError("a layer needs a positive model width and channels");
-  }
-  query_ = key_ = value_ = zeros<S>(model_rows(), in_channels * width_);
-  output_sum_ = output_entry_ = up_entry_ = zeros<S>(out_channels, in_channels);
+    : width_(positive(model_width)),
+      in_channels_(positive(in_channels)),
+      out_channels_(positive(out_channels)),
+      attention_(model_width, in_channels, out_channels, true) {
+  up_entry_ = zeros<S>(out_channels, in_channels);
   pooled_ = zeros<S>(2 * out_channels, PooledLayout{width_, in_channels}.size());
   fixed_ = zeros<S>(2 * model_rows(), pooled_.cols());
   unit_ = zeros<S>(2 * out_channels + model_rows(), UnitLayout{width_, in_channels}.size());
@@ -98,13 +63,7 @@ template <Scalar S>
 std::vector<ParameterView<S>> EquivariantLinear<S>::parameters() {
   ParameterTable<S> table(width_, in_channels_, out_channels_);
   using Features = std::vector<typename ParameterTable<S>::Feature>;
-  const Features entry{{0}};
-  table.add(query_, 0, true, {{1}}, {"PhiQ"});
-  table.add(key_, 0, true, {{1}}, {"PhiK"});
-  table.add(value_, 0, true, {{1}}, {"PhiV"});
-  table.add(output_sum_, 0, false, entry, {"O1"});
-  table.add(output_entry_, 0, false, entry, {"O2"});
-  table.add(up_entry_, 0, false, entry, {"A7"});
+  table.add(up_entry_, 0, false, {{0}}, {"A7"});
   const Features pooled{{2}, {1}, {0}, {1}, {0}, {1}, {0, false}};
   table.add(pooled_, 0, false, pooled, {"A1", "A2", "A4", "A8", "A10", "A12", "A13"});
   table.add(pooled_, out_channels_, false, pooled, {"a1", "a2", "a3", "a5", "a7", "a9", "a10"});
@@ -118,7 +77,8 @@ std::vector<ParameterView<S>> EquivariantLinear<S>::parameters() {
   table.add(unit_, out_channels_, false, unit, {"a4", "a6", "a8"});
   table.add(unit_, 2 * out_channels_, true, unit, {"B4", "B6", "B8"});
   table.add(model_, 0, false, {{1}, {0}}, {"A3", "A5"});
-  std::vector<ParameterView<S>> views = table.views();
+  std::vector<ParameterView<S>> views = attention_.parameters();
+  views.insert(views.end(), table.views().begin(), table.views().end());
   if (!full) {
     ParameterTable<S> probes(width_, in_channels_, probes_.rows());
     probes.add(probes_, 0, false, {{2}}, {"W"});
@@ -141,18 +101,9 @@ template <Scalar S>
 WeightFeatures<S> EquivariantLinear<S>::operator()(const WeightFeatures<S>& input) const {
   require_consistent(input, width_, in_channels_);
   auto result = WeightFeatures<S>::uninitialized(input.shape, out_channels_, input.batch);
-  set_attention(input, result);
+  attention_.apply(input, result);
   set_perceptron(input, result);
   return result;
-}
-
-template <Scalar S>
-void EquivariantLinear<S>::set_attention(const WeightFeatures<S>& input, WeightFeatures<S>& result) const {
-  result.query.noalias() = query_ * input.query;
-  result.key.noalias() = key_ * input.key;
-  result.value.noalias() = value_ * input.value;
-  const Matrix<S> sums = output_sum_ * sum_model_axis(input.output, width_);
-  mix_output(output_entry_, input.output, sums, input.shape.heads * input.shape.value_width, result.output);
 }
 
 template <Scalar S>
@@ -191,29 +142,9 @@ Gradients<EquivariantLinear<S>> EquivariantLinear<S>::backward(const WeightFeatu
       rank > 0 ? low_rank(width_, in_channels_, out_channels_, rank)
                : EquivariantLinear(width_, in_channels_, out_channels_),
   };
-  pull_back_attention(input, cotangent, gradients);
+  attention_.pull_back(input, cotangent, gradients.input, gradients.parameters.attention_);
   pull_back_perceptron(input, cotangent, gradients);
   return gradients;
-}
-
-template <Scalar S>
-void EquivariantLinear<S>::pull_back_attention(const WeightFeatures<S>& input,
-                                               const WeightFeatures<S>& cotangent,
-                                               Gradients<EquivariantLinear>& gradients) const {
-  EquivariantLinear& by = gradients.parameters;
-  by.query_.noalias() = cotangent.query * input.query.transpose();
-  by.key_.noalias() = cotangent.key * input.key.transpose();
-  by.value_.noalias() = cotangent.value * input.value.transpose();
-  gradients.input.query.noalias() = query_.transpose() * cotangent.query;
-  gradients.input.key.noalias() = key_.transpose() * cotangent.key;
-  gradients.input.value.noalias() = value_.transpose() * cotangent.value;
-
-  const Matrix<S> sums = sum_model_axis(cotangent.output, width_);
-  by.output_entry_ = mixer_gradient(cotangent.output, input.output, width_);
-  by.output_sum_.noalias() = sums * sum_model_axis(input.output, width_).transpose();
-  mix_output(Matrix<S>(output_entry_.transpose()), cotangent.output,
-             Matrix<S>(output_sum_.transpose() * sums), input.shape.heads * input.shape.value_width,
-             gradients.input.output);
 }
 
 template <Scalar S>

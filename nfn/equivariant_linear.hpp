@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "nfn/attention_linear.hpp"
 #include "nfn/layer.hpp"
 #include "nfn/parameters.hpp"
 #include "nfn/weight_features.hpp"
@@ -54,10 +55,7 @@ class EquivariantLinear {
                                         const WeightFeatures<S>& cotangent) const;
 
  private:
-  void set_attention(const WeightFeatures<S>& input, WeightFeatures<S>& result) const;
   void set_perceptron(const WeightFeatures<S>& input, WeightFeatures<S>& result) const;
-  void pull_back_attention(const WeightFeatures<S>& input, const WeightFeatures<S>& cotangent,
-                           Gradients<EquivariantLinear>& gradients) const;
   void pull_back_perceptron(const WeightFeatures<S>& input, const WeightFeatures<S>& cotangent,
                             Gradients<EquivariantLinear>& gradients) const;
 
@@ -70,12 +68,8 @@ class EquivariantLinear {
   Index width_;
   Index in_channels_;
   Index out_channels_;
-  Matrix<S> query_;         // PhiQ, e D x d D
-  Matrix<S> key_;           // PhiK
-  Matrix<S> value_;         // PhiV
-  Matrix<S> output_sum_;    // O1, e x d
-  Matrix<S> output_entry_;  // O2, e x d
-  Matrix<S> up_entry_;      // A7, e x d
+  AttentionLinear<S> attention_;  // PhiQ, PhiK, PhiV, O1, O2
+  Matrix<S> up_entry_;            // A7, e x d
   // Several parameters side by side: the outputs of the rows, in their order, then rows x columns.
   Matrix<S> pooled_;  // A and bA, 2 e x PooledLayout::size()
   Matrix<S> fixed_;   // B and bB, 2 e D x as many; of low rank, r columns stand for those of Q K^T

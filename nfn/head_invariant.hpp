@@ -29,6 +29,9 @@ class HeadInvariantLayer {
   /// m (d (D^2 + 2 D) + 1) + e (m + 1).
   static Index parameter_count(Index model_width, Index in_channels, Index features, Index outputs);
 
+  Index model_width() const { return width_; }
+  Index features() const { return heads_.rows(); }
+  Index head_inputs() const { return heads_.cols(); }  ///< d (D^2 + 2 D) + 1
   Index outputs() const { return sums_.rows(); }
 
   /// H1 ... H4, G1, G2: views that live as long as the layer stays where it is.

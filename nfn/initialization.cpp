@@ -113,6 +113,11 @@ double deviation(const Group& group) {
 }
 
 template <class S>
+void draw(const ParameterView<S>& view, double deviation, Random& random) {
+  for (Index i = 0; i < view.size(); ++i) view(i) = S(deviation * random.normal());
+}
+
+template <class S>
 void draw(const std::vector<ParameterView<S>>& parameters, const std::vector<Group>& groups, Random& random) {
   std::size_t named = 0;
   for (const Group& group : groups) named += group.terms.size();
@@ -121,7 +126,7 @@ void draw(const std::vector<ParameterView<S>>& parameters, const std::vector<Gro
     for (const Term& term : group.terms) {
       const auto view = std::ranges::find(parameters, term.name, &ParameterView<S>::name);
       if (view == parameters.end()) throw ShapeError(std::string("the layer has no parameter ") + term.name);
-      for (Index i = 0; i < view->size(); ++i) (*view)(i) = S(deviation(group) * random.normal());
+      draw(*view, deviation(group), random);
     }
   }
 }
@@ -141,6 +146,20 @@ void initialize(InvariantLayer<S>& layer, const BlockShape& shape, Random& rando
 }
 
 template <RealScalar S>
+void initialize(HeadInvariantLayer<S>& layer, const BlockShape& shape, Random& random) {
+  require_same_size("the width of a layer and of the model", layer.model_width(), shape.model_width);
+  const double per_head = 1 / std::sqrt(static_cast<double>(layer.head_inputs()));
+  const double summed = 1 / std::sqrt(static_cast<double>(layer.features() * shape.heads + 1));
+  for (const auto& view : layer.parameters()) draw(view, view.name[0] == 'H' ? per_head : summed, random);
+}
+
+template <RealScalar S>
+void initialize(BlockInvariant<S>& layer, const BlockShape& shape, Random& random) {
+  initialize(layer.sums(), shape, random);
+  if (layer.heads()) initialize(*layer.heads(), shape, random);
+}
+
+template <RealScalar S>
 void initialize(Dense<S>& layer, Random& random) {
   const double bound = 1 / std::sqrt(static_cast<double>(layer.inputs()));
   for (const auto& view : layer.parameters()) {
@@ -154,6 +173,12 @@ template void initialize(EquivariantLinear<Float50>&, const BlockShape&, Random&
 template void initialize(InvariantLayer<float>&, const BlockShape&, Random&);
 template void initialize(InvariantLayer<double>&, const BlockShape&, Random&);
 template void initialize(InvariantLayer<Float50>&, const BlockShape&, Random&);
+template void initialize(HeadInvariantLayer<float>&, const BlockShape&, Random&);
+template void initialize(HeadInvariantLayer<double>&, const BlockShape&, Random&);
+template void initialize(HeadInvariantLayer<Float50>&, const BlockShape&, Random&);
+template void initialize(BlockInvariant<float>&, const BlockShape&, Random&);
+template void initialize(BlockInvariant<double>&, const BlockShape&, Random&);
+template void initialize(BlockInvariant<Float50>&, const BlockShape&, Random&);
 template void initialize(Dense<float>&, Random&);
 template void initialize(Dense<double>&, Random&);
 template void initialize(Dense<Float50>&, Random&);

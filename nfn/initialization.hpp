@@ -1,8 +1,8 @@
 #pragma once
 
+#include "nfn/block_invariant.hpp"
 #include "nfn/dense.hpp"
 #include "nfn/equivariant_linear.hpp"
-#include "nfn/invariant.hpp"
 #include "symmetry/random.hpp"
 
 namespace attnsym {
@@ -20,6 +20,14 @@ template <RealScalar S>
 void initialize(EquivariantLinear<S>& layer, const BlockShape& shape, Random& random);
 template <RealScalar S>
 void initialize(InvariantLayer<S>& layer, const BlockShape& shape, Random& random);
+
+/// The paper has no layer that sees heads one by one; that one is drawn so that inputs near 1 give results
+/// near 1: H1 ... H4 with the deviation 1 / sqrt(inputs of a head), G1 and G2 with 1 / sqrt(m h + 1).
+/// @throws ShapeError if the layer is not for that model width.
+template <RealScalar S>
+void initialize(HeadInvariantLayer<S>& layer, const BlockShape& shape, Random& random);
+template <RealScalar S>
+void initialize(BlockInvariant<S>& layer, const BlockShape& shape, Random& random);
 
 /// Uniform on [-1, 1] / sqrt(inputs), weight and bias.
 template <RealScalar S>

@@ -41,6 +41,30 @@ void add_to_columns(Tensor&& tensor, const Eigen::MatrixBase<Values>& values, In
   }
 }
 
+/// (c, j) x checkpoint to c x (checkpoint, j).
+template <Scalar S>
+Matrix<S> coordinates_to_columns(const Matrix<S>& values, Index width) {
+  Matrix<S> result(values.rows() / width, values.cols() * width);
+  for (Index n = 0; n < values.cols(); ++n) {
+    for (Index c = 0; c < result.rows(); ++c) {
+      result.row(c).segment(n * width, width) = values.col(n).segment(c * width, width).transpose();
+    }
+  }
+  return result;
+}
+
+/// The inverse of coordinates_to_columns.
+template <Scalar S>
+Matrix<S> columns_to_coordinates(const Matrix<S>& values, Index width) {
+  Matrix<S> result(values.rows() * width, values.cols() / width);
+  for (Index n = 0; n < result.cols(); ++n) {
+    for (Index c = 0; c < values.rows(); ++c) {
+      result.col(n).segment(c * width, width) = values.row(c).segment(n * width, width).transpose();
+    }
+  }
+  return result;
+}
+
 /// One channel of (M (x) I_D) X, which mixes channels and leaves coordinates alone: sets `result`, D x N, to
 /// the sum over c of weights(c) times channel c of the tensor, d D x N.
 template <class Result, class Weights, class Tensor>

@@ -40,7 +40,10 @@ Index NetworkShape::parameters() const {
 
 void NetworkShape::validate() const {
   if (blocks.empty()) throw ShapeError("a network needs a block");
-  for (const BlockShape& block : blocks) block.validate();
+  for (const BlockShape& block : blocks) {
+    block.validate();
+    if (block.affine_norm) throw ShapeError("a network has no norms with a gain and a bias");
+  }
   if (std::min(embedding, classifier) < 0) throw ShapeError("a network has a negative number of weights");
 }
 

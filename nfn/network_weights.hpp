@@ -16,7 +16,8 @@ struct NetworkShape {
   /// Numbers in all of them.
   Index parameters() const;
 
-  /// @throws ShapeError unless there is a block and all are valid.
+  /// @throws ShapeError unless there is a block, all are valid and none has a gain and bias in its inner
+  /// norm.
   void validate() const;
 
   bool operator==(const NetworkShape&) const = default;

@@ -39,16 +39,18 @@ Index dense_count(Index inputs, Index outputs) { return (inputs + 1) * outputs; 
 }  // namespace
 
 template <RealScalar S>
-Predictor<S>::Predictor(const NetworkShape& shape, Index channels) : Predictor(shape, channels, nullptr) {}
+Predictor<S>::Predictor(const NetworkShape& shape, Index channels, Index head_features)
+    : Predictor(shape, channels, head_features, nullptr) {}
 
 template <RealScalar S>
-Predictor<S>::Predictor(const NetworkShape& shape, Index channels, Random& random)
-    : Predictor(shape, channels, &random) {}
+Predictor<S>::Predictor(const NetworkShape& shape, Index channels, Random& random, Index head_features)
+    : Predictor(shape, channels, head_features, &random) {}
 
 template <RealScalar S>
-Predictor<S>::Predictor(const NetworkShape& shape, Index c, Random* random)
+Predictor<S>::Predictor(const NetworkShape& shape, Index c, Index head_features, Random* random)
     : shape_(validated(shape)),
       channels_(c),
+      head_features_(head_features),
       head_(ChannelNorm<S>(c * static_cast<Index>(shape.blocks.size())),
             dense<S>(c * static_cast<Index>(shape.blocks.size()), c, random), ChannelNorm<S>(c), Relu<S>(),
             dense<S>(c, c, random), ChannelNorm<S>(c), Relu<S>(), dense<S>(c, c, random)),
@@ -56,7 +58,8 @@ Predictor<S>::Predictor(const NetworkShape& shape, Index c, Random* random)
   for (const BlockShape& block : shape.blocks) {
     const Index d = block.model_width;
     encoders_.push_back(Encoder(on_block(EquivariantLinear<S>(d, 1, c), block, random), PerceptronRelu<S>(),
-                                on_block(InvariantLayer<S>(d, c, c), block, random), ChannelNorm<S>(c)));
+                                on_block(BlockInvariant<S>(d, c, c, head_features), block, random),
+                                ChannelNorm<S>(c)));
   }
   if (shape.classifier > 0) {
     classifier_.emplace(dense<S>(shape.classifier, c, random), Relu<S>(), dense<S>(c, c, random), Relu<S>(),
@@ -66,15 +69,15 @@ Predictor<S>::Predictor(const NetworkShape& shape, Index c, Random* random)
 }
 
 template <RealScalar S>
-Index Predictor<S>::parameter_count(const NetworkShape& shape, Index c) {
+Index Predictor<S>::parameter_count(const NetworkShape& shape, Index c, Index head_features) {
   const auto blocks = static_cast<Index>(shape.blocks.size());
   const Index norm = 2 * c;  // gain and bias
   Index count = blocks * norm + dense_count(blocks * c, c) + 2 * (norm + dense_count(c, c));
   Index parts = 1;
   for (const BlockShape& block : shape.blocks) {
     const Index d = block.model_width;
-    count +=
-        EquivariantLinear<S>::parameter_count(d, 1, c) + InvariantLayer<S>::parameter_count(d, c, c) + norm;
+    count += EquivariantLinear<S>::parameter_count(d, 1, c) +
+             BlockInvariant<S>::parameter_count(d, c, c, head_features) + norm;
   }
   if (shape.classifier > 0) {
     count += dense_count(shape.classifier, c) + 2 * dense_count(c, c);
@@ -138,7 +141,11 @@ Predictor<S> Predictor<S>::differentiate(const NetworkWeights<S>& weights,
                                          const CotangentOf<S>& cotangent_of) const {
   require_consistent(weights, shape_);
   const Index rows = channels_ * static_cast<Index>(encoders_.size());
-  Pass pass{weights, cotangent_of, Matrix<S>(rows, weights.batch()), {}, Predictor(shape_, channels_)};
+  Pass pass{weights,
+            cotangent_of,
+            Matrix<S>(rows, weights.batch()),
+            {},
+            Predictor(shape_, channels_, head_features_)};
   pull_back_blocks(0, pass);
   return std::move(pass.by);
 }

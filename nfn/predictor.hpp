@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "nfn/activation.hpp"
+#include "nfn/block_invariant.hpp"
 #include "nfn/channel_norm.hpp"
 #include "nfn/dense.hpp"
 #include "nfn/equivariant_linear.hpp"
-#include "nfn/invariant.hpp"
 #include "nfn/network_weights.hpp"
 #include "nfn/sequential.hpp"
 #include "symmetry/random.hpp"
@@ -37,18 +37,20 @@ concept NetworkOnNetworks = std::copyable<N> &&
 /// relu, three times. Embedding: dense c. Last: one dense layer from all of these to one number, before any
 /// sigmoid. It is invariant under G_U of every block, in as far as embedding and classifier stay fixed.
 ///
-/// The paper's network for MNIST has 1,812,181 parameters, that of parameter_count(mnist_shape(), 10).
+/// The paper's network for MNIST has 1,812,181 parameters, that of parameter_count(mnist_shape(), 10). It
+/// knows heads by their sums only; with `head_features` above 0, BlockInvariant takes the place of I, which
+/// sees them one by one through so many features.
 template <RealScalar S>
 class Predictor {
  public:
   /// All parameters zero, norms the identity. @throws ShapeError unless shape and channels are valid.
-  Predictor(const NetworkShape& shape, Index channels);
+  Predictor(const NetworkShape& shape, Index channels, Index head_features = 0);
 
   /// Drawn as the paper does. @throws as the other.
-  Predictor(const NetworkShape& shape, Index channels, Random& random);
+  Predictor(const NetworkShape& shape, Index channels, Random& random, Index head_features = 0);
 
   /// The closed form.
-  static Index parameter_count(const NetworkShape& shape, Index channels);
+  static Index parameter_count(const NetworkShape& shape, Index channels, Index head_features = 0);
 
   const NetworkShape& shape() const { return shape_; }
 
@@ -63,12 +65,12 @@ class Predictor {
   Predictor differentiate(const NetworkWeights<S>& weights, const CotangentOf<S>& cotangent_of) const;
 
  private:
-  using Encoder = Sequential<EquivariantLinear<S>, PerceptronRelu<S>, InvariantLayer<S>, ChannelNorm<S>>;
+  using Encoder = Sequential<EquivariantLinear<S>, PerceptronRelu<S>, BlockInvariant<S>, ChannelNorm<S>>;
   using Head = Sequential<ChannelNorm<S>, Dense<S>, ChannelNorm<S>, Relu<S>, Dense<S>, ChannelNorm<S>,
                           Relu<S>, Dense<S>>;
   using Classifier = Sequential<Dense<S>, Relu<S>, Dense<S>, Relu<S>, Dense<S>, Relu<S>>;
 
-  Predictor(const NetworkShape& shape, Index channels, Random* random);
+  Predictor(const NetworkShape& shape, Index channels, Index head_features, Random* random);
 
   // What the last layer reads: head, classifier, embedding below each other.
   Matrix<S> features(const Matrix<S>& encoded, const NetworkWeights<S>& weights) const;
@@ -79,6 +81,7 @@ class Predictor {
 
   NetworkShape shape_;
   Index channels_;
+  Index head_features_;
   std::vector<Encoder> encoders_;  // one per block
   Head head_;
   std::optional<Classifier> classifier_;  // where there is one

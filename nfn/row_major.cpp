@@ -28,6 +28,7 @@ Layout layout_of(const BlockShape& shape, std::string_view tensor) {
   if (tensor == "B") return {false, true, true, 1, d, shape.hidden_width};
   if (tensor == "bA") return {false, false, false, 1, 1, shape.hidden_width};
   if (tensor == "bB") return {false, true, true, 1, d, 1};
+  if (shape.affine_norm && (tensor == "gamma" || tensor == "beta")) return {false, true, true, 1, d, 1};
   throw ShapeError("a block has no tensor " + std::string(tensor));
 }
 
@@ -69,7 +70,7 @@ std::vector<Index> row_major_axes(const BlockShape& shape, Index channels, Index
   std::vector<Index> axes{batch, channels};
   if (layout.has_heads) axes.push_back(layout.heads);
   if (tensor == "bA") return {batch, channels, layout.inner};
-  if (tensor == "bB") return {batch, channels, layout.model};
+  if (tensor == "bB" || tensor == "gamma" || tensor == "beta") return {batch, channels, layout.model};
   axes.push_back(layout.inner_first ? layout.inner : layout.model);
   axes.push_back(layout.inner_first ? layout.model : layout.inner);
   return axes;

@@ -26,6 +26,8 @@ WeightFeatures<S> WeightFeatures<S>::uninitialized(const BlockShape& shape, Inde
   if (channels < 1 || batch < 0) throw ShapeError("features need at least one channel");
   const Index rows = channels * shape.model_width;
   const Index heads = batch * shape.heads;
+  const Index norm_rows = shape.affine_norm ? rows : 0;
+  const Index norm_columns = shape.affine_norm ? batch : 0;
   return {shape,
           channels,
           batch,
@@ -36,7 +38,9 @@ WeightFeatures<S> WeightFeatures<S>::uninitialized(const BlockShape& shape, Inde
           Matrix<S>(rows, batch * shape.hidden_width),
           Matrix<S>(rows, batch * shape.hidden_width),
           Matrix<S>(channels, batch * shape.hidden_width),
-          Matrix<S>(rows, batch)};
+          Matrix<S>(rows, batch),
+          Matrix<S>(norm_rows, norm_columns),
+          Matrix<S>(norm_rows, norm_columns)};
 }
 
 template <Scalar S>
@@ -51,7 +55,8 @@ bool WeightFeatures<S>::operator==(const WeightFeatures& other) const {
   // With equal sizes consistent tensors have equal shapes, which Eigen's == needs.
   return shape == other.shape && channels == other.channels && batch == other.batch && query == other.query &&
          key == other.key && value == other.value && output == other.output && up == other.up &&
-         down == other.down && up_bias == other.up_bias && down_bias == other.down_bias;
+         down == other.down && up_bias == other.up_bias && down_bias == other.down_bias &&
+         norm_gain == other.norm_gain && norm_bias == other.norm_bias;
 }
 
 template <Scalar S>
@@ -73,6 +78,9 @@ void require_consistent(const WeightFeatures<S>& features) {
   require("B", features.down, rows, features.batch * shape.hidden_width);
   require("bA", features.up_bias, features.channels, features.batch * shape.hidden_width);
   require("bB", features.down_bias, rows, features.batch);
+  const bool affine = features.shape.affine_norm;
+  require("gamma", features.norm_gain, affine ? rows : 0, affine ? features.batch : 0);
+  require("beta", features.norm_bias, affine ? rows : 0, affine ? features.batch : 0);
 }
 
 template <Scalar S>
@@ -82,6 +90,7 @@ void require_consistent(const WeightFeatures<S>& features, Index model_width, In
                      std::to_string(features.shape.model_width) + ", expected " + std::to_string(channels) +
                      " and " + std::to_string(model_width));
   }
+  if (features.shape.affine_norm) throw ShapeError("this layer does not read the gain and bias of a norm");
   require_consistent(features);
 }
 
@@ -90,10 +99,19 @@ WeightFeatures<To> cast(const WeightFeatures<From>& features) {
   const auto tensor = [](const Matrix<From>& m) {
     return Matrix<To>(m.unaryExpr([](const From& value) { return cast_scalar<To, From>(value); }));
   };
-  return {features.shape,           features.channels,         features.batch,
-          tensor(features.query),   tensor(features.key),      tensor(features.value),
-          tensor(features.output),  tensor(features.up),       tensor(features.down),
-          tensor(features.up_bias), tensor(features.down_bias)};
+  return {features.shape,
+          features.channels,
+          features.batch,
+          tensor(features.query),
+          tensor(features.key),
+          tensor(features.value),
+          tensor(features.output),
+          tensor(features.up),
+          tensor(features.down),
+          tensor(features.up_bias),
+          tensor(features.down_bias),
+          tensor(features.norm_gain),
+          tensor(features.norm_bias)};
 }
 
 template struct WeightFeatures<float>;

@@ -9,6 +9,8 @@ namespace attnsym {
 ///
 ///     Attn(X) = LN( relu( LN(MHA(X)) A + bA ) B + bB ),   no residual connection
 ///
+/// and, where the shape says so, with X + MHA(X) for MHA(X), or a gain and a bias in the inner norm.
+///
 /// Every tensor is one matrix, so that layers are matrix products. Rows are (channel, model coordinate), the
 /// latter fast; columns are (checkpoint, head, inner coordinate), the last fast. Tensors without one of these
 /// leave it out. The columns of a checkpoint are contiguous.
@@ -18,14 +20,16 @@ struct WeightFeatures {
   Index channels = 0;  ///< d
   Index batch = 0;     ///< n, checkpoints
 
-  Matrix<S> query;      ///< Q,  d D x n h Dk
-  Matrix<S> key;        ///< K,  d D x n h Dk
-  Matrix<S> value;      ///< V,  d D x n h Dv
-  Matrix<S> output;     ///< O,  d D x n h Dv: transposed, its rows are the model coordinates that it writes
-  Matrix<S> up;         ///< A,  d D x n DA
-  Matrix<S> down;       ///< B,  d D x n DA: transposed likewise
-  Matrix<S> up_bias;    ///< bA, d x n DA
-  Matrix<S> down_bias;  ///< bB, d D x n
+  Matrix<S> query;        ///< Q,  d D x n h Dk
+  Matrix<S> key;          ///< K,  d D x n h Dk
+  Matrix<S> value;        ///< V,  d D x n h Dv
+  Matrix<S> output;       ///< O,  d D x n h Dv: transposed, its rows are the model coordinates that it writes
+  Matrix<S> up;           ///< A,  d D x n DA
+  Matrix<S> down;         ///< B,  d D x n DA: transposed likewise
+  Matrix<S> up_bias;      ///< bA, d x n DA
+  Matrix<S> down_bias;    ///< bB, d D x n
+  Matrix<S> norm_gain{};  ///< gamma of the inner norm, d D x n; empty unless the shape has an affine norm
+  Matrix<S> norm_bias{};  ///< beta, likewise
 
   /// Entries are whatever is in memory. @throws ShapeError unless the shape is valid and there is a channel.
   static WeightFeatures uninitialized(const BlockShape& shape, Index channels, Index batch);
@@ -38,7 +42,7 @@ struct WeightFeatures {
 };
 
 /// Calls visit(name, tensor) on every tensor in the order above. The names are those of the paper: Q, K, V,
-/// O, A, B, bA, bB.
+/// O, A, B, bA, bB; gamma and beta follow where the norm has them.
 template <class Features, class Visit>
 void for_each_tensor(Features& features, Visit visit) {
   visit("Q", features.query);
@@ -49,13 +53,18 @@ void for_each_tensor(Features& features, Visit visit) {
   visit("B", features.down);
   visit("bA", features.up_bias);
   visit("bB", features.down_bias);
+  if (features.shape.affine_norm) {
+    visit("gamma", features.norm_gain);
+    visit("beta", features.norm_bias);
+  }
 }
 
 /// @throws ShapeError naming the first tensor whose matrix does not have the shape stated above, with both.
 template <Scalar S>
 void require_consistent(const WeightFeatures<S>& features);
 
-/// The same, and @throws ShapeError unless the model is that wide and there are that many channels.
+/// The same, for layers that know no gain and bias of the inner norm: @throws ShapeError also if there are
+/// these, and unless the model is that wide and there are that many channels.
 template <Scalar S>
 void require_consistent(const WeightFeatures<S>& features, Index model_width, Index channels);
 
@@ -70,6 +79,8 @@ void add(WeightFeatures<S>& sum, const WeightFeatures<S>& term) {
   sum.down += term.down;
   sum.up_bias += term.up_bias;
   sum.down_bias += term.down_bias;
+  sum.norm_gain += term.norm_gain;
+  sum.norm_bias += term.norm_bias;
 }
 
 /// The same numbers in another scalar; exact from float and double into Rational.

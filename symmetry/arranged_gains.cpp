@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "symmetry/gains.hpp"
 #include "symmetry/random.hpp"
 
 namespace attnsym {
@@ -11,29 +12,55 @@ namespace {
 
 constexpr std::uint64_t sign_probe_salt = 0x7369676e;
 
+// The signs of gains, which are made positive; empty if they are.
+template <RealScalar S>
+RowVector<S> taken_signs(RowVector<S>& gain) {
+  if (!(gain.array() < S(0)).any()) return {};
+  const RowVector<S> signs = gain.unaryExpr([](const S& x) { return x < S(0) ? S(-1) : S(1); });
+  gain = gain.cwiseProduct(signs);
+  return signs;
+}
+
+// Moves signs to the columns of a weight and to its bias, which may be absent; a temperature has one for all.
+template <RealScalar S>
+void flip(Matrix<S>& weight, RowVector<S>& bias, const RowVector<S>& signs) {
+  if (signs.size() == 1 && weight.cols() > 1)
+    return flip<S>(weight, bias, RowVector<S>::Constant(weight.cols(), signs(0)));
+  weight *= signs.asDiagonal();
+  if (bias.size() > 0) bias = bias.cwiseProduct(signs);
+}
+
 // Moves the signs of gains to what they multiply. @return whether there were any
 template <RealScalar S>
 bool make_positive(AttentionWeights<S>& weights) {
+  const RowVector<S> of_queries = taken_signs(weights.query_gain);
+  const RowVector<S> of_keys = taken_signs(weights.key_gain);
   bool moved = false;
-  const auto flip = [&](RowVector<S>& gain, auto visit) {
-    for (Index k = 0; k < gain.size(); ++k) {
-      if (!(gain(k) < S(0))) continue;
-      gain(k) = -gain(k);
-      moved = true;
-      for (KvGroup<S>& group : weights.groups) visit(group, k);
-    }
+  const auto move = [&](Matrix<S>& weight, RowVector<S>& bias, const RowVector<S>& signs) {
+    if (signs.size() == 0) return;
+    flip<S>(weight, bias, signs);
+    moved = true;
   };
-  flip(weights.key_gain, [](KvGroup<S>& group, Index k) {
-    group.key.col(k) *= S(-1);
-    if (group.key_bias.size() > 0) group.key_bias(k) *= S(-1);
-  });
-  flip(weights.query_gain, [](KvGroup<S>& group, Index k) {
+  for (KvGroup<S>& group : weights.groups) {
+    move(group.key, group.key_bias, of_keys);
+    move(group.key, group.key_bias, taken_signs(group.gain));
     for (QueryHead<S>& reader : group.readers) {
-      reader.query.col(k) *= S(-1);
-      if (reader.query_bias.size() > 0) reader.query_bias(k) *= S(-1);
+      move(reader.query, reader.query_bias, of_queries);
+      move(reader.query, reader.query_bias, taken_signs(reader.gain));
     }
-  });
+  }
   return moved;
+}
+
+// The root mean square over the readers of a group, coordinate by coordinate, of their gains.
+template <RealScalar S>
+RowVector<S> typical_query_gain(const AttentionWeights<S>& weights, const AttentionConfig& config,
+                                Index group) {
+  if (config.qk_norm->gains == QkGains::Shared) return weights.query_gain;
+  const Index r = config.readers_per_group();
+  RowVector<S> squares = RowVector<S>::Zero(config.key_width);
+  for (Index i = 0; i < r; ++i) squares += query_gain(weights, config, r * group + i).cwiseAbs2();
+  return (squares / S(r)).cwiseSqrt();
 }
 
 // One coordinate of a real block, or a pair: its products of gains, and by what key gains have to be
@@ -108,16 +135,17 @@ template <RealScalar S>
 ArrangedGains<S> arrange_gains(const AttentionWeights<S>& weights, const AttentionConfig& config) {
   ArrangedGains<S> result{weights, {}, S(1)};
   const bool in_orbit = !make_positive(result.weights);
-  Arrangement<S> arrangement(config.key_width);
-  for (const GaugeBlock& block : gauge_blocks(config))
-    arrangement.add(block, result.weights.query_gain, result.weights.key_gain);
   AttentionElement<S> element = identity_element<S>(config);
-  for (GroupMove<S>& move : element.local) {
-    move.second.first.linear =
-        GeneralLinear<S>::from_matrix_and_inverse(arrangement.matrix, arrangement.inverse);
+  for (Index j = 0; config.qk_norm->gains != QkGains::Temperature && j < config.groups; ++j) {
+    const RowVector<S> queries = typical_query_gain(result.weights, config, j);
+    const RowVector<S> keys = key_gain(result.weights, config, j);
+    Arrangement<S> arrangement(config.key_width);
+    for (const GaugeBlock& block : gauge_blocks(config)) arrangement.add(block, queries, keys);
+    result.margin = std::min(result.margin, arrangement.margin);
+    element.local[j].second.first.linear = GeneralLinear<S>::from_matrix_and_inverse(
+        std::move(arrangement.matrix), std::move(arrangement.inverse));
   }
   result.weights = act(element, result.weights);
-  result.margin = arrangement.margin;
   if (in_orbit) result.from_input = std::move(element);
   return result;
 }

@@ -7,9 +7,10 @@
 
 namespace attnsym {
 
-/// A module with norms whose gains are in canonical form [N6]: positive, those of queries and keys equally
-/// large in every coordinate or pair, and coordinates of one frequency by descending product of their gains;
-/// in a pair the larger product first.
+/// A module with norms whose gains are in canonical form [N6]: positive, those of queries (of readers that
+/// have their own in the mean square) and keys equally large in every coordinate or pair, and coordinates of
+/// one frequency by descending product of their gains; in a pair the larger product first. Temperatures are
+/// positive.
 template <RealScalar S>
 struct ArrangedGains {
   AttentionWeights<S> weights;

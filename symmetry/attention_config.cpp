@@ -16,7 +16,42 @@ void require_finite(const std::vector<double>& numbers, const char* what) {
   }
 }
 
+Index gain_count(const AttentionConfig& config) {
+  if (!config.qk_norm) return 0;
+  switch (config.qk_norm->gains) {
+    case QkGains::Shared:
+      return 2 * config.key_width;
+    case QkGains::Own:
+      return (config.heads + config.groups) * config.key_width;
+    case QkGains::Temperature:
+      return config.heads;
+  }
+  return 0;
+}
+
+void require_buckets(const std::vector<Index>& buckets) {
+  if (!buckets.empty() && buckets.size() % 2 == 0)
+    throw ShapeError("attention config: " + std::to_string(buckets.size()) +
+                     " distance buckets; offsets from -reach to reach are an odd number");
+  if (std::any_of(buckets.begin(), buckets.end(), [](Index bucket) { return bucket < 0; }))
+    throw ShapeError("attention config: a distance bucket is negative");
+}
+
 }  // namespace
+
+Index AttentionConfig::bucket_count() const {
+  const auto largest = std::max_element(distance_buckets.begin(), distance_buckets.end());
+  return largest == distance_buckets.end() ? 0 : *largest + 1;
+}
+
+Index AttentionConfig::bucket(Index offset) const {
+  const auto reach = static_cast<Index>(distance_buckets.size() / 2);
+  return distance_buckets[std::clamp(offset, -reach, reach) + reach];
+}
+
+bool AttentionConfig::shows(Index offset) const {
+  return !(causal && offset > 0) && (window == 0 || std::abs(offset) < window);
+}
 
 std::vector<std::vector<double>> AttentionConfig::slopes_by_group() const {
   std::vector<std::vector<double>> result(static_cast<std::size_t>(groups));
@@ -30,7 +65,8 @@ Index AttentionConfig::parameter_count() const {
       model_width * (heads * (key_width + value_width) + groups * (key_width + value_width));
   const Index biases = (query_bias ? heads * key_width : 0) + (key_bias ? groups * key_width : 0) +
                        (value_bias ? groups * value_width : 0) + (output_bias ? model_width : 0) +
-                       (sinks ? heads : 0) + (qk_norm ? 2 * key_width : 0);
+                       (sinks ? heads : 0) + gain_count(*this) + heads * bucket_count() +
+                       (output_gate ? heads * value_width * (model_width + (gate_bias ? 1 : 0)) : 0);
   return weights + biases;
 }
 
@@ -62,6 +98,8 @@ void AttentionConfig::validate() const {
   if (!(rotary.gain > 0) || !std::isfinite(rotary.gain) || (rotary.gain != 1 && still))
     throw ShapeError(
         "attention config: the gain of rotary positions must be positive, and 1 beside a frequency 0");
+  require_buckets(distance_buckets);
+  if (gate_bias && !output_gate) throw ShapeError("attention config: a bias of gates without gates");
   if (window < 0) throw ShapeError("attention config: the window must not be negative");
   if (qk_norm && !(qk_norm->epsilon >= 0 && std::isfinite(qk_norm->epsilon)))
     throw ShapeError("attention config: the epsilon of norms must be finite and not negative");

@@ -24,45 +24,77 @@ template <class S>
 QueryHead<S> moved_reader(const Gauges<S>& gauges, const QueryHead<S>& reader) {
   const Matrix<S>& a_inverse = gauges.first.linear.inverse_matrix();
   const Matrix<S>& c_inverse = gauges.second.linear.inverse_matrix();
-  QueryHead<S> moved{reader.query * a_inverse, c_inverse.transpose() * reader.output, reader.query_bias,
-                     reader.sink};
+  QueryHead<S> moved{reader.query * a_inverse,
+                     c_inverse.transpose() * reader.output,
+                     reader.query_bias,
+                     reader.sink,
+                     reader.gain,
+                     reader.distance_bias,
+                     reader.gate,
+                     reader.gate_bias};
   if (reader.query_bias.size() > 0) moved.query_bias = reader.query_bias * a_inverse;
   return moved;
 }
 
-// An element of a module with norms in two parts: what moves weights, with signed permutations for QK gauges,
-// and what moves gains, which are rows: key gains by x -> x sizes^T, query gains by x -> x inverse.
+// Gates belong to coordinates of values, whatever their signs and sizes.
+template <Scalar S>
+void move_gates(const Affine<S>& vo, KvGroup<S>& group) {
+  if (group.readers.empty() || group.readers.front().gate.size() == 0) return;
+  if (!is_zero(vo.shift)) throw ShapeError("the value bias beside a gate cannot be shifted");
+  const auto parts = signed_gains(vo.linear);
+  if (!parts)
+    throw ShapeError(
+        "where outputs are gated the gauges of values have to be signed and scaled permutations");
+  const Matrix<S> places = parts->turn.matrix().cwiseAbs().transpose();
+  for (QueryHead<S>& reader : group.readers) {
+    reader.gate = reader.gate * places;
+    if (reader.gate_bias.size() > 0) reader.gate_bias = reader.gate_bias * places;
+  }
+}
+
+// A gauge of a module with gains in two parts: the signed permutation that moves weights, and what moves
+// gains, which are rows: key gains by x -> x sizes^T, query gains by x -> x inverse.
 template <Scalar S>
 struct GainMove {
-  AttentionElement<S> rest;
+  Affine<S> turn;
   Matrix<S> sizes;
   Matrix<S> inverse;
 };
 
 template <Scalar S>
-GainMove<S> gain_move(const AttentionElement<S>& element) {
-  GainMove<S> result{element, {}, {}};
-  const GeneralLinear<S>& first = qk_gauge(element.local.front()).linear;
-  for (GroupMove<S>& move : result.rest.local) {
-    Affine<S>& qk = move.second.first;
-    const auto parts = signed_gains(qk.linear);
-    if (!parts || !share_gains(qk.linear, first))
-      throw ShapeError(
-          "where queries and keys are normalised their gauges have to be signed permutations times sizes "
-          "that "
-          "all groups share");
-    if (!is_zero(qk.shift)) throw ShapeError("the key bias of normalised keys cannot be shifted");
-    qk.linear = parts->turn;
-    result.sizes = parts->stretch.asDiagonal() * parts->turn.matrix().cwiseAbs();
-    result.inverse = parts->turn.matrix().cwiseAbs().transpose() * parts->stretch.cwiseInverse().asDiagonal();
-  }
-  return result;
+void require_no_shift(const Affine<S>& qk) {
+  if (!is_zero(qk.shift)) throw ShapeError("the key bias of normalised keys cannot be shifted");
 }
 
-}  // namespace
+template <Scalar S>
+GainMove<S> gain_move(const Affine<S>& qk) {
+  require_no_shift(qk);
+  const auto parts = signed_gains(qk.linear);
+  if (!parts)
+    throw ShapeError(
+        "where queries and keys are normalised their gauges have to be signed permutations times sizes");
+  const Matrix<S> places = parts->turn.matrix().cwiseAbs();
+  return {{parts->turn, qk.shift},
+          parts->stretch.asDiagonal() * places,
+          places.transpose() * parts->stretch.cwiseInverse().asDiagonal()};
+}
+
+// An element of a module whose heads share gains: what moves the weights, and the gains.
+template <Scalar S>
+std::pair<AttentionElement<S>, GainMove<S>> shared_gain_move(const AttentionElement<S>& element) {
+  const GeneralLinear<S>& first = qk_gauge(element.local.front()).linear;
+  AttentionElement<S> rest = element;
+  for (GroupMove<S>& move : rest.local) {
+    Affine<S>& qk = move.second.first;
+    if (!share_gains(qk.linear, first))
+      throw ShapeError("where all heads share gains all groups have to stretch keys alike");
+    qk = gain_move(qk).turn;
+  }
+  return {std::move(rest), gain_move(qk_gauge(element.local.front()))};
+}
 
 template <Scalar S>
-KvGroup<S> act(const GroupMove<S>& move, const KvGroup<S>& group) {
+KvGroup<S> moved_weights(const GroupMove<S>& move, const KvGroup<S>& group) {
   const Affine<S>& qk = qk_gauge(move);
   const Affine<S>& vo = vo_gauge(move);
   require_same_size("a QK gauge and the keys", qk.linear.size(), group.key.cols());
@@ -71,22 +103,47 @@ KvGroup<S> act(const GroupMove<S>& move, const KvGroup<S>& group) {
                    group.value * vo.linear.matrix().transpose(),
                    moved_bias(qk, group.key_bias, "key"),
                    moved_bias(vo, group.value_bias, "value"),
-                   {}};
+                   {},
+                   group.gain};
   for (const QueryHead<S>& reader : group.readers) moved.readers.push_back(moved_reader(move.second, reader));
+  move_gates(vo, moved);
   moved.readers = act(reader_order(move), std::move(moved.readers));
+  return moved;
+}
+
+}  // namespace
+
+template <Scalar S>
+KvGroup<S> act(const GroupMove<S>& move, const KvGroup<S>& group) {
+  const Affine<S>& qk = qk_gauge(move);
+  const bool own_gains = group.gain.size() > 0;
+  const bool temperatures = !own_gains && !group.readers.empty() && group.readers.front().gain.size() > 0;
+  if (temperatures) {
+    require_no_shift(qk);
+    if (!is_isometry(qk.linear))
+      throw ShapeError("beside temperatures the gauges of queries and keys have to be orthogonal");
+  }
+  if (!own_gains) return moved_weights(move, group);
+  const GainMove<S> gains = gain_move(qk);
+  require_same_size("a QK gauge and the gain of keys", qk.linear.size(), group.gain.size());
+  GroupMove<S> turn = move;
+  turn.second.first = gains.turn;
+  KvGroup<S> moved = moved_weights(turn, group);
+  moved.gain *= gains.sizes.transpose();
+  for (QueryHead<S>& reader : moved.readers) reader.gain *= gains.inverse;
   return moved;
 }
 
 template <Scalar S>
 AttentionWeights<S> act(const AttentionElement<S>& element, const AttentionWeights<S>& weights) {
   if (weights.key_gain.size() > 0) {
-    const GainMove<S> move = gain_move(element);
+    const auto [rest, gains] = shared_gain_move(element);
     AttentionWeights<S> turned = weights;
     turned.query_gain.resize(0);
     turned.key_gain.resize(0);
-    turned = act(move.rest, turned);
-    turned.query_gain = weights.query_gain * move.inverse;
-    turned.key_gain = weights.key_gain * move.sizes.transpose();
+    turned = act(rest, turned);
+    turned.query_gain = weights.query_gain * gains.inverse;
+    turned.key_gain = weights.key_gain * gains.sizes.transpose();
     return turned;
   }
   AttentionWeights<S> moved{act(element, weights.groups), weights.output_bias};

@@ -33,8 +33,10 @@ const Affine<S>& vo_gauge(const GroupMove<S>& move) {
 }
 
 /// [N2] K -> K A^T, bk -> bk A^T + t, Q^ -> Q^ A^-1;  V -> V C^T, bv -> bv C^T + t', O -> C^-T O;  readers
-/// permuted.
-/// @throws ShapeError if a width differs, or if a shift is not zero where the bias it belongs to is absent.
+/// permuted. Gains of the group's own take up the sizes of A; beside temperatures A has to be orthogonal
+/// [N5]. Beside gates C has to be a signed and scaled permutation, which moves the columns of gates, too.
+/// @throws ShapeError if a width differs, if a shift is not zero where the bias it belongs to is absent, or
+/// if norms do not allow A or gates C.
 template <Scalar S>
 KvGroup<S> act(const GroupMove<S>& move, const KvGroup<S>& group);
 

@@ -53,13 +53,14 @@ auto cast_slot(const Slot& slot) {
 template <Scalar S>
 bool QueryHead<S>::operator==(const QueryHead& other) const {
   return equal(query, other.query) && equal(output, other.output) && equal(query_bias, other.query_bias) &&
-         equal(sink, other.sink);
+         equal(sink, other.sink) && equal(gain, other.gain) && equal(distance_bias, other.distance_bias) &&
+         equal(gate, other.gate) && equal(gate_bias, other.gate_bias);
 }
 
 template <Scalar S>
 bool KvGroup<S>::operator==(const KvGroup& other) const {
   return equal(key, other.key) && equal(value, other.value) && equal(key_bias, other.key_bias) &&
-         equal(value_bias, other.value_bias) && readers == other.readers;
+         equal(value_bias, other.value_bias) && equal(gain, other.gain) && readers == other.readers;
 }
 
 template <Scalar S>
@@ -72,6 +73,8 @@ template <Scalar S>
 void require_fits(const AttentionWeights<S>& weights, const AttentionConfig& config) {
   config.validate();
   const Index d = config.model_width;
+  const auto has = [&](QkGains gains) { return config.qk_norm && config.qk_norm->gains == gains; };
+  const Index own_width = has(QkGains::Temperature) ? 1 : config.key_width;
   const Index groups = static_cast<Index>(weights.groups.size());
   if (groups != config.groups) {
     throw ShapeError(std::to_string(groups) + " key/value groups, expected " + std::to_string(config.groups));
@@ -83,6 +86,7 @@ void require_fits(const AttentionWeights<S>& weights, const AttentionConfig& con
     require_matrix(where + "value", group.value, d, config.value_width);
     require_bias(where + "key bias", group.key_bias, config.key_bias, config.key_width);
     require_bias(where + "value bias", group.value_bias, config.value_bias, config.value_width);
+    require_bias(where + "key gain", group.gain, has(QkGains::Own), config.key_width);
     const Index readers = static_cast<Index>(group.readers.size());
     if (readers != config.readers_per_group()) {
       throw ShapeError(where + "has " + std::to_string(readers) + " readers, expected " +
@@ -95,11 +99,16 @@ void require_fits(const AttentionWeights<S>& weights, const AttentionConfig& con
       require_matrix(name + "output", reader.output, config.value_width, d);
       require_bias(name + "query bias", reader.query_bias, config.query_bias, config.key_width);
       require_bias(name + "sink", reader.sink, config.sinks, 1);
+      require_bias(name + "gain", reader.gain, has(QkGains::Own) || has(QkGains::Temperature), own_width);
+      require_bias(name + "distance bias", reader.distance_bias, true, config.bucket_count());
+      require_matrix(name + "gate", reader.gate, config.output_gate ? d : 0,
+                     config.output_gate ? config.value_width : 0);
+      require_bias(name + "gate bias", reader.gate_bias, config.gate_bias, config.value_width);
     }
   }
   require_bias("output bias", weights.output_bias, config.output_bias, d);
-  require_bias("query gain", weights.query_gain, config.qk_norm.has_value(), config.key_width);
-  require_bias("key gain", weights.key_gain, config.qk_norm.has_value(), config.key_width);
+  require_bias("query gain", weights.query_gain, has(QkGains::Shared), config.key_width);
+  require_bias("key gain", weights.key_gain, has(QkGains::Shared), config.key_width);
 }
 
 template <Scalar To, Scalar From>
@@ -110,10 +119,13 @@ AttentionWeights<To> cast(const AttentionWeights<From>& weights) {
                                                               cast_slot<To>(group.value),
                                                               cast_slot<To>(group.key_bias),
                                                               cast_slot<To>(group.value_bias),
-                                                              {}});
+                                                              {},
+                                                              cast_slot<To>(group.gain)});
     for (const QueryHead<From>& reader : group.readers) {
       out.readers.push_back({cast_slot<To>(reader.query), cast_slot<To>(reader.output),
-                             cast_slot<To>(reader.query_bias), cast_slot<To>(reader.sink)});
+                             cast_slot<To>(reader.query_bias), cast_slot<To>(reader.sink),
+                             cast_slot<To>(reader.gain), cast_slot<To>(reader.distance_bias),
+                             cast_slot<To>(reader.gate), cast_slot<To>(reader.gate_bias)});
     }
   }
   result.output_bias = cast_slot<To>(weights.output_bias);

@@ -57,10 +57,15 @@ std::vector<Index> cluster_sizes(const RowVector<S>& sigma, Index rank, S coinci
 
 // Column k does not depend on how many there are.
 template <RealScalar S>
-Matrix<S> sign_probe(Index rows, Index columns, Probe kind) {
-  if (kind == Probe::Plain) return fixed_probe<S>(rows, columns, sign_probe_salt);
-  const Index half = rows / 2;
-  const Matrix<S> vectors = fixed_probe<S>(rows, (columns + 1) / 2, sign_probe_salt);
+Matrix<S> sign_probe(Index rows, Index columns, Probe kind, const std::optional<Index>& probed_rows) {
+  const bool plain = kind == Probe::Plain;
+  const Index half = plain ? rows : rows / 2;
+  Matrix<S> vectors = fixed_probe<S>(rows, plain ? columns : (columns + 1) / 2, sign_probe_salt);
+  if (probed_rows) {
+    for (Index begin = 0; begin < rows; begin += half)
+      vectors.middleRows(begin + *probed_rows, half - *probed_rows).setZero();
+  }
+  if (plain) return vectors;
   Matrix<S> probe(rows, 2 * vectors.cols());
   for (Index k = 0; k < vectors.cols(); ++k) {
     probe.col(2 * k) = vectors.col(k);
@@ -72,12 +77,14 @@ Matrix<S> sign_probe(Index rows, Index columns, Probe kind) {
 // @param columns, core, lengths  the scaled factor is columns * core, with columns of these lengths
 template <RealScalar S>
 Fixing<S> fix_columns(const RowVector<S>& sigma, const Matrix<S>& columns, const Matrix<S>& core,
-                      const RowVector<S>& lengths, S coincidence, Probe kind) {
+                      const RowVector<S>& lengths, S coincidence, Probe kind,
+                      const std::optional<Index>& probed_rows) {
   using std::abs;
   Fixing<S> result{Matrix<S>::Zero(core.cols(), core.cols())};
   const std::vector<Index> sizes = cluster_sizes(sigma, core.cols(), coincidence);
   if (sizes.empty()) return result;
-  const Matrix<S> probe = sign_probe<S>(columns.rows(), *std::max_element(sizes.begin(), sizes.end()), kind);
+  const Matrix<S> probe =
+      sign_probe<S>(columns.rows(), *std::max_element(sizes.begin(), sizes.end()), kind, probed_rows);
   const Matrix<S> probed = (probe.transpose() * columns) * core;
   Index begin = 0;
   for (const Index size : sizes) {
@@ -107,7 +114,8 @@ Index rank_of(const RowVector<S>& sigma, Index width, const S& coincidence, cons
 }  // namespace
 
 template <RealScalar S>
-Balanced<S> balance(const Matrix<S>& left, const Matrix<S>& right, S coincidence, S noise, Probe probe) {
+Balanced<S> balance(const Matrix<S>& left, const Matrix<S>& right, S coincidence, S noise, Probe probe,
+                    std::optional<Index> probed_rows) {
   using std::sqrt;
   const Index width = right.cols();
   const OrthonormalFactors<S> left_qr = orthonormal_factors(left);
@@ -123,7 +131,8 @@ Balanced<S> balance(const Matrix<S>& left, const Matrix<S>& right, S coincidence
   const RowVector<S> root = svd.sigma.head(rank).unaryExpr([](const S& s) { return S(sqrt(s)); });
   const Matrix<S> left_core = left_qr.correction * svd.u.leftCols(rank) * root.asDiagonal();
   const Matrix<S> right_core = right_qr.correction * svd.v.leftCols(rank) * root.asDiagonal();
-  const Fixing<S> fixing = fix_columns<S>(svd.sigma, right_qr.columns, right_core, root, coincidence, probe);
+  const Fixing<S> fixing =
+      fix_columns<S>(svd.sigma, right_qr.columns, right_core, root, coincidence, probe, probed_rows);
   result.sign_margin = fixing.margin;
   result.left = Matrix<S>::Zero(left.rows(), width);
   result.right = Matrix<S>::Zero(right.rows(), width);
@@ -140,8 +149,11 @@ Balanced<S> balance(const Matrix<S>& left, const Matrix<S>& right, S coincidence
   return result;
 }
 
-template Balanced<float> balance(const Matrix<float>&, const Matrix<float>&, float, float, Probe);
-template Balanced<double> balance(const Matrix<double>&, const Matrix<double>&, double, double, Probe);
-template Balanced<Float50> balance(const Matrix<Float50>&, const Matrix<Float50>&, Float50, Float50, Probe);
+template Balanced<float> balance(const Matrix<float>&, const Matrix<float>&, float, float, Probe,
+                                 std::optional<Index>);
+template Balanced<double> balance(const Matrix<double>&, const Matrix<double>&, double, double, Probe,
+                                  std::optional<Index>);
+template Balanced<Float50> balance(const Matrix<Float50>&, const Matrix<Float50>&, Float50, Float50, Probe,
+                                   std::optional<Index>);
 
 }  // namespace attnsym

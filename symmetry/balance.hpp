@@ -33,8 +33,10 @@ enum class Probe { Plain, Embedded };
 ///               complex column and i times it
 /// @param noise  Frobenius norm of what rounding may have added to the circuit: singular values up to
 ///               noise / sqrt(n) count as zero too, and a circuit of norm up to noise does so altogether [N6]
+/// @param probed_rows  how many of the first rows of the right factor are probed, of an embedded one in each
+///               half; all if absent
 template <RealScalar S>
 Balanced<S> balance(const Matrix<S>& left, const Matrix<S>& right, S coincidence, S noise = S(0),
-                    Probe probe = Probe::Plain);
+                    Probe probe = Probe::Plain, std::optional<Index> probed_rows = {});
 
 }  // namespace attnsym

@@ -72,13 +72,14 @@ void put_inverse(Matrix<S>& result, const Matrix<S>& inverse, const GaugeBlock& 
 
 template <RealScalar S>
 Balanced<S> balanced_block(const Matrix<S>& queries, const Matrix<S>& keys, const GaugeBlock& block,
-                           S coincidence, S noise) {
+                           S coincidence, S noise, const std::optional<Index>& probed_rows) {
   using std::sqrt;
   if (!block.is_complex())
-    return balance<S>(block_columns(queries, block), block_columns(keys, block), coincidence, noise);
+    return balance<S>(block_columns(queries, block), block_columns(keys, block), coincidence, noise,
+                      Probe::Plain, probed_rows);
   // Every singular value stands twice in the embedding.
   return balance<S>(embedded(queries, block), embedded(keys, block), coincidence, noise * S(sqrt(2.0)),
-                    Probe::Embedded);
+                    Probe::Embedded, probed_rows);
 }
 
 template <class S>
@@ -92,11 +93,12 @@ RowVector<S> every_second(const RowVector<S>& sigma) {
 
 template <RealScalar S>
 BalancedScores<S> balance_scores(const Matrix<S>& queries, const Matrix<S>& keys,
-                                 const std::vector<GaugeBlock>& blocks, S coincidence, S noise) {
+                                 const std::vector<GaugeBlock>& blocks, S coincidence, S noise,
+                                 std::optional<Index> probed_rows) {
   const Index width = keys.cols();
   BalancedScores<S> result;
   if (blocks.size() == 1 && !blocks.front().is_complex()) {  // all of GL(dk): nothing to take apart
-    result.all = balance<S>(queries, keys, coincidence, noise);
+    result.all = balance<S>(queries, keys, coincidence, noise, Probe::Plain, probed_rows);
     result.sigma = {result.all.sigma};
     return result;
   }
@@ -108,8 +110,8 @@ BalancedScores<S> balance_scores(const Matrix<S>& queries, const Matrix<S>& keys
   bool full_rank = true;
   const RowVector<S> sizes = queries.colwise().norm().cwiseProduct(keys.colwise().norm());
   for (const GaugeBlock& block : blocks) {
-    const Balanced<S> one =
-        balanced_block<S>(queries, keys, block, coincidence, noise * noise_share<S>(sizes, block));
+    const Balanced<S> one = balanced_block<S>(queries, keys, block, coincidence,
+                                              noise * noise_share<S>(sizes, block), probed_rows);
     put_columns(all.left, one.left, block);
     put_columns(all.right, one.right, block);
     all.rank += one.rank;
@@ -133,10 +135,13 @@ BalancedScores<S> balance_scores(const Matrix<S>& queries, const Matrix<S>& keys
 }
 
 template BalancedScores<float> balance_scores(const Matrix<float>&, const Matrix<float>&,
-                                              const std::vector<GaugeBlock>&, float, float);
+                                              const std::vector<GaugeBlock>&, float, float,
+                                              std::optional<Index>);
 template BalancedScores<double> balance_scores(const Matrix<double>&, const Matrix<double>&,
-                                               const std::vector<GaugeBlock>&, double, double);
+                                               const std::vector<GaugeBlock>&, double, double,
+                                               std::optional<Index>);
 template BalancedScores<Float50> balance_scores(const Matrix<Float50>&, const Matrix<Float50>&,
-                                                const std::vector<GaugeBlock>&, Float50, Float50);
+                                                const std::vector<GaugeBlock>&, Float50, Float50,
+                                                std::optional<Index>);
 
 }  // namespace attnsym

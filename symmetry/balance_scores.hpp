@@ -19,9 +19,10 @@ struct BalancedScores {
 /// coordinates means |k| = |q| and the phase of a fixed probe of the keys real and positive.
 /// @param queries  stacked queries with their biases, r (D+1) x dk
 /// @param keys     D x dk, or (D+1) x dk with those biases that count
-/// @param coincidence, noise  as for balance; noise is that of the whole circuit
+/// @param coincidence, noise, probed_rows  as for balance; noise is that of the whole circuit
 template <RealScalar S>
 BalancedScores<S> balance_scores(const Matrix<S>& queries, const Matrix<S>& keys,
-                                 const std::vector<GaugeBlock>& blocks, S coincidence, S noise);
+                                 const std::vector<GaugeBlock>& blocks, S coincidence, S noise,
+                                 std::optional<Index> probed_rows = {});
 
 }  // namespace attnsym

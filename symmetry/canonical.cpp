@@ -7,7 +7,9 @@
 
 #include "symmetry/arranged_gains.hpp"
 #include "symmetry/canonical_draft.hpp"
+#include "symmetry/centred.hpp"
 #include "symmetry/circuits.hpp"
+#include "symmetry/distance_buckets.hpp"
 
 namespace attnsym {
 namespace {
@@ -95,7 +97,7 @@ HeadClasses classes_of(const ReducedForm<S>& reduced, const std::vector<std::vec
   return classes;
 }
 
-// But for the gains, which are in canonical form already if there are any.
+// But for gains and tables, which are in canonical form already if there are any.
 template <RealScalar S>
 Canonical<S> canonical_form(const AttentionWeights<S>& weights, const AttentionConfig& config,
                             const HeadPrecision<S>& precision) {
@@ -136,12 +138,10 @@ Canonical<S> canonical_form(const AttentionWeights<S>& weights, const AttentionC
   return result;
 }
 
-}  // namespace
-
+// But for tables and centred inputs.
 template <RealScalar S>
-Canonical<S> canonicalize(const AttentionWeights<S>& weights, const AttentionConfig& config,
-                          const HeadPrecision<S>& precision) {
-  require_fits(weights, config);
+Canonical<S> canonical_beside_norms(const AttentionWeights<S>& weights, const AttentionConfig& config,
+                                    const HeadPrecision<S>& precision) {
   if (!config.qk_norm) return canonical_form(weights, config, precision);
   const ArrangedGains<S> arranged = arrange_gains(weights, config);
   Canonical<S> result = canonical_form(arranged.weights, config, precision);
@@ -155,10 +155,54 @@ Canonical<S> canonicalize(const AttentionWeights<S>& weights, const AttentionCon
   return result;
 }
 
+// Whether all numbers are the same up to rounding.
+template <RealScalar S>
+bool nearly_equal(const AttentionWeights<S>& a, const AttentionWeights<S>& b) {
+  std::vector<Matrix<S>> slots;
+  for_each_slot(a, [&](const auto& slot) { slots.emplace_back(slot); });
+  std::size_t next = 0;
+  bool equal = true;
+  for_each_slot(b, [&](const auto& slot) { equal = equal && is_close(slots[next++], Matrix<S>(slot)); });
+  return equal;
+}
+
+bool settles(const AttentionConfig& config) {
+  return !config.distance_buckets.empty() || config.centred_inputs;
+}
+
+// What no input sees and no element moves is taken away.
+template <RealScalar S>
+AttentionWeights<S> settled(const AttentionWeights<S>& weights, const AttentionConfig& config) {
+  AttentionWeights<S> result = with_settled_tables(weights, config);
+  return config.centred_inputs ? with_centred_weights(std::move(result)) : result;
+}
+
+// @param weights  settled
+// @param input  what they were made of
+template <RealScalar S>
+Canonical<S> canonical_of_settled(const AttentionWeights<S>& weights, const AttentionWeights<S>& input,
+                                  const AttentionConfig& config, const HeadPrecision<S>& precision) {
+  Canonical<S> result = canonical_beside_norms(weights, config, precision);
+  if (!nearly_equal(weights, input)) result.canonical_from_input.reset();
+  return result;
+}
+
+}  // namespace
+
+template <RealScalar S>
+Canonical<S> canonicalize(const AttentionWeights<S>& weights, const AttentionConfig& config,
+                          const HeadPrecision<S>& precision) {
+  require_fits(weights, config);
+  if (!settles(config)) return canonical_beside_norms(weights, config, precision);
+  return canonical_of_settled(settled(weights, config), weights, config, precision);
+}
+
 template <RealScalar S>
 Canonical<S> canonicalize(const AttentionWeights<S>& weights, const AttentionConfig& config, S unit) {
   require_fits(weights, config);
-  return canonicalize(weights, config, relative_precision(weights, config, unit));
+  if (!settles(config)) return canonicalize(weights, config, relative_precision(weights, config, unit));
+  const AttentionWeights<S> seen = settled(weights, config);
+  return canonical_of_settled(seen, weights, config, relative_precision(seen, config, unit));
 }
 
 double expected_change(const RowVector<double>& sigma, Index rows, Index cols, double relative_noise,

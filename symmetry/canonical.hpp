@@ -40,7 +40,8 @@ template <RealScalar S>
 struct Canonical {
   AttentionWeights<S> weights;
   /// The group element that carries the input to `weights`; absent where heads were merged or dropped or a
-  /// circuit lacks rank, because the canonical weights then need not lie in the orbit of the input [N6].
+  /// circuit lacks rank, because the canonical weights then need not lie in the orbit of the input, and where
+  /// tables were shifted or Q, K and V centred, which elements do not do [N6].
   std::optional<AttentionElement<S>> canonical_from_input;
   /// Heads of the input (a) and of `weights` (b) by QK circuit: why both compute the same, in every case
   /// [N3].
@@ -53,7 +54,9 @@ struct Canonical {
 /// biases zero, groups and readers in the order of a fixed scalar invariant, zeros last. Same function as the
 /// input; idempotent, and equal for all members of an orbit, up to rounding divided by the margins. With one
 /// reader per group, or one group, it is equal for all modules of this config that compute the same;
-/// otherwise for those in general position only [N6]. Where queries and keys are normalised heads are not
+/// otherwise for those in general position only [N6]. Tables of
+/// relative positions are 0 at offset 0 where softmax does not see their shifts; where inputs are centred, so
+/// are the columns of Q, K and V. Where queries and keys are normalised or outputs gated heads are not
 /// merged, and gains are put in order instead of gauges, see arrange_gains.
 /// @param precision  what counts as equal and as zero
 /// @throws ShapeError if the weights do not fit the config.

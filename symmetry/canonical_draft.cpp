@@ -7,6 +7,8 @@
 #include "symmetry/balance_scores.hpp"
 #include "symmetry/circuits.hpp"
 #include "symmetry/random.hpp"
+#include "symmetry/rotated_scores.hpp"
+#include "symmetry/scaled_columns.hpp"
 
 namespace attnsym {
 namespace {
@@ -43,6 +45,7 @@ template <RealScalar S>
 struct BalancedGroup {
   BalancedScores<S> scores;
   Balanced<S> vo;
+  std::optional<Permutation> gates{};  // where the columns of gates go
 };
 
 // The keys, with those of their biases that count.
@@ -68,11 +71,23 @@ BalancedGroup<S> balance_group(const ReducedGroup<S>& reduced, const KvGroup<S>&
   const Matrix<S> outputs = stacked_outputs(group);
   const Matrix<S> queries = stacked_queries(group);
   const Matrix<S> keys = counted_keys(config, blocks, group);
-  return {config.qk_norm ? fix_signs<S>(queries, keys, blocks)
-                         : balance_scores<S>(queries, keys, blocks, precision.unit, slack * reduced.qk_noise),
-          carry_value_bias ? balance<S>(outputs, homogeneous(group.value, group.value_bias), precision.unit,
-                                        slack * reduced.vo_noise)
-                           : balance<S>(outputs, group.value, precision.unit, slack * reduced.vo_noise)};
+  const S qk_noise = slack * reduced.qk_noise;
+  const auto scores = [&] {
+    if (!config.qk_norm) return balance_scores<S>(queries, keys, blocks, precision.unit, qk_noise);
+    if (config.qk_norm->gains != QkGains::Temperature) return fix_signs<S>(queries, keys, blocks);
+    return rotate_scores<S>(queries, keys, blocks, precision.unit, qk_noise);
+  };
+  const S vo_noise = slack * reduced.vo_noise;
+  const auto values_as = [&](auto form) {
+    return carry_value_bias ? form(homogeneous(group.value, group.value_bias)) : form(group.value);
+  };
+  if (!config.output_gate) {
+    return {scores(),
+            values_as([&](const Matrix<S>& v) { return balance<S>(outputs, v, precision.unit, vo_noise); })};
+  }
+  ScaledColumns<S> scaled =
+      values_as([&](const Matrix<S>& v) { return scale_columns<S>(outputs, v, vo_noise); });
+  return {scores(), std::move(scaled.balanced), scaled.order};
 }
 
 // Where the columns of a balanced group go: as many as a head is wide, from the given one on.
@@ -80,6 +95,18 @@ struct Columns {
   Index begin;
   Index count;
 };
+
+// Gates go where the values do that they multiply; nothing is left of those that multiply nothing.
+template <RealScalar S>
+void arrange_gates(QueryHead<S>& reader, const BalancedGroup<S>& balanced) {
+  const QueryHead<S> before = reader;
+  for (Index k = 0; k < before.gate.cols(); ++k) {
+    const Index place = (*balanced.gates)(k);
+    const S kept = S(balanced.vo.sigma(place) > S(0) ? 1 : 0);
+    reader.gate.col(place) = kept * before.gate.col(k);
+    if (reader.gate_bias.size() > 0) reader.gate_bias(place) = kept * before.gate_bias(k);
+  }
+}
 
 template <RealScalar S>
 KvGroup<S> from_balanced(const KvGroup<S>& group, const BalancedGroup<S>& balanced, const Columns& vo) {
@@ -90,13 +117,20 @@ KvGroup<S> from_balanced(const KvGroup<S>& group, const BalancedGroup<S>& balanc
                     balanced.vo.right.block(0, vo.begin, d, vo.count),
                     RowVector<S>::Zero(group.key_bias.size()),
                     RowVector<S>::Zero(value_bias ? vo.count : 0),
-                    {}};
+                    {},
+                    group.gain};
   if (qk.right.rows() > d) result.key_bias = qk.right.row(d);
   if (balanced.vo.right.rows() > d) result.value_bias = balanced.vo.right.row(d).segment(vo.begin, vo.count);
   for (std::size_t i = 0; i < group.readers.size(); ++i) {
     QueryHead<S> reader{qk.left.middleRows((d + 1) * i, d),
                         balanced.vo.left.block(d * i, vo.begin, d, vo.count).transpose(),
-                        group.readers[i].query_bias, group.readers[i].sink};
+                        group.readers[i].query_bias,
+                        group.readers[i].sink,
+                        group.readers[i].gain,
+                        group.readers[i].distance_bias,
+                        group.readers[i].gate,
+                        group.readers[i].gate_bias};
+    if (balanced.gates) arrange_gates(reader, balanced);
     if (reader.query_bias.size() > 0) reader.query_bias = qk.left.row((d + 1) * i + d);
     result.readers.push_back(std::move(reader));
   }
@@ -108,6 +142,7 @@ void set_zero(KvGroup<S>& group) {
   group.key.setZero();
   group.value.setZero();
   group.value_bias.setZero();
+  group.gain.setZero();
   for (QueryHead<S>& reader : group.readers) set_zero(reader);
 }
 
@@ -201,8 +236,7 @@ std::vector<CanonicalDraft<S>> draft_groups(const ReducedGroup<S>& reduced, cons
     draft.margins.shares_a_circuit = reduced.shares_a_circuit;
     draft.reader_class = reduced.reader_class;
     if (!reduced.merged) draft.gauges = gauges_of(group, balanced, config);
-    // A norm without an epsilon divides by zero where queries or keys are.
-    if (!config.qk_norm || config.qk_norm->epsilon > 0) clear_unused(draft);
+    if (config.unused_heads_are_free()) clear_unused(draft);
     add_invariants(draft);
     drafts.push_back(std::move(draft));
   }

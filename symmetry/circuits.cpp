@@ -57,7 +57,8 @@ template <Scalar S>
 Circuit<S> vo_circuit(const AttentionConfig& config, const AttentionWeights<S>& weights, Index head) {
   const KvGroup<S>& group = weights.groups[head / config.readers_per_group()];
   const Matrix<S> outputs = group.readers[head % config.readers_per_group()].output.transpose();
-  if (config.sinks && config.value_bias) return {homogeneous(group.value, group.value_bias), outputs};
+  if (config.value_bias_counts() && config.value_bias)
+    return {homogeneous(group.value, group.value_bias), outputs};
   return {group.value, outputs};
 }
 
@@ -65,7 +66,7 @@ template <Scalar S>
 RowVector<S> constant_output(const AttentionConfig& config, const AttentionWeights<S>& weights) {
   RowVector<S> c = RowVector<S>::Zero(config.model_width);
   if (config.output_bias) c = weights.output_bias;
-  if (!config.value_bias || config.sinks) return c;
+  if (!config.value_bias || config.value_bias_counts()) return c;
   for (const KvGroup<S>& group : weights.groups) {
     if ((group.value_bias.array() == S(0)).all()) continue;
     for (const QueryHead<S>& reader : group.readers) c += group.value_bias * reader.output;

@@ -20,12 +20,12 @@ Matrix<S> homogeneous(const Matrix<S>& weight, const RowVector<S>& bias);
 template <Scalar S>
 Circuit<S> qk_circuit(const AttentionConfig& config, const AttentionWeights<S>& weights, Index head);
 
-/// N_i = V_j(i) O_i, D x D [N1]; beside sinks V^_j(i) O_i, (D+1) x D, because value biases do not add a
-/// constant then.
+/// N_i = V_j(i) O_i, D x D [N1]; beside sinks and gates V^_j(i) O_i, (D+1) x D, because value biases do not
+/// add a constant then.
 template <Scalar S>
 Circuit<S> vo_circuit(const AttentionConfig& config, const AttentionWeights<S>& weights, Index head);
 
-/// c = bo + sum_i bv_j(i) O_i, D: what the module adds to every output [N1]; beside sinks bo alone.
+/// c = bo + sum_i bv_j(i) O_i, D: what the module adds to every output [N1]; beside sinks and gates bo alone.
 template <Scalar S>
 RowVector<S> constant_output(const AttentionConfig& config, const AttentionWeights<S>& weights);
 

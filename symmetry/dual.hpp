@@ -55,6 +55,12 @@ inline Dual tanh(const Dual& x) {
   return {value, (1 - value * value) * x.slope};
 }
 
+inline Dual log(const Dual& x) { return {std::log(x.value), x.slope / x.value}; }
+
+inline Dual erf(const Dual& x) {
+  return {std::erf(x.value), 2 / std::sqrt(std::acos(-1.0)) * std::exp(-x.value * x.value) * x.slope};
+}
+
 inline Dual sin(const Dual& x) { return {std::sin(x.value), std::cos(x.value) * x.slope}; }
 inline Dual cos(const Dual& x) { return {std::cos(x.value), -std::sin(x.value) * x.slope}; }
 

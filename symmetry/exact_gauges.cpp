@@ -75,9 +75,11 @@ AttentionElement<double> with_exact_products(const AttentionElement<double>& ele
     auto& [qk, vo] = result.local[j].second;
     require_same_size("a QK gauge and the keys", qk.linear.size(), group.key.cols());
     require_same_size("a VO gauge and the values", vo.linear.size(), group.value.cols());
+    const bool normalised = weights.key_gain.size() > 0 || group.readers.front().gain.size() > 0;
     qk.linear = narrowed(qk.linear, [&](Index k) {
-      // Gains may be stored less an offset, which leaves no room for powers of two.
-      if (weights.key_gain.size() > 0) return Interval{0, 0};
+      // Gains may be stored less an offset, which leaves no room for powers of two; temperatures take none
+      // up.
+      if (normalised) return Interval{0, 0};
       Interval interval = allowed(group.key, group.key_bias, k, formats.key);
       for (const QueryHead<double>& reader : group.readers) {
         interval = interval & -allowed(reader.query, reader.query_bias, k, formats.query);

@@ -126,7 +126,7 @@ bool key_bias_counts(const AttentionConfig& config) {
 }
 
 bool value_bias_is_free(const AttentionConfig& config) {
-  return config.value_bias && config.output_bias && !config.sinks;
+  return config.value_bias && config.output_bias && !config.value_bias_counts();
 }
 
 template Matrix<float> block_columns(const Matrix<float>&, const GaugeBlock&, bool);

@@ -61,8 +61,8 @@ double position_gain(const AttentionConfig& config, const GaugeBlock& block);
 /// Whether the key bias of any block counts.
 bool key_bias_counts(const AttentionConfig& config);
 
-/// Whether value biases can move into an output bias: attention weights sum to one, unless there is a sink
-/// [N5].
+/// Whether value biases can move into an output bias: attention weights sum to one, unless there is a
+/// sink, and nothing comes between, as a gate would [N5].
 bool value_bias_is_free(const AttentionConfig& config);
 
 }  // namespace attnsym

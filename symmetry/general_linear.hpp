@@ -56,6 +56,12 @@ GeneralLinear<S> identity_like(const GeneralLinear<S>& g) {
   return GeneralLinear<S>::identity(g.size());
 }
 
+/// Whether the inverse is the transpose: exactly over Rational, else up to tolerance<S>() * n.
+template <Scalar S>
+bool is_isometry(const GeneralLinear<S>& g) {
+  return is_close(g.inverse_matrix(), g.matrix().transpose(), static_cast<double>(g.size()));
+}
+
 /// The 2-norm condition number.
 double condition(const GeneralLinear<double>& g);
 

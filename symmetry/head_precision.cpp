@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "symmetry/circuits.hpp"
+#include "symmetry/distance_buckets.hpp"
 #include "symmetry/safe_norm.hpp"
 #include "symmetry/score_terms.hpp"
 
@@ -42,11 +43,14 @@ S score_distance(AttentionConfig config, const AttentionWeights<S>& weights, Ind
 }
 
 template <RealScalar S>
-bool same_offsets(const AttentionConfig& config, const AttentionWeights<S>& weights, Index i, Index j) {
-  const auto sink = [&](Index head) {
-    return weights.groups[head / config.readers_per_group()].readers[head % config.readers_per_group()].sink;
+bool same_offsets(const AttentionConfig& config, const AttentionWeights<S>& weights, Index i, Index j,
+                  const S& unit) {
+  const auto reader = [&](Index head) -> const QueryHead<S>& {
+    return weights.groups[head / config.readers_per_group()].readers[head % config.readers_per_group()];
   };
-  return (config.slopes.empty() || config.slopes[i] == config.slopes[j]) && sink(i) == sink(j);
+  return (config.slopes.empty() || config.slopes[i] == config.slopes[j]) &&
+         reader(i).sink == reader(j).sink &&
+         same_table(config, reader(i).distance_bias, reader(j).distance_bias, unit);
 }
 
 }  // namespace
@@ -64,10 +68,10 @@ HeadPrecision<S> relative_precision(const AttentionWeights<S>& weights, const At
     result.vo_noise.push_back(relative_noise(vo, unit));
   }
   const std::vector<S> noise = result.qk_noise;
-  result.same_qk = [&weights, &config, noise](Index i, Index j) {
+  result.same_qk = [&weights, &config, noise, unit](Index i, Index j) {
     using std::sqrt;
     const S limit = 2 * sqrt(noise[i] * noise[i] + noise[j] * noise[j]);
-    return same_offsets(config, weights, i, j) && score_distance(config, weights, i, j) <= limit;
+    return same_offsets(config, weights, i, j, unit) && score_distance(config, weights, i, j) <= limit;
   };
   return result;
 }

@@ -96,7 +96,7 @@ class Reducer {
   }
 
   bool same_qk(Index i, Index j) const {
-    if (config_.qk_norm) return i == j;
+    if (config_.qk_norm || config_.output_gate) return i == j;
     return distance(i, j) <= largest_underestimate && precision_.same_qk(i, j);
   }
 
@@ -192,7 +192,7 @@ class Reducer {
         merged().readers[first].output += other.output;
         set_zero(other);
       }
-      if (cancels(heads, reduced.group(weights_), first)) {
+      if (config_.unused_heads_are_free() && cancels(heads, reduced.group(weights_), first)) {
         set_zero(merged().readers[first]);
         continue;
       }
@@ -232,6 +232,10 @@ void set_zero(QueryHead<S>& reader) {
   reader.query_bias.setZero();
   reader.output.setZero();
   reader.sink.setZero();
+  reader.gain.setZero();
+  reader.distance_bias.setZero();
+  reader.gate.setZero();
+  reader.gate_bias.setZero();
 }
 
 template <RealScalar S>

@@ -37,9 +37,9 @@ struct ReducedForm {
 };
 
 /// Whether a value bias stays with the values, for want of an output bias that it could move to, or because
-/// of a sink [N6.3]: bv O_i is a part of the OV circuit then.
+/// of a sink or gate [N6.3]: bv O_i is a part of the OV circuit then.
 inline bool carries_value_bias(const AttentionConfig& config) {
-  return config.value_bias && (!config.output_bias || config.sinks);
+  return config.value_bias && (!config.output_bias || config.value_bias_counts());
 }
 
 template <RealScalar S>

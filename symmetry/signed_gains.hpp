@@ -8,9 +8,9 @@
 
 namespace attnsym {
 
-/// Where queries and keys are normalised, a QK gauge A has to leave their norms alone: A = diag(stretch) U
-/// with U a signed permutation, which moves queries and keys, while the stretch is taken up by the gains,
-/// which all heads share [N5].
+/// Where normalised queries and keys have gains, a QK gauge A has to leave their norms alone:
+/// A = diag(stretch) U with U a signed permutation, which moves queries and keys, while the stretch is taken
+/// up by the gains [N5].
 template <Scalar S>
 struct SignedGains {
   GeneralLinear<S> turn;  ///< U

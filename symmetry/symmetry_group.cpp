@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 
+#include "symmetry/describe_gauges.hpp"
+#include "symmetry/distance_buckets.hpp"
 #include "symmetry/errors.hpp"
 #include "symmetry/random_gauge.hpp"
 #include "symmetry/signed_gains.hpp"
@@ -65,13 +66,47 @@ bool has_size(const Affine<S>& gauge, Index size) {
   return gauge.linear.size() == size && gauge.shift.size() == size;
 }
 
-// QK gauges that norms of queries and keys allow: signed permutations and gains that all groups share.
+// QK gauges that norms of queries and keys allow: isometries beside temperatures, else signed permutations
+// and stretches, which all groups share if they share gains.
 template <Scalar S>
-bool keeps_norms(const AttentionElement<S>& element) {
+bool keeps_norms(const AttentionElement<S>& element, QkGains gains) {
   const GeneralLinear<S>& first = qk_gauge(element.local.front()).linear;
   return std::all_of(element.local.begin(), element.local.end(), [&](const GroupMove<S>& move) {
-    return signed_gains(qk_gauge(move).linear) && share_gains(qk_gauge(move).linear, first);
+    const GeneralLinear<S>& gauge = qk_gauge(move).linear;
+    if (gains == QkGains::Temperature) return is_isometry(gauge);
+    return signed_gains(gauge) && (gains == QkGains::Own || share_gains(gauge, first));
   });
+}
+
+// Random QK gauges of all groups that norms allow.
+template <Scalar S>
+std::vector<GeneralLinear<S>> drawn_beside_norms(Random& random, const AttentionConfig& config,
+                                                 const std::vector<GaugeBlock>& blocks,
+                                                 const SampleOptions& options) {
+  const auto signed_for = [&](Index groups) {
+    return random_signed_gains<S>(random, groups, config.key_width, blocks, options.condition,
+                                  options.monomial);
+  };
+  if (config.qk_norm->gains == QkGains::Shared) return signed_for(config.groups);
+  SampleOptions isometric = options;
+  isometric.condition = 1;
+  std::vector<GeneralLinear<S>> gauges;
+  for (Index j = 0; j < config.groups; ++j) {
+    gauges.push_back(config.qk_norm->gains == QkGains::Own
+                         ? signed_for(1).front()
+                         : drawn_gauge<S>(random, config.key_width, blocks, isometric));
+  }
+  return gauges;
+}
+
+// Beside gates a signed and scaled permutation.
+template <Scalar S>
+GeneralLinear<S> drawn_value_gauge(Random& random, const AttentionConfig& config,
+                                   const SampleOptions& options) {
+  const std::vector<GaugeBlock> block = {real_block(config.value_width)};
+  if (!config.output_gate) return drawn_gauge<S>(random, config.value_width, block, options);
+  return random_signed_gains<S>(random, 1, config.value_width, block, options.condition, options.monomial)
+      .front();
 }
 
 template <Scalar S>
@@ -91,18 +126,12 @@ Index gain_count(const std::vector<GaugeBlock>& blocks) {
   return count;
 }
 
-// "GL(64)" or, where positions turn keys, "(C^x)^32", "(C^x)^16 x GL(32)", ...
-std::string describe_gauges(const std::vector<GaugeBlock>& blocks) {
-  std::map<std::pair<bool, Index>, Index> counts;
-  for (const GaugeBlock& block : blocks) ++counts[{!block.is_complex(), block.size()}];
-  std::string text;
-  for (const auto& [kind, count] : counts) {
-    const auto [real, size] = kind;
-    std::string one = real ? "GL(" + std::to_string(size) + ")" : "GL(" + std::to_string(size) + ", C)";
-    if (!real && size == 1) one = count > 1 ? "(C^x)" : "C^x";
-    text += (text.empty() ? "" : " x ") + one + (count > 1 ? "^" + std::to_string(count) : "");
-  }
-  return text;
+// Of the isometries of all blocks.
+Index isometry_dimension(const std::vector<GaugeBlock>& blocks) {
+  Index dimension = 0;
+  for (const GaugeBlock& block : blocks)
+    dimension += block.is_complex() ? block.size() * block.size() : block.size() * (block.size() - 1) / 2;
+  return dimension;
 }
 
 // What permutes the coordinates of normalised queries and keys together with their gains.
@@ -132,12 +161,8 @@ AttentionElement<S> SymmetryGroup::sample(Random& random, const SampleOptions& o
     throw ShapeError("the condition number of a gauge must be finite and at least 1");
   }
   const auto slopes = config_.slopes_by_group();
-  const std::vector<GaugeBlock> vo_block = {real_block(config_.value_width)};
   std::vector<GeneralLinear<S>> with_norms;
-  if (config_.qk_norm && options.qk) {
-    with_norms = random_signed_gains<S>(random, config_.groups, config_.key_width, blocks_, options.condition,
-                                        options.monomial);
-  }
+  if (config_.qk_norm && options.qk) with_norms = drawn_beside_norms<S>(random, config_, blocks_, options);
   AttentionElement<S> element{{}, drawn_among_equals(random, slopes, options.heads)};
   for (Index j = 0; j < config_.groups; ++j) {
     GroupMove<S> move = identity_element<S>(config_).local.front();
@@ -150,7 +175,7 @@ AttentionElement<S> SymmetryGroup::sample(Random& random, const SampleOptions& o
     for (Index k = 0; options.bias && k < qk.shift.size(); ++k) {
       if (free_key_bias_[k]) qk.shift(k) = S(options.shift * random.normal());
     }
-    if (options.vo) vo.linear = drawn_gauge<S>(random, config_.value_width, vo_block, options);
+    if (options.vo) vo.linear = drawn_value_gauge<S>(random, config_, options);
     for (Index k = 0; options.bias && value_bias_is_free(config_) && k < vo.shift.size(); ++k)
       vo.shift(k) = S(options.shift * random.normal());
     element.local.push_back(std::move(move));
@@ -171,25 +196,48 @@ bool SymmetryGroup::contains(const AttentionElement<S>& element) const {
     if (!is_finite(qk) || !is_finite(vo)) return false;
     if (!shifts_only(qk, free_key_bias_) || !shifts_only(vo, free_value_bias)) return false;
     if (!commutes_with_positions(qk.linear.matrix(), blocks_)) return false;
+    if (config_.output_gate && !signed_gains(vo.linear)) return false;
   }
-  return keeps_slopes(element, config_.slopes) && (!config_.qk_norm || keeps_norms(element));
+  return keeps_slopes(element, config_.slopes) &&
+         (!config_.qk_norm || keeps_norms(element, config_.qk_norm->gains));
 }
 
 Index SymmetryGroup::qk_dimension() const {
-  if (config_.qk_norm)
-    return gain_count(blocks_) + (config_.qk_norm->epsilon > 0 ? 0 : config_.heads + config_.groups);
+  if (config_.qk_norm) return gauge_dimension_beside_norms() + scale_count();
   Index per_group = 0;
   for (const GaugeBlock& block : blocks_) per_group += block.dimension();
   return config_.groups * per_group;
 }
 
+Index SymmetryGroup::gauge_dimension_beside_norms() const {
+  switch (config_.qk_norm->gains) {
+    case QkGains::Shared:
+      return gain_count(blocks_);
+    case QkGains::Own:
+      return config_.groups * gain_count(blocks_);
+    case QkGains::Temperature:
+      return config_.groups * isometry_dimension(blocks_);
+  }
+  return 0;
+}
+
+Index SymmetryGroup::scale_count() const {
+  if (!config_.qk_norm || config_.qk_norm->epsilon > 0) return 0;
+  return config_.qk_norm->over_all_heads ? 2 : config_.heads + config_.groups;
+}
+
 Index SymmetryGroup::dimension() const {
   const Index g = config_.groups;
-  Index per_group = config_.value_width * config_.value_width;
+  Index per_group = config_.output_gate ? config_.value_width : config_.value_width * config_.value_width;
   per_group += std::count(free_key_bias_.begin(), free_key_bias_.end(), true);
-  const Index values = config_.value_bias && !config_.sinks ? g * config_.value_width : 0;
+  const Index values = config_.value_bias && !config_.value_bias_counts() ? g * config_.value_width : 0;
   const Index value_shift = config_.output_bias ? values : std::max(Index{0}, values - config_.model_width);
-  return qk_dimension() + g * per_group + value_shift;
+  // Columns 1 u^T of Q, K, V and gates.
+  const Index gates = config_.output_gate ? config_.heads * config_.value_width : 0;
+  const Index unseen =
+      config_.heads * config_.key_width + g * (config_.key_width + config_.value_width) + gates;
+  return qk_dimension() + g * per_group + value_shift + config_.heads * free_table_dimension(config_) +
+         (config_.centred_inputs ? unseen : 0);
 }
 
 std::string SymmetryGroup::describe() const {
@@ -199,23 +247,36 @@ std::string SymmetryGroup::describe() const {
   std::string text = grouped ? "S_" + r + " wr S_" + g : "S_" + g;
   if (!config_.slopes.empty()) text += " among heads of equal slope";
   const std::string per = std::string("; per ") + (grouped ? "group " : "head ");
-  const std::string vo = "GL(" + std::to_string(config_.value_width) + ") on V-O";
-  text += per + (config_.qk_norm ? "signs" : describe_gauges(blocks_)) + " on Q-K and " + vo;
-  if (config_.qk_norm) {
-    text += "; of all heads together (R>0)^" + std::to_string(gain_count(blocks_)) + " on the gains" +
+  const std::string dv = std::to_string(config_.value_width);
+  const std::string vo =
+      config_.output_gate ? "(R^x)^" + dv + " : S_" + dv + " on V-O and gates" : "GL(" + dv + ") on V-O";
+  const bool temperatures = config_.qk_norm && config_.qk_norm->gains == QkGains::Temperature;
+  const bool gains = config_.qk_norm && !temperatures;
+  text += per + (gains ? "signs" : describe_gauges(blocks_, temperatures)) + " on Q-K and " + vo;
+  if (gains) {
+    text += (config_.qk_norm->gains == QkGains::Shared ? "; of all heads together" : per + "also") +
+            std::string(" (R>0)^") + std::to_string(gain_count(blocks_)) + " on the gains" +
             describe_turns(blocks_);
-    if (config_.qk_norm->epsilon == 0) text += "; a scale per query head and key head";
   }
+  if (scale_count() > 0)
+    text += config_.qk_norm->over_all_heads ? "; a scale of all queries and one of all keys"
+                                            : "; a scale per query head and key head";
   const Index free = std::count(free_key_bias_.begin(), free_key_bias_.end(), true);
   if (free == config_.key_width) {
     text += "; the key bias is free";
   } else if (free > 0) {
     text += "; " + std::to_string(free) + " of " + std::to_string(config_.key_width) + " key biases are free";
   }
-  if (config_.value_bias && !config_.sinks) {
+  if (config_.value_bias && !config_.value_bias_counts()) {
     text += config_.output_bias ? "; the value bias moves into the output bias"
                                 : "; the value bias moves in the kernel of the stacked outputs";
   }
+  if (table_shift_is_free(config_)) text += "; a shift of every head's table";
+  const Index unread = free_table_dimension(config_) - (table_shift_is_free(config_) ? 1 : 0);
+  if (unread > 0) text += "; " + std::to_string(unread) + " numbers of every table are never read";
+  if (config_.centred_inputs)
+    text += "; any number on a whole column of Q, K" +
+            std::string(config_.output_gate ? ", V and gates" : " and V");
   return text;
 }
 

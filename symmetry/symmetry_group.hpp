@@ -40,15 +40,18 @@ class SymmetryGroup {
   AttentionElement<S> sample(Random& random, const SampleOptions& options = {}) const;
 
   /// Whether the element fits the config, shifts only free biases, has finite gauges that commute with rotary
-  /// positions and keep norms of queries and keys, and keeps every head its slope.
+  /// positions and keep norms of queries and keys and gates, and keeps every head its slope.
   template <Scalar S>
   bool contains(const AttentionElement<S>& element) const;
 
-  /// Dimension of the set of weights that share one function, at generic weights, for dk, dv <= D. Without an
-  /// output bias a value shift has to lie in the kernel of the stacked outputs: max(0, g dv - D) dimensions
-  /// that depend on the weights and that sample() therefore does not draw [N2]. Norms of queries and keys
-  /// without an epsilon ignore positive scales of every query head and key head; elements do not have these,
-  /// either.
+  /// Dimension of the set of weights that share one function, at generic weights, for dk, dv <= D, or < D
+  /// with centred inputs. Without an output bias a value shift has to lie in the kernel of the stacked
+  /// outputs: max(0, g dv - D) dimensions that depend on the weights and that sample() therefore does not
+  /// draw [N2]. Norms of queries and keys without an epsilon ignore positive scales of every query head and
+  /// key head, or of all together; elements do not have these, either, nor the shifts of tables of relative
+  /// positions and what is never read of these, nor what adds to Q, K and V what centred inputs do not see.
+  /// Where norms are over all heads, heads that are wider than the model together, h dk > D, can also trade
+  /// lengths with each other; this is not counted.
   Index dimension() const;
 
   /// One line for people, such as "S_12; per head GL(32) on Q-K and GL(32) on V-O; ...".
@@ -57,6 +60,8 @@ class SymmetryGroup {
  private:
   explicit SymmetryGroup(AttentionConfig config);
   Index qk_dimension() const;  // of what moves queries and keys, shifts aside
+  Index gauge_dimension_beside_norms() const;
+  Index scale_count() const;  // of queries and keys that norms without an epsilon ignore
   friend SymmetryGroup symmetry_of(const AttentionConfig& config);
 
   AttentionConfig config_;

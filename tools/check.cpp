@@ -33,6 +33,7 @@ struct CheckOptions {
   std::optional<std::uint64_t> seed;
   bool exact = false;
   bool ladder = false;
+  bool explain = false;
   std::size_t threads = default_workers();
   bool force = false;
   bool as_json = false;
@@ -276,6 +277,7 @@ ExitStatus run_check(const CheckOptions& options) {
     result.ladder =
         precision_ladder(read_attention(a.checkpoint, layer), read_attention(b.checkpoint, layer));
   }
+  if (options.explain) result.explanation = explain_differences(a, b, result.layers);
   write_files(options, a, b, result);
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   options.as_json ? print_json(result) : print_text(result);
@@ -296,8 +298,13 @@ void setup_check(CLI::App& app, ExitStatus& status) {
       ->type_name("FILE");
   command->add_option("--scope", options->scope, "What is compared: attention")
       ->check(CLI::IsMember({"attention"}));
-  command->add_flag("--exact", options->exact,
-                    "Decide about the stored numbers themselves: nothing counts as rounding");
+  CLI::Option* exact = command->add_flag(
+      "--exact", options->exact, "Decide about the stored numbers themselves: nothing counts as rounding");
+  command
+      ->add_flag("--explain", options->explain,
+                 "Where layers differ, name the slip of a conversion that made them, or what the difference "
+                 "looks like")
+      ->excludes(exact);
   command->add_flag("--ladder", options->ladder,
                     "Also evaluate the deciding layer at float, double, 50 and 100 digits (takes seconds)");
   command

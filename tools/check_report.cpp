@@ -98,6 +98,7 @@ void print_json(const CheckResult& result) {
       {"witness", witness_json(result)},
       {"exact", exact_json(result)},
       {"ladder", ladder_json(result)},
+      {"explanation", result.explanation ? explanation_json(*result.explanation) : json()},
       {"certificate", optional_text(result.certificate)},
       {"bytes_read", result.bytes_read},
       {"seconds", result.seconds}};
@@ -174,6 +175,7 @@ void print_text(const CheckResult& result) {
   if (result.error_probability) print_exactness(*result.error_probability);
   std::printf("\n");
   result.error_probability ? print_verdicts(result.layers) : print_figures(result.layers);
+  if (result.explanation) print_explanation(*result.explanation);
   if (result.ladder) print_ladder(result);
   if (result.certificate) std::printf("\ncertificate  %s\n", result.certificate->c_str());
   if (result.witness_file) std::printf("\nwitness  %s\n", result.witness_file->c_str());

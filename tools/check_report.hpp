@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "tools/explanation.hpp"
 #include "verify/precision.hpp"
 #include "verify/verdict.hpp"
 
@@ -18,8 +19,9 @@ struct CheckResult {
   std::string reason;
   std::string group;
   std::string scope;
-  std::optional<double> error_probability;  ///< exact mode: that an answer "equal" is wrong
-  std::optional<PrecisionLadder> ladder;    ///< of the layer that decides, if asked for
+  std::optional<double> error_probability;                   ///< exact mode: that an answer "equal" is wrong
+  std::optional<PrecisionLadder> ladder;                     ///< of the layer that decides, if asked for
+  std::optional<std::vector<LayerExplanation>> explanation;  ///< of the layers that differ, if asked for
   bool as_decoded = false;  ///< a layer was settled by the decoded numbers, where quantisation is too coarse
   std::uint64_t seed = 0;
   std::size_t bytes_read = 0;

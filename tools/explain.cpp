@@ -40,7 +40,10 @@ std::string positions_text(const AttentionConfig& config) {
             numbered(config.key_width, "coordinates");
   if (!config.slopes.empty()) text += ", ALiBi slopes";
   if (config.softcap > 0) text += ", softcap " + brief(config.softcap);
-  if (config.qk_norm) text += ", norms of queries and keys (epsilon " + brief(config.qk_norm->epsilon) + ")";
+  if (config.qk_norm)
+    text += ", norms of queries and keys" +
+            std::string(config.qk_norm->over_all_heads ? " over all heads" : "") + " (epsilon " +
+            brief(config.qk_norm->epsilon) + ")";
   return text;
 }
 
@@ -87,11 +90,17 @@ std::vector<std::string> bias_reasons(const AttentionConfig& config) {
 
 std::string qk_reason(const AttentionConfig& config) {
   const std::string commutes = config.rotary.pairs() > 0 ? " if it commutes with positions" : "";
-  if (config.qk_norm)
+  if (config.qk_norm && config.qk_norm->gains == QkGains::Temperature)
+    return "Q-K: norms leave only what changes no length, Q U and K U with U orthogonal" + commutes;
+  if (config.qk_norm) {
+    const bool shared = config.qk_norm->gains == QkGains::Shared;
     return "Q-K: norms leave only what changes no length, signs and places of coordinates" + commutes +
-           ", and gains of all queries times t with those of all keys over t; a rotation stays where "
-           "products "
-           "of gains are equal";
+           ", and gains of " +
+           (shared ? "all queries times t with those of all keys"
+                   : "a group's queries "
+                     "times t with those of its keys") +
+           " over t; a rotation stays where products of gains are equal";
+  }
   return "Q-K: only Q K^T is seen, so Q A^-1 and K A^T serve as well, A in GL(" +
          std::to_string(config.key_width) + ")" + commutes;
 }

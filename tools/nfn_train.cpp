@@ -21,6 +21,7 @@ struct TrainOptions {
   std::filesystem::path labels;
   std::filesystem::path model;
   Index channels = 10;
+  Index head_features = 0;
   TrainingOptions training;
   std::string loss = "bce";
   Index stop_after = 0;  // epochs; 0: none of them
@@ -73,9 +74,10 @@ PredictorFile new_predictor(const TrainOptions& options, const std::vector<std::
   TrainingOptions training = options.training;
   training.loss = options.loss == name_of(Loss::squared_error) ? Loss::squared_error : training.loss;
   Random random(training.seed);
-  Predictor<float> network(layout.shape, options.channels, random);
+  Predictor<float> network(layout.shape, options.channels, random, options.head_features);
   return {std::move(layout),
           options.channels,
+          options.head_features,
           training,
           static_cast<Index>(files.size()),
           "",
@@ -110,7 +112,8 @@ std::vector<double> train(const TrainOptions& options, PredictorFile& predictor,
 
 void print_result(const TrainOptions& options, const PredictorFile& predictor,
                   const std::vector<double>& losses) {
-  const Index parameters = Predictor<float>::parameter_count(predictor.layout.shape, predictor.channels);
+  const Index parameters =
+      Predictor<float>::parameter_count(predictor.layout.shape, predictor.channels, predictor.head_features);
   const Index done = predictor.trainer.epoch;
   const Index epochs = predictor.options.schedule.epochs;
   if (options.as_json) {
@@ -174,6 +177,8 @@ void add_training_options(CLI::App& command, TrainOptions& options, CLI::Option&
   add("--loss", options.loss, "bce: of labels from 0 to 1, cross entropy; mse: of any, squared error", "LOSS")
       ->check(CLI::IsMember({"bce", "mse"}));
   add_count("--channels", options.channels, "Channels of the layers", 1, 4096);
+  add_count("--per-head", options.head_features,
+            "Features of every head by itself; 0: heads count by their sums only, as published", 0, 4096);
   add("--seed", training.seed, "Of the first parameters, and of the orders of checkpoints", "N");
 }
 

@@ -16,7 +16,7 @@ namespace attnsym {
 namespace {
 
 constexpr const char* schema = "attnsym.predictor/1";
-constexpr Index most_channels = 4096;
+constexpr Index most_channels = 4096;  // or features of heads
 
 // Networks whose parameters are stored, each under a prefix of its own.
 struct Part {
@@ -72,14 +72,18 @@ class Reader {
     NetworkLayout layout = read_layout();
     const Index channels = count(network_, "channels", 1);
     if (channels > most_channels) network_.refuse("channels", "at most " + std::to_string(most_channels));
-    require_room(layout.shape, channels);
+    const Index head_features = network_.number("head_features") ? count(network_, "head_features", 0) : 0;
+    if (head_features > most_channels)
+      network_.refuse("head_features", "at most " + std::to_string(most_channels));
+    require_room(layout.shape, channels, head_features);
     const TrainingOptions options = read_options();
     PredictorFile predictor{layout,
                             channels,
+                            head_features,
                             options,
                             count(training_, "checkpoints", 1),
                             text(training_, "data"),
-                            {Predictor<float>(layout.shape, channels), options}};
+                            {Predictor<float>(layout.shape, channels, head_features), options}};
     predictor.trainer.epoch = count(training_, "epochs_done", 0);
     predictor.trainer.adam.steps = count(training_, "steps", 0);
     if (predictor.trainer.epoch > options.schedule.epochs)
@@ -138,9 +142,10 @@ class Reader {
 
   // A few bytes of metadata could ask for all memory there is; the tensors that they speak of are in the
   // file.
-  void require_room(const NetworkShape& shape, Index channels) const {
-    const auto bytes = static_cast<std::size_t>(Predictor<float>::parameter_count(shape, channels)) * 4;
-    if (bytes > file_.size()) fail("has not as many numbers as its network has parameters");
+  void require_room(const NetworkShape& shape, Index channels, Index head_features) const {
+    const Index numbers = Predictor<float>::parameter_count(shape, channels, head_features);
+    if (static_cast<std::size_t>(numbers) * 4 > file_.size())
+      fail("has not as many numbers as its network has parameters");
   }
 
   TrainingOptions read_options() const {
@@ -199,7 +204,9 @@ std::vector<std::byte> serialize(PredictorFile& predictor) {
       tensors.push_back(tensor_of(part.prefix + view.name, view));
     }
   }
-  const nlohmann::json network{{"channels", predictor.channels}, {"tensors", predictor.layout.tensors}};
+  const nlohmann::json network{{"channels", predictor.channels},
+                               {"head_features", predictor.head_features},
+                               {"tensors", predictor.layout.tensors}};
   return serialize_safetensors(std::move(tensors), {{"schema", schema},
                                                     {"version", version},
                                                     {"network", network.dump()},

@@ -15,6 +15,7 @@ namespace attnsym {
 struct PredictorFile {
   NetworkLayout layout;
   Index channels = 10;
+  Index head_features = 0;  ///< of Predictor; files without it are those of the published network
   TrainingOptions options;
   Index checkpoints = 0;  ///< that it is trained on
   std::string data;       ///< digest of their names, weights and labels

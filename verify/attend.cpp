@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "symmetry/dual.hpp"
+#include "symmetry/gains.hpp"
 #include "symmetry/permutation.hpp"
 
 namespace attnsym {
@@ -17,16 +18,35 @@ Matrix<S> project(const Matrix<S>& tokens, const Matrix<S>& weight, const RowVec
   return result;
 }
 
-// The RMS norm of a query or key [N1].
+// The queries of all heads or the keys of all groups, one row per token each.
 template <class S>
-void normalize_all(Matrix<S>& rows, const std::optional<QkNorm>& norm, const RowVector<S>& gain) {
+using Projections = std::vector<Matrix<S>>;
+
+// The squared length of row n.
+template <class S>
+S squared_length(const Matrix<S>& rows, Index n) {
+  S squares(0);
+  for (Index k = 0; k < rows.cols(); ++k) squares += rows(n, k) * rows(n, k);
+  return squares;
+}
+
+// The RMS norms of queries or keys [N1].
+// @param gain_of  of a head or group
+template <class S, class Gain>
+void normalize_all(Projections<S>& heads, const QkNorm& norm, Gain gain_of) {
   using std::sqrt;
-  if (!norm) return;
-  for (Index n = 0; n < rows.rows(); ++n) {
-    S squares(0);
-    for (Index k = 0; k < rows.cols(); ++k) squares += rows(n, k) * rows(n, k);
-    const S size = sqrt(S(squares / S(rows.cols()) + S(norm->epsilon)));
-    for (Index k = 0; k < rows.cols(); ++k) rows(n, k) = rows(n, k) * gain(k) / size;
+  const Index width = heads.front().cols();
+  const auto count = static_cast<Index>(heads.size());
+  for (Index n = 0; n < heads.front().rows(); ++n) {
+    S all(0);
+    for (const Matrix<S>& rows : heads) all += squared_length(rows, n);
+    for (Index i = 0; i < count; ++i) {
+      Matrix<S>& rows = heads[i];
+      const S mean = norm.over_all_heads ? S(all / S(count * width)) : S(squared_length(rows, n) / S(width));
+      const S size = sqrt(S(mean + S(norm.epsilon)));
+      const RowVector<S> gain = gain_of(i);
+      for (Index k = 0; k < width; ++k) rows(n, k) = rows(n, k) * gain(k) / size;
+    }
   }
 }
 
@@ -84,19 +104,32 @@ S capped(const S& logit, const AttentionConfig& config) {
   return S(config.softcap) * tanh(S(logit / S(config.softcap)));
 }
 
+// sigmoid(x G + bg) of every token.
+template <class S>
+Matrix<S> gates(const Matrix<S>& tokens, const QueryHead<S>& reader) {
+  using std::exp;
+  Matrix<S> result = project(tokens, reader.gate, reader.gate_bias);
+  for (Index i = 0; i < result.size(); ++i) {
+    S& x = result.data()[i];
+    x = S(1) / (S(1) + exp(S(-x)));
+  }
+  return result;
+}
+
 template <class S>
 Matrix<S> mix(const Matrix<S>& queries, const Matrix<S>& keys, const Matrix<S>& values,
-              const RowVector<S>& sink, Index head, const AttentionConfig& config) {
+              const QueryHead<S>& reader, Index head, const AttentionConfig& config) {
   Matrix<S> mixed(queries.rows(), values.cols());
   for (Index n = 0; n < queries.rows(); ++n) {
     RowVector<S> logits = S(config.scale) * (queries.row(n) * keys.transpose());
     std::vector<bool> seen;
     for (Index m = 0; m < keys.rows(); ++m) {
       if (!config.slopes.empty()) logits(m) += S(config.slopes[head]) * S(m - n);
+      if (!config.distance_buckets.empty()) logits(m) += reader.distance_bias(config.bucket(m - n));
       logits(m) = capped<S>(logits(m), config);
       seen.push_back(sees(config, n, m));
     }
-    mixed.row(n) = softmax<S>(logits, seen, sink) * values;
+    mixed.row(n) = softmax<S>(logits, seen, reader.sink) * values;
   }
   return mixed;
 }
@@ -107,18 +140,30 @@ template <ForwardScalar S>
 Matrix<S> attend(const AttentionConfig& config, const AttentionWeights<S>& weights, const Matrix<S>& tokens) {
   require_fits(weights, config);
   require_same_size("the tokens and the model", tokens.cols(), config.model_width);
+  Projections<S> keys;
+  Projections<S> queries;
+  for (const KvGroup<S>& group : weights.groups) {
+    keys.push_back(project(tokens, group.key, group.key_bias));
+    for (const QueryHead<S>& reader : group.readers)
+      queries.push_back(project(tokens, reader.query, reader.query_bias));
+  }
+  if (config.qk_norm) {
+    normalize_all(keys, *config.qk_norm, [&](Index group) { return key_gain(weights, config, group); });
+    normalize_all(queries, *config.qk_norm, [&](Index head) { return query_gain(weights, config, head); });
+  }
+  for (Matrix<S>& rows : keys) turn_all(rows, config.rotary);
+  for (Matrix<S>& rows : queries) turn_all(rows, config.rotary);
+
   Matrix<S> output = Matrix<S>::Zero(tokens.rows(), config.model_width);
   Index head = 0;
-  for (const KvGroup<S>& group : weights.groups) {
-    Matrix<S> keys = project(tokens, group.key, group.key_bias);
-    normalize_all(keys, config.qk_norm, weights.key_gain);
-    turn_all(keys, config.rotary);
+  for (std::size_t j = 0; j < weights.groups.size(); ++j) {
+    const KvGroup<S>& group = weights.groups[j];
     const Matrix<S> values = project(tokens, group.value, group.value_bias);
     for (const QueryHead<S>& reader : group.readers) {
-      Matrix<S> queries = project(tokens, reader.query, reader.query_bias);
-      normalize_all(queries, config.qk_norm, weights.query_gain);
-      turn_all(queries, config.rotary);
-      output += mix<S>(queries, keys, values, reader.sink, head++, config) * reader.output;
+      Matrix<S> mixed = mix<S>(queries[head], keys[j], values, reader, head, config);
+      if (config.output_gate) mixed = mixed.cwiseProduct(gates(tokens, reader)).eval();
+      output += mixed * reader.output;
+      ++head;
     }
   }
   if (config.output_bias) output.rowwise() += weights.output_bias;

@@ -10,7 +10,7 @@ namespace attnsym {
 InputRadius::InputRadius(double radius, const AttentionConfig& config)
     : query(std::hypot(radius, 1.0)),
       key(key_bias_counts(config) ? query : radius),
-      value(config.sinks ? query : radius) {}
+      value(config.value_bias_counts() ? query : radius) {}
 
 double output_bound(const std::vector<HeadDistance>& heads, double constant_difference,
                     const InputRadius& radius) {

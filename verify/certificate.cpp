@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "symmetry/centred.hpp"
 #include "symmetry/symmetry_group.hpp"
 #include "verify/attend.hpp"
 #include "verify/constant.hpp"
@@ -146,28 +147,35 @@ bool same_circuits(const Terms& terms) {
   return agree(claims, inner_width(terms));
 }
 
-// Slopes and sinks, number by number: an error within its radius has a third of the square for variance.
+// Slopes, sinks and tables, number by number: an error within its radius has a third of the square for
+// variance.
 bool same_offsets(const StoredScores& a, const StoredScores& b) {
   const double limit =
       ratio_limit(std::max(a.inner_width(), b.inner_width()), std::max(effective_unit(a), effective_unit(b)));
-  const RowVector<double> apart = a.offsets.value - b.offsets.value;
-  const RowVector<double> variances = (a.offsets.radius.cwiseAbs2() + b.offsets.radius.cwiseAbs2()) / 3;
+  const Index length = std::max(a.offsets.value.size(), b.offsets.value.size()) - 2;
+  const StoredOffsets of_a = extended(a.offsets, length);
+  const StoredOffsets of_b = extended(b.offsets, length);
+  const RowVector<double> apart = of_a.value - of_b.value;
+  const RowVector<double> variances = (of_a.radius.cwiseAbs2() + of_b.radius.cwiseAbs2()) / 3;
   for (Index i = 0; i < apart.size(); ++i) {
     if (!(apart(i) * apart(i) <= limit * limit * variances(i))) return false;
   }
   return true;
 }
 
-bool same_norms(const StoredScores& a, const StoredScores& b) {
-  if (a.norms.size() != b.norms.size()) return false;
-  for (std::size_t i = 0; i < a.norms.size(); ++i) {
-    if (!same_circuits(terms_of(a.norms[i], b.norms[i]))) return false;
+bool same_each(const std::vector<StoredCircuit>& a, const std::vector<StoredCircuit>& b) {
+  if (a.size() != b.size()) return false;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    if (!same_circuits(terms_of(a[i], b[i]))) return false;
   }
   return true;
 }
 
+bool same_norms(const StoredScores& a, const StoredScores& b) { return same_each(a.norms, b.norms); }
+bool same_gates(const StoredScores& a, const StoredScores& b) { return same_each(a.gates, b.gates); }
+
 bool same_scores(const StoredScores& a, const StoredScores& b) {
-  return same_offsets(a, b) && same_norms(a, b) && same_circuits(paired_terms(a, b));
+  return same_offsets(a, b) && same_norms(a, b) && same_gates(a, b) && same_circuits(paired_terms(a, b));
 }
 
 // The circuits of A against those of B, and twice with one factor transported.
@@ -211,22 +219,22 @@ std::vector<Circuit<double>> output_factors(const AttentionConfig& config,
 // zero, are taken away.
 StoredAttention for_one_token(StoredAttention module) {
   module.config.qk_norm.reset();
-  for (AttentionWeights<double>* weights : {&module.weights, &module.radius})
-    weights->query_gain = weights->key_gain = RowVector<double>();
+  clear_gains(module.weights);
+  clear_gains(module.radius);
   return module;
 }
 
 // What the module puts out for the token zero alone, and the variance of that, from the definitions N1 and
-// N7. Beside a sink that is not constant, and value biases are judged with the OV circuits.
+// N7. Beside sinks and gates that is not constant, and value biases are judged with the OV circuits.
 RowVector<double> output_at_zero(const StoredAttention& module) {
-  if (module.config.sinks) return module.weights.output_bias;
+  if (module.config.value_bias_counts()) return module.weights.output_bias;
   const StoredAttention one = for_one_token(module);
   return attend(one.config, one.weights, Matrix<double>(Matrix<double>::Zero(1, one.config.model_width)));
 }
 
 double variance_at_zero(const StoredAttention& module) {
   double sum = module.radius.output_bias.squaredNorm();
-  if (module.config.sinks) return sum / 3;
+  if (module.config.value_bias_counts()) return sum / 3;
   for (std::size_t j = 0; j < module.weights.groups.size(); ++j) {
     const KvGroup<double>& group = module.weights.groups[j];
     const KvGroup<double>& radius = module.radius.groups[j];
@@ -243,7 +251,7 @@ double variance_at_zero(const StoredAttention& module) {
 }
 
 Enclosure enclosure_at_zero(const StoredAttention& module) {
-  if (module.config.sinks) return {module.weights.output_bias, module.radius.output_bias};
+  if (module.config.value_bias_counts()) return {module.weights.output_bias, module.radius.output_bias};
   return enclose_attend(for_one_token(module), Matrix<double>::Zero(1, module.config.model_width));
 }
 
@@ -310,6 +318,7 @@ Refutation refute(const StoredAttention& a, const StoredAttention& b,
     const StoredScores scores_a = stored_scores(a, head);
     const StoredScores scores_b = stored_scores(b, to);
     const bool qk = same_offsets(scores_a, scores_b) && same_norms(scores_a, scores_b) &&
+                    same_gates(scores_a, scores_b) &&
                     circuits_hold(paired_terms(scores_a, scores_b), score_factors(b.config, moved, to),
                                   score_factors(b.config, of_b, to));
     if (!qk) return failure("QK", head, to);
@@ -392,8 +401,8 @@ std::optional<std::string> refute_identity(const StoredAttention& a, const Store
 
 std::optional<std::string> refute_equivalence(const StoredAttention& a, const StoredAttention& b,
                                               const EqualityEvidence& evidence) {
-  const StoredAttention from = with_all_biases(a);
-  const StoredAttention to = with_all_biases(b);
+  const StoredAttention from = as_seen(a);
+  const StoredAttention to = as_seen(b);
   if (from.config.model_width != to.config.model_width) return "the modules have different widths";
   if (auto reason = std::visit([&](const auto& e) { return refute(from, to, e); }, evidence)) return reason;
   if (!constants_agree(from, to)) return "the constant outputs differ by more than rounding";
@@ -402,8 +411,8 @@ std::optional<std::string> refute_equivalence(const StoredAttention& a, const St
 
 double evidence_resolution(const StoredAttention& a, const StoredAttention& b,
                            const EqualityEvidence& evidence) {
-  const StoredAttention from = with_all_biases(a);
-  const StoredAttention to = with_all_biases(b);
+  const StoredAttention from = as_seen(a);
+  const StoredAttention to = as_seen(b);
   const Hidden hidden = std::visit([&](const auto& e) { return hidden_by(from, to, e); }, evidence);
   const double scale = std::max(hidden.scale, output_at_zero(from).norm());
   const double constant = compare_constants(from, to).hidden_difference();
@@ -416,6 +425,7 @@ std::optional<std::string> refute_witness(const StoredAttention& a, const Stored
   constexpr std::uint64_t seed = 0x636865636b6572;  // the checker's own: no certificate can choose its noise
   if (input.rows() < 3) return "a witness needs at least three tokens";
   if (!input.allFinite()) return "the witness is not finite";
+  if (a.config.centred_inputs && !is_centred(input)) return "the witness is not centred";
   const Witness witness = measure(with_all_biases(a), with_all_biases(b), input, draws, seed);
   if (separates(witness, witness_factor_to_accept)) return std::nullopt;
   if (witness.strength() >= witness_factor_to_accept)

@@ -16,7 +16,7 @@ struct CircuitComparison {
   double largest_frequency_ratio = 0;  ///< of scores: the total of one frequency alone; else as `ratio`
   double largest_row_ratio = 0;
   double largest_column_ratio = 0;
-  Index largest_row = 0;  ///< -1 for a slope or a sink
+  Index largest_row = 0;  ///< -1 for a slope, a sink or a table
   Index largest_column = 0;
   double noise = 0;              ///< sqrt(variance): what rounding may have added
   double resolution = 0;         ///< noise / norm: the smallest relative difference that could be seen

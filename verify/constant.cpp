@@ -11,9 +11,10 @@
 namespace attnsym {
 namespace {
 
-// Whether the value biases of a group add to the constant: beside sinks they are judged with the OV circuits.
+// Whether the value biases of a group add to the constant: beside sinks and gates they are judged with the OV
+// circuits.
 bool adds_constant(const StoredAttention& module, std::size_t group) {
-  if (!module.config.value_bias || module.config.sinks) return false;
+  if (!module.config.value_bias || module.config.value_bias_counts()) return false;
   return !module.weights.groups[group].value_bias.isZero(0) ||
          !module.radius.groups[group].value_bias.isZero(0);
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
+#include <utility>
 
 #include "verify/bound.hpp"
 #include "verify/exact_transport.hpp"
@@ -17,14 +19,19 @@ namespace {
 bool same_shape(const AttentionConfig& a, const AttentionConfig& b) {
   return a.heads == b.heads && a.groups == b.groups && a.key_width == b.key_width &&
          a.value_width == b.value_width && a.scale == b.scale && a.scores_like(b) && a.rotary == b.rotary &&
-         a.slopes == b.slopes && a.qk_norm == b.qk_norm;
+         a.slopes == b.slopes && a.distance_buckets == b.distance_buckets && a.qk_norm == b.qk_norm;
 }
 
-// One decision in the making: the two modules with all biases present, and what has been found so far.
+// One decision in the making: the two modules with all biases present and as inputs see them, and what has
+// been found so far.
 class Case {
  public:
   Case(StoredAttention a, StoredAttention b, const DecideOptions& options)
-      : a_(with_all_biases(std::move(a))), b_(with_all_biases(std::move(b))), options_(options) {}
+      : a_(with_all_biases(std::move(a))), b_(with_all_biases(std::move(b))), options_(options) {
+    if (!a_.config.centred_inputs && !a_.config.output_gate && !b_.config.output_gate) return;
+    stored_a_ = std::exchange(a_, as_seen(a_));
+    stored_b_ = std::exchange(b_, as_seen(b_));
+  }
 
   Decision decide() && {
     decision_.constant = compare_constants(a_, b_);
@@ -34,8 +41,17 @@ class Case {
   }
 
  private:
+  // Gated coordinates are compared one by one, without an element.
+  bool is_gated() const { return a_.config.output_gate || b_.config.output_gate; }
+
   Verdict verdict() {
-    if (same_shape(a_.config, b_.config)) {
+    if (is_gated() && stored_a().config == stored_b().config) {
+      if (const auto exact = exact_transport(stored_a(), stored_b(), match_heads(stored_a(), stored_b()))) {
+        note_condition(*exact);
+        return Identical{*exact};
+      }
+    }
+    if (!is_gated() && same_shape(a_.config, b_.config)) {
       const Matching matching = match_heads(a_, b_, options_.run_tasks);
       const auto fitted = fitted_transport(a_, b_, matching, options_.run_tasks);
       if (fitted) {
@@ -44,7 +60,7 @@ class Case {
         compare_heads(matching);
       }
       find_worst_head();
-      if (const auto exact = exact_transport(a_, b_, matching)) {
+      if (const auto exact = exact_transport(stored_a(), stored_b(), matching)) {
         note_condition(*exact);
         return Identical{*exact};
       }
@@ -53,11 +69,15 @@ class Case {
     }
     const HeadClasses classes = classify_heads(a_, b_);
     for (const HeadClass& heads : classes) decision_.classes.push_back(compare_class(a_, b_, heads));
-    if (decision_.classes_agree() && decision_.constant.explained_by_rounding())
+    const bool agree = decision_.classes_agree() && !refute_partition(a_, b_, classes);
+    if (agree && decision_.constant.explained_by_rounding())
       return equal_if_resolved([&] { return classes; });
     find_worst_head();
     return separated_or(unexplained_difference());
   }
+
+  const StoredAttention& stored_a() const { return stored_a_ ? *stored_a_ : a_; }
+  const StoredAttention& stored_b() const { return stored_b_ ? *stored_b_ : b_; }
 
   void compare_heads(const Matching& matching) {
     decision_.heads.resize(static_cast<std::size_t>(a_.config.heads));
@@ -123,7 +143,8 @@ class Case {
   }
 
   Verdict separated_or(std::string reason) const {
-    auto witness = search_witness(a_, b_, suspects(), options_.witness_factor, options_.seed);
+    if (!options_.search_witness) return Undecided{std::move(reason)};
+    auto witness = search_witness(stored_a(), stored_b(), suspects(), options_.witness_factor, options_.seed);
     if (witness) return Distinct{std::move(*witness)};
     return Undecided{std::move(reason)};
   }
@@ -181,7 +202,7 @@ class Case {
     }
   }
 
-  // A difference of slopes or sinks is beyond N8.
+  // A difference of slopes, sinks or tables is beyond N8.
   bool offsets_differ() const {
     const auto differ = [](const auto& items) {
       return std::any_of(items.begin(), items.end(),
@@ -193,7 +214,7 @@ class Case {
   // [N8] One to one where there are heads; else every head against the first of its class.
   void note_output_bound() {
     if (!options_.input_radius || !a_.config.scores_like(b_.config) || offsets_differ()) return;
-    if (a_.config.qk_norm) return;  // N8 has no bound for normalised scores yet
+    if (a_.config.qk_norm || is_gated()) return;  // N8 has no bound for normalised scores and gates yet
     std::vector<HeadDistance> distances;
     if (decision_.classes_agree()) {
       for (const ClassComparison& one : decision_.classes) {
@@ -209,8 +230,10 @@ class Case {
         output_bound(distances, decision_.constant.difference_at_most, {*options_.input_radius, a_.config});
   }
 
-  StoredAttention a_;
+  StoredAttention a_;  // as seen by inputs
   StoredAttention b_;
+  std::optional<StoredAttention> stored_a_;  // as stored, where that is not the same
+  std::optional<StoredAttention> stored_b_;
   DecideOptions options_;
   Decision decision_;
 };

@@ -12,6 +12,7 @@ struct DecideOptions {
   double witness_factor = 10;  ///< a witness counts when its gap is this many times its drawn noise
   double worst_resolution = coarsest_resolution;  ///< agreement at a coarser resolution is undecided [N7]
   std::uint64_t seed = 1;                         ///< of the witness search
+  bool search_witness = true;                     ///< else a difference is undecided
   std::optional<double> input_radius;             ///< R for the output bound [N8], where it is known
   RunTasks run_tasks = run_in_turn;               ///< how independent parts are computed
 };

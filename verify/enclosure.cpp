@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include "symmetry/circuits.hpp"
+#include "symmetry/gains.hpp"
 #include "symmetry/permutation.hpp"
 #include "symmetry/safe_norm.hpp"
 
@@ -69,20 +71,40 @@ Enclosure enclose_softmax(const Logits& logits) {
   return weights;
 }
 
-// The RMS norms of rows. Their errors move lengths most if they all pull the same way.
-Enclosure normalized_rows(Enclosure rows, const QkNorm& norm, const RowVector<double>& gain,
-                          const RowVector<double>& gain_radius) {
-  const Index width = rows.center.cols();
-  const double rounded = gamma(width + 8);
-  const auto length = [&](const RowVector<double>& row) {
-    return std::sqrt(row.squaredNorm() / static_cast<double>(width) + norm.epsilon);
+// The squared lengths of rows, as computed and at their extremes: errors move them most if they all pull the
+// same way.
+struct SquaredLengths {
+  Eigen::ArrayXd middle, shortest, longest;
+  Index width = 0;  // how many squares went in
+
+  explicit SquaredLengths(const Enclosure& rows)
+      : middle(rows.center.rowwise().squaredNorm()),
+        shortest((rows.center.cwiseAbs() - rows.radius).cwiseMax(0.0).rowwise().squaredNorm()),
+        longest((rows.center.cwiseAbs() + rows.radius).rowwise().squaredNorm()),
+        width(rows.center.cols()) {}
+
+  SquaredLengths& operator+=(const SquaredLengths& other) {
+    middle += other.middle;
+    shortest += other.shortest;
+    longest += other.longest;
+    width += other.width;
+    return *this;
+  }
+};
+
+// Rows over their RMS norms, times a gain.
+Enclosure normalized_rows(Enclosure rows, const SquaredLengths& squares, const QkNorm& norm,
+                          const RowVector<double>& gain, const RowVector<double>& gain_radius) {
+  const double rounded = gamma(squares.width + 8);
+  const auto size_of = [&](double square) {
+    return std::sqrt(square / static_cast<double>(squares.width) + norm.epsilon);
   };
   for (Index n = 0; n < rows.center.rows(); ++n) {
     const RowVector<double> size = rows.center.row(n).cwiseAbs();
     const RowVector<double> error = rows.radius.row(n);
-    const double middle = length(size);
-    const double shortest = length((size - error).cwiseMax(0.0)) * (1 - rounded);
-    const double longest = length(size + error) * (1 + rounded);
+    const double middle = size_of(squares.middle(n));
+    const double shortest = size_of(squares.shortest(n)) * (1 - rounded);
+    const double longest = size_of(squares.longest(n)) * (1 + rounded);
     const double stretch = std::max(1 / shortest - 1 / middle, 1 / middle - 1 / longest);
     const RowVector<double> gained = size.cwiseProduct(gain.cwiseAbs());
     const RowVector<double> moved =
@@ -92,6 +114,43 @@ Enclosure normalized_rows(Enclosure rows, const QkNorm& norm, const RowVector<do
   }
   return rows;
 }
+
+const QueryHead<double>& reader_of(const AttentionWeights<double>& weights, const AttentionConfig& config,
+                                   Index head) {
+  return weights.groups[head / config.readers_per_group()].readers[head % config.readers_per_group()];
+}
+
+Enclosure project_queries(const StoredAttention& module, Index head, const Dense& tokens) {
+  const QueryHead<double>& reader = reader_of(module.weights, module.config, head);
+  const QueryHead<double>& radius = reader_of(module.radius, module.config, head);
+  return project(tokens, Dense::Zero(tokens.rows(), tokens.cols()), reader.query, radius.query,
+                 reader.query_bias, radius.query_bias);
+}
+
+Enclosure project_keys(const StoredAttention& module, Index group, const Dense& tokens) {
+  const KvGroup<double>& keys = module.weights.groups[group];
+  const KvGroup<double>& radius = module.radius.groups[group];
+  return project(tokens, Dense::Zero(tokens.rows(), tokens.cols()), keys.key, radius.key, keys.key_bias,
+                 radius.key_bias);
+}
+
+// The squared lengths that norms over all heads divide by; nothing where there are none.
+struct CommonLengths {
+  std::optional<SquaredLengths> queries;
+  std::optional<SquaredLengths> keys;
+
+  CommonLengths(const StoredAttention& module, const Dense& tokens) {
+    if (!module.config.qk_norm || !module.config.qk_norm->over_all_heads) return;
+    const auto add = [](std::optional<SquaredLengths>& sum, const Enclosure& rows) {
+      const SquaredLengths squares(rows);
+      sum ? * sum += squares : sum.emplace(squares);
+    };
+    for (Index head = 0; head < module.config.heads; ++head)
+      add(queries, project_queries(module, head, tokens));
+    for (Index group = 0; group < module.config.groups; ++group)
+      add(keys, project_keys(module, group, tokens));
+  }
+};
 
 // Turns the pairs of every row by the angles of its position.
 Enclosure turned(Enclosure rows, const Rotary& rotary) {
@@ -152,8 +211,8 @@ class Reader {
         head_(head),
         group_(module.weights.groups[head / config_.readers_per_group()]),
         group_radius_(module.radius.groups[head / config_.readers_per_group()]),
-        reader_(group_.readers[head % config_.readers_per_group()]),
-        reader_radius_(group_radius_.readers[head % config_.readers_per_group()]),
+        reader_(reader_of(module.weights, config_, head)),
+        reader_radius_(reader_of(module.radius, config_, head)),
         relative_keys_(config_.rotary.pairs() == 0 && config_.softcap == 0 && !config_.sinks &&
                        !config_.qk_norm),
         key_size_(group_.key.cwiseAbs()),
@@ -166,17 +225,10 @@ class Reader {
     value_size_ = value_.cwiseAbs();
   }
 
-  void add_to(Enclosure& output, const Dense& tokens) const {
-    const Dense exact = Dense::Zero(tokens.rows(), tokens.cols());
-    const Enclosure queries = scored(project(tokens, exact, reader_.query, reader_radius_.query,
-                                             reader_.query_bias, reader_radius_.query_bias),
-                                     module_.weights.query_gain, module_.radius.query_gain);
+  void add_to(Enclosure& output, const Dense& tokens, const CommonLengths& lengths) const {
+    const Enclosure queries = turned(scored_queries(tokens, lengths), config_.rotary);
     Enclosure keys;
-    if (!relative_keys_) {
-      keys = scored(
-          project(tokens, exact, group_.key, group_radius_.key, group_.key_bias, group_radius_.key_bias),
-          module_.weights.key_gain, module_.radius.key_gain);
-    }
+    if (!relative_keys_) keys = turned(scored_keys(tokens, lengths), config_.rotary);
     for (Index n = 0; n < tokens.rows(); ++n) {
       const std::vector<Index> seen = seen_by(config_, n, tokens.rows());
       const Dense seen_tokens = tokens(seen, Eigen::all);
@@ -189,19 +241,33 @@ class Reader {
       if (config_.softcap > 0) apply_softcap(logits, config_.softcap);
       if (config_.sinks) {
         const Dense homogeneous = with_ones(seen_tokens);
-        add_row(output, n, RowVector<double>::Zero(homogeneous.cols()), homogeneous, beside_sink(logits));
+        add_row(output, n, RowVector<double>::Zero(homogeneous.cols()), homogeneous, beside_sink(logits),
+                gates_of(tokens.row(n)));
       } else {
-        add_row(output, n, tokens.row(n), apart, enclose_softmax(logits));
+        add_row(output, n, tokens.row(n), apart, enclose_softmax(logits), gates_of(tokens.row(n)));
       }
     }
   }
 
  private:
-  // As they enter scores: normalised and turned.
-  Enclosure scored(Enclosure rows, const RowVector<double>& gain,
-                   const RowVector<double>& gain_radius) const {
-    if (config_.qk_norm) rows = normalized_rows(std::move(rows), *config_.qk_norm, gain, gain_radius);
-    return turned(std::move(rows), config_.rotary);
+  // As they enter scores, but for positions: normalised.
+  Enclosure scored_queries(const Dense& tokens, const CommonLengths& lengths) const {
+    Enclosure rows = project_queries(module_, head_, tokens);
+    if (!config_.qk_norm) return rows;
+    const SquaredLengths squares = lengths.queries ? *lengths.queries : SquaredLengths(rows);
+    return normalized_rows(std::move(rows), squares, *config_.qk_norm,
+                           query_gain(module_.weights, config_, head_),
+                           query_gain(module_.radius, config_, head_));
+  }
+
+  Enclosure scored_keys(const Dense& tokens, const CommonLengths& lengths) const {
+    const Index group = head_ / config_.readers_per_group();
+    Enclosure rows = project_keys(module_, group, tokens);
+    if (!config_.qk_norm) return rows;
+    const SquaredLengths squares = lengths.keys ? *lengths.keys : SquaredLengths(rows);
+    return normalized_rows(std::move(rows), squares, *config_.qk_norm,
+                           key_gain(module_.weights, config_, group),
+                           key_gain(module_.radius, config_, group, 0.0));
   }
 
   static Dense with_ones(const Dense& tokens) {
@@ -233,12 +299,19 @@ class Reader {
   }
 
   void add_positions(Logits& logits, Index query, const std::vector<Index>& seen) const {
-    if (config_.slopes.empty()) return;
     for (std::size_t m = 0; m < seen.size(); ++m) {
-      const double offset = config_.slopes[head_] * static_cast<double>(seen[m] - query);
-      logits.center(m) += offset;
-      logits.radius(m) += gamma(2) * (std::abs(logits.center(m)) + std::abs(offset));
+      const Index distance = seen[m] - query;
+      if (!config_.slopes.empty())
+        add_offset(logits, m, config_.slopes[head_] * static_cast<double>(distance), 0);
+      if (config_.distance_buckets.empty()) continue;
+      const Index bucket = config_.bucket(distance);
+      add_offset(logits, m, reader_.distance_bias(bucket), reader_radius_.distance_bias(bucket));
     }
+  }
+
+  static void add_offset(Logits& logits, std::size_t m, double offset, double radius) {
+    logits.center(m) += offset;
+    logits.radius(m) += radius + gamma(2) * (std::abs(logits.center(m)) + std::abs(offset));
   }
 
   // The weights of the tokens alone; the sink keeps the rest.
@@ -251,26 +324,51 @@ class Reader {
     return {weights.center.leftCols(count), weights.radius.leftCols(count)};
   }
 
-  // (x V + bv) O, where x is `base` plus the average of `apart` by the weights.
+  // What the mixed values are multiplied with: ones, or the gates of a token.
+  Enclosure gates_of(const Dense& token) const {
+    Enclosure gates{Dense::Ones(1, value_.cols()), Dense::Zero(1, value_.cols())};
+    if (!config_.output_gate) return gates;
+    const Enclosure x = project(token, Dense::Zero(1, token.cols()), reader_.gate, reader_radius_.gate,
+                                reader_.gate_bias, reader_radius_.gate_bias);
+    for (Index k = 0; k < value_.cols(); ++k) {
+      const double center = sigmoid(x.center(0, k));
+      gates.center(0, k) = center;
+      gates.radius(0, k) = std::max(sigmoid(x.center(0, k) + x.radius(0, k)) - center,
+                                    center - sigmoid(x.center(0, k) - x.radius(0, k))) +
+                           16 * unit;
+    }
+    return gates;
+  }
+
+  static double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+
+  // (x V + bv) times the gates, times O, where x is `base` plus the average of `apart` by the weights.
   void add_row(Enclosure& output, Index n, const RowVector<double>& base, const Dense& apart,
-               const Enclosure& weights) const {
-    const Index operations = apart.cols() + apart.rows() + value_.cols();
+               const Enclosure& weights, const Enclosure& gates) const {
+    const Index operations = apart.cols() + apart.rows() + value_.cols() + 2;
     const Dense distance = apart.cwiseAbs();
     const Dense average = base + weights.center * apart;
     const Dense arithmetic = gamma(apart.rows() + 1) * (base.cwiseAbs() + weights.center * distance);
     const Enclosure mixed =
         project(average, arithmetic, value_, value_radius_, value_bias_, value_bias_radius_);
     // What the weights of the softmax leave open moves the average along `apart` only.
-    const Dense moved = (apart * value_) * reader_.output;
-    const Dense moved_error = gamma(operations) * (distance * value_size_ * output_size_);
+    const Dense moved = (apart * value_) * gates.center.row(0).asDiagonal() * reader_.output;
+    const Dense moved_error =
+        gamma(operations) * (distance * value_size_ * gates.center.row(0).asDiagonal() * output_size_);
     const Dense strayed = weights.radius * distance;
     const Dense strayed_mixed = strayed * value_size_;
+    const Dense strayed_error = strayed * value_radius_;
+    const Dense largest_gates = gates.center + gates.radius;
+    const Dense gated = mixed.center.cwiseProduct(gates.center);
+    const Dense gated_radius = mixed.radius.cwiseProduct(largest_gates) +
+                               (mixed.center.cwiseAbs() + strayed_mixed).cwiseProduct(gates.radius);
     Dense radius = weights.radius * (moved.cwiseAbs() + moved_error);
-    radius += (mixed.radius + strayed * value_radius_) * output_size_;
-    radius += (mixed.center.cwiseAbs() + mixed.radius + strayed_mixed + strayed * value_radius_) *
-              reader_radius_.output;
-    radius += gamma(operations) * (mixed.center.cwiseAbs() * output_size_);
-    output.center.row(n) += mixed.center * reader_.output;
+    radius += (gated_radius + strayed_error.cwiseProduct(largest_gates)) * output_size_;
+    radius +=
+        (gated.cwiseAbs() + gated_radius + (strayed_mixed + strayed_error).cwiseProduct(largest_gates)) *
+        reader_radius_.output;
+    radius += gamma(operations) * (gated.cwiseAbs() * output_size_);
+    output.center.row(n) += gated * reader_.output;
     output.radius.row(n) += outward(operations) * radius;
     output.radius.row(n) += gamma(1) * output.center.row(n).cwiseAbs();
   }
@@ -305,7 +403,9 @@ Enclosure enclose_attend(const StoredAttention& module, const Matrix<double>& to
   require_same_size("the tokens and the model", tokens.cols(), module.config.model_width);
   const Dense zero = Dense::Zero(tokens.rows(), tokens.cols());
   Enclosure output{zero, zero};
-  for (Index head = 0; head < module.config.heads; ++head) Reader(module, head).add_to(output, tokens);
+  const CommonLengths lengths(module, tokens);
+  for (Index head = 0; head < module.config.heads; ++head)
+    Reader(module, head).add_to(output, tokens, lengths);
   if (module.config.output_bias) {
     output.center.rowwise() += module.weights.output_bias;
     output.radius.rowwise() += module.radius.output_bias;

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <map>
+#include <optional>
 
 #include "symmetry/safe_norm.hpp"
 #include "verify/attend.hpp"
@@ -15,6 +16,17 @@
 
 namespace attnsym {
 namespace {
+
+// The module with gated coordinates written out, or as inputs see it: itself, or in `room` where that
+// differs.
+const StoredAttention& written_out(const StoredAttention& module, std::optional<StoredAttention>& room) {
+  return module.config.output_gate ? room.emplace(with_coordinates_written_out(module)) : module;
+}
+
+const StoredAttention& seen(const StoredAttention& module, std::optional<StoredAttention>& room) {
+  const bool differs = module.config.output_gate || module.config.centred_inputs;
+  return differs ? room.emplace(as_seen(module)) : module;
+}
 
 // Independent primes: their collision probabilities multiply.
 constexpr std::size_t primes = 2;
@@ -131,8 +143,12 @@ Suspects suspects_of(const StoredAttention& a, const StoredAttention& b, const H
     if (!heads.a.empty()) head_a = heads.a.front();
     if (!heads.b.empty()) head_b = heads.b.front();
   }
-  return suspects_in(stored_scores(a, head_a), stored_scores(b, head_b), stored_vo_circuit(a, head_a),
-                     stored_vo_circuit(b, head_b));
+  std::optional<StoredAttention> room_a;
+  std::optional<StoredAttention> room_b;
+  const StoredAttention& seen_a = seen(a, room_a);
+  const StoredAttention& seen_b = seen(b, room_b);
+  return suspects_in(stored_scores(seen_a, head_a), stored_scores(seen_b, head_b),
+                     stored_vo_circuit(seen_a, head_a), stored_vo_circuit(seen_b, head_b));
 }
 
 Verdict shown_by_an_input(const StoredAttention& a, const StoredAttention& b, const Suspects& suspects,
@@ -141,6 +157,9 @@ Verdict shown_by_an_input(const StoredAttention& a, const StoredAttention& b, co
     Witness witness = exact_witness(a, b, input);
     if (witness.gap_at_least > 0) return Distinct{std::move(witness)};
   }
+  // sigmoid(x) + sigmoid(-x) is constant: coordinates need not agree one by one.
+  if (a.config.output_gate || b.config.output_gate)
+    return Undecided{"gated coordinates differ, but no input was found that shows it at 50 digits"};
   return Undecided{
       "the stored numbers are different functions, but no input was found that shows it at 50 digits"};
 }
@@ -172,9 +191,13 @@ ExactDecision decide_exactly(const StoredAttention& stored_a, const StoredAttent
   const StoredAttention b = with_all_biases(stored_b);
   Random random(seed);
   if (a.config.qk_norm || b.config.qk_norm) return {normalised_verdict(a, b, random), {}, 0};
-  const ResidueComparison residues(a, b, random);
+  std::optional<StoredAttention> room_a;
+  std::optional<StoredAttention> room_b;
+  const StoredAttention& out_a = written_out(a, room_a);
+  const StoredAttention& out_b = written_out(b, room_b);
+  const ResidueComparison residues(out_a, out_b, random);
   ExactDecision decision;
-  decision.classes = classes_of(a, b, residues);
+  decision.classes = classes_of(out_a, out_b, residues);
   const bool equal = residues.equal_constants() &&
                      std::all_of(decision.classes.begin(), decision.classes.end(),
                                  [&](const HeadClass& heads) { return residues.equal_sums(heads); });
@@ -184,7 +207,7 @@ ExactDecision decide_exactly(const StoredAttention& stored_a, const StoredAttent
     decision.verdict = Identical{*element};
   } else {
     decision.verdict = Equivalent{decision.classes};
-    decision.error_probability = error_probability_of(a, b);
+    decision.error_probability = error_probability_of(out_a, out_b);
   }
   return decision;
 }
@@ -192,8 +215,8 @@ ExactDecision decide_exactly(const StoredAttention& stored_a, const StoredAttent
 std::optional<std::string> refute_exact_equality(const StoredAttention& stored_a,
                                                  const StoredAttention& stored_b, const HeadClasses& classes,
                                                  std::uint64_t seed) {
-  const StoredAttention a = with_all_biases(stored_a);
-  const StoredAttention b = with_all_biases(stored_b);
+  const StoredAttention a = with_coordinates_written_out(with_all_biases(stored_a));
+  const StoredAttention b = with_coordinates_written_out(with_all_biases(stored_b));
   if (a.config.qk_norm || b.config.qk_norm) return "exact arithmetic knows no norms of queries and keys yet";
   if (auto reason = refute_partition(a, b, classes)) return reason;
   Random random(seed);

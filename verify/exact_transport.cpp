@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "symmetry/gains.hpp"
 #include "symmetry/symmetry_group.hpp"
 #include "verify/gauge_sides.hpp"
 
@@ -62,7 +63,7 @@ std::optional<Affine<double>> exact_gauge(const GaugeSides& a, const GaugeSides&
                         RowVector<double>::Zero(n)};
 }
 
-// The gauge that also carries the gains of A to those of B, coordinate by coordinate.
+// The gauge that also carries the key gains of A to those of B, coordinate by coordinate.
 std::optional<Affine<double>> with_gains(const Affine<double>& turn, const RowVector<double>& from,
                                          const RowVector<double>& to) {
   Matrix<double> matrix = turn.linear.matrix();
@@ -78,9 +79,10 @@ std::optional<Affine<double>> with_gains(const Affine<double>& turn, const RowVe
   return Affine<double>{GeneralLinear<double>::from_matrix_and_inverse(matrix, inverse), turn.shift};
 }
 
-bool same_sinks(const KvGroup<double>& a, const KvGroup<double>& b, const Permutation& order) {
+bool same_offsets(const KvGroup<double>& a, const KvGroup<double>& b, const Permutation& order) {
   for (Index i = 0; i < order.size(); ++i) {
-    if (a.readers[i].sink != b.readers[order(i)].sink) return false;
+    const QueryHead<double>& to = b.readers[order(i)];
+    if (a.readers[i].sink != to.sink || a.readers[i].distance_bias != to.distance_bias) return false;
   }
   return true;
 }
@@ -98,16 +100,18 @@ std::optional<AttentionElement<double>> exact_transport(const StoredAttention& s
     const KvGroup<double>& to = b.groups[matching.groups(j)];
     const Permutation& order = matching.readers[j];
     const Permutation stay = identity_like(order);
-    if (!same_sinks(a.groups[j], to, order)) return std::nullopt;
+    if (!same_offsets(a.groups[j], to, order)) return std::nullopt;
     auto qk = exact_gauge(qk_sides(a.groups[j], order), qk_sides(to, stay));
-    if (qk && stored_a.config.qk_norm) qk = with_gains(*qk, a.key_gain, b.key_gain);
+    if (qk && stored_a.config.qk_norm)
+      qk = with_gains(*qk, key_gain(a, stored_a.config, j), key_gain(b, stored_b.config, matching.groups(j)));
     if (!qk) return std::nullopt;
     const auto vo = exact_gauge(vo_sides(a.groups[j], order), vo_sides(to, stay));
     if (!vo) return std::nullopt;
     element.local.push_back({order, {*qk, *vo}});
   }
   if (!symmetry_of(stored_a.config).contains(element)) return std::nullopt;
-  if (stored_a.config.qk_norm && !(act(element, a) == b)) return std::nullopt;
+  const bool more_is_moved = stored_a.config.qk_norm || stored_a.config.output_gate;
+  if (more_is_moved && !(act(element, a) == b)) return std::nullopt;
   return element;
 }
 

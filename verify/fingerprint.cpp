@@ -112,7 +112,7 @@ std::vector<Fingerprint> vo_fingerprints(const StoredAttention& module) {
   std::vector<Fingerprint> result;
   for (const KvGroup<double>& group : module.weights.groups) {
     const Matrix<double> values =
-        probed(left, group.value, module.config.sinks ? group.value_bias : RowVector<double>());
+        probed(left, group.value, module.config.value_bias_counts() ? group.value_bias : RowVector<double>());
     for (const QueryHead<double>& reader : group.readers)
       result.push_back(of_probed({values, (reader.output * right).transpose()}));
   }

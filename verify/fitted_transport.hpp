@@ -20,7 +20,7 @@ struct FittedTransport {
 /// stored_queries, and their norms agree as well. Absent where no fit does that, as for factors of deficient
 /// rank.
 /// @param run_tasks  runs one task per key/value group
-/// @pre both modules have the same config and all biases
+/// @pre both modules have the same config, without gates, and all biases
 std::optional<FittedTransport> fitted_transport(const StoredAttention& a, const StoredAttention& b,
                                                 const Matching& matching,
                                                 const RunTasks& run_tasks = run_in_turn);

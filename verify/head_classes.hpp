@@ -15,7 +15,8 @@ namespace attnsym {
 HeadClasses classify_heads(const StoredAttention& a, const StoredAttention& b);
 
 /// The reason why these are not classes of the heads of two modules - every head of both in exactly one,
-/// heads with different masks, softcaps or sinks apart [N3] - or nothing.
+/// heads with different masks, softcaps or sinks apart [N3], and where a norm is over all heads as many heads
+/// of A as of B in each, as every head counts in it - or nothing.
 std::optional<std::string> refute_partition(const StoredAttention& a, const StoredAttention& b,
                                             const HeadClasses& classes);
 

@@ -1,22 +1,18 @@
 #include "verify/measured_dimension.hpp"
 
-#include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>
 
 #include "symmetry/attention_weights.hpp"
+#include "symmetry/centred.hpp"
 #include "symmetry/dual.hpp"
 #include "symmetry/errors.hpp"
 #include "symmetry/random.hpp"
-#include "symmetry/svd.hpp"
 #include "verify/attend.hpp"
 
 namespace attnsym {
 namespace {
-
-// Relative to the largest singular value. Rounding leaves 1e-15; what the function sees, 1e-6 and more.
-constexpr double negligible = 1e-10;
 
 Matrix<double> normal_matrix(Random& random, Index rows, Index cols, double deviation) {
   Matrix<double> result(rows, cols);
@@ -35,76 +31,31 @@ AttentionWeights<double> generic_weights(const AttentionConfig& c, Random& rando
   const auto bias = [&](bool present, Index width, double size) {
     return RowVector<double>(matrix(1, present ? width : 0, size));
   };
+  const auto has = [&](QkGains gains) { return c.qk_norm && c.qk_norm->gains == gains; };
+  const Index own_width = has(QkGains::Temperature) ? 1 : c.key_width;
   AttentionWeights<double> weights;
   for (Index j = 0; j < c.groups; ++j) {
     KvGroup<double> group{matrix(c.model_width, c.key_width, by_width),
                           matrix(c.model_width, c.value_width, by_width),
                           bias(c.key_bias, c.key_width, 1),
                           bias(c.value_bias, c.value_width, 1),
-                          {}};
+                          {},
+                          bias(has(QkGains::Own), c.key_width, 1)};
     for (Index i = 0; i < c.readers_per_group(); ++i) {
-      group.readers.push_back({matrix(c.model_width, c.key_width, by_width * by_scale),
-                               matrix(c.value_width, c.model_width, 1),
-                               bias(c.query_bias, c.key_width, by_scale), bias(c.sinks, 1, 1)});
+      group.readers.push_back(
+          {matrix(c.model_width, c.key_width, by_width * by_scale), matrix(c.value_width, c.model_width, 1),
+           bias(c.query_bias, c.key_width, by_scale), bias(c.sinks, 1, 1),
+           bias(has(QkGains::Own) || has(QkGains::Temperature), own_width, 1),
+           bias(true, c.bucket_count(), 1),
+           matrix(c.output_gate ? c.model_width : 0, c.output_gate ? c.value_width : 0, by_width),
+           bias(c.gate_bias, c.value_width, 1)});
     }
     weights.groups.push_back(std::move(group));
   }
   weights.output_bias = bias(c.output_bias, c.model_width, 1);
-  weights.query_gain = bias(c.qk_norm.has_value(), c.key_width, 1);
-  weights.key_gain = bias(c.qk_norm.has_value(), c.key_width, 1);
+  weights.query_gain = bias(has(QkGains::Shared), c.key_width, 1);
+  weights.key_gain = bias(has(QkGains::Shared), c.key_width, 1);
   return weights;
-}
-
-std::vector<Matrix<Dual>> random_inputs(Random& random, Index count, Index tokens, Index width) {
-  std::vector<Matrix<Dual>> inputs;
-  for (Index i = 0; i < count; ++i) inputs.emplace_back(normal_matrix(random, tokens, width, 1).cast<Dual>());
-  return inputs;
-}
-
-// The derivatives of all outputs along the direction that the weights carry.
-Eigen::VectorXd derivative(const AttentionConfig& config, const AttentionWeights<Dual>& weights,
-                           const std::vector<Matrix<Dual>>& inputs) {
-  const Index each = inputs.front().size();
-  Eigen::VectorXd result(static_cast<Index>(inputs.size()) * each);
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    const Matrix<Dual> output = attend(config, weights, inputs[i]);
-    for (Index k = 0; k < each; ++k) result(static_cast<Index>(i) * each + k) = output.data()[k].slope;
-  }
-  return result;
-}
-
-Matrix<double> jacobian(const AttentionConfig& config, AttentionWeights<Dual> weights,
-                        const std::vector<Matrix<Dual>>& inputs) {
-  const Index outputs = static_cast<Index>(inputs.size()) * inputs.front().size();
-  Matrix<double> result(outputs, config.parameter_count());
-  Index column = 0;
-  for_each_slot(weights, [&](auto& slot) {
-    for (Index i = 0; i < slot.size(); ++i) {
-      slot.data()[i].slope = 1;
-      result.col(column++) = derivative(config, weights, inputs);
-      slot.data()[i].slope = 0;
-    }
-  });
-  return result;
-}
-
-// Columns are brought to one length, which changes no rank; those of parameters without any effect stay.
-MeasuredDimension null_space(Matrix<double> derivatives) {
-  const RowVector<double> lengths = derivatives.colwise().norm();
-  for (Index k = 0; k < derivatives.cols(); ++k) {
-    if (lengths(k) > negligible * lengths.maxCoeff()) derivatives.col(k) /= lengths(k);
-  }
-  const RowVector<double> sigma = singular_values(derivatives);
-  const Index rank = (sigma.array() > negligible * sigma(0)).count();
-  const Index dimension = derivatives.cols() - rank;
-  return {dimension, derivatives.cols(), derivatives.rows(), sigma(rank - 1) / sigma(0),
-          dimension > 0 ? sigma(rank) / sigma(0) : 0};
-}
-
-void append_rows(Matrix<double>& m, const Matrix<double>& rows) {
-  const Index old_rows = m.rows();
-  m.conservativeResize(old_rows + rows.rows(), rows.cols());
-  m.bottomRows(rows.rows()) = rows;
 }
 
 }  // namespace
@@ -118,19 +69,20 @@ MeasuredDimension measure_dimension(const AttentionConfig& config, const Measure
                      std::to_string(most_measured_parameters));
   }
   Random random(options.seed);
-  const auto weights = cast<Dual>(generic_weights(config, random));
-  const Index outputs_each = options.tokens * config.model_width;
-  Index count = (parameters + outputs_each - 1) / outputs_each;
-  Matrix<double> derivatives;
-  MeasuredDimension measured{parameters + 1};
-  while (true) {
-    const auto inputs = random_inputs(random, count, options.tokens, config.model_width);
-    append_rows(derivatives, jacobian(config, weights, inputs));
-    const MeasuredDimension next = null_space(derivatives);
-    if (next.dimension == measured.dimension) return next;
-    measured = next;
-    count = derivatives.rows() / outputs_each;
-  }
+  auto weights = cast<Dual>(generic_weights(config, random));
+  std::vector<Dual*> numbers;
+  for_each_slot(weights, [&](auto& slot) {
+    for (Index i = 0; i < slot.size(); ++i) numbers.push_back(slot.data() + i);
+  });
+  const auto draw_input = [&] {
+    Matrix<double> input = normal_matrix(random, options.tokens, config.model_width, 1);
+    if (config.centred_inputs) input = centred_tokens(std::move(input));
+    if (options.on_sphere)
+      input = input.rowwise().normalized() * std::sqrt(static_cast<double>(input.cols()));
+    return input;
+  };
+  return measure_null_space(
+      numbers, [&](const Matrix<Dual>& tokens) { return attend(config, weights, tokens); }, draw_input);
 }
 
 }  // namespace attnsym

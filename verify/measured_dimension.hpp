@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "symmetry/attention_config.hpp"
+#include "verify/null_space.hpp"
 
 namespace attnsym {
 
@@ -10,15 +11,7 @@ namespace attnsym {
 struct MeasureOptions {
   Index tokens = 5;        ///< of every input: at least 3, or the function is not all seen [N3]
   std::uint64_t seed = 1;  ///< of weights and inputs
-};
-
-/// How many directions leave the function of a module unchanged to first order, at random weights [N5].
-struct MeasuredDimension {
-  Index dimension = 0;         ///< of the null space of the Jacobian of outputs by weights
-  Index parameters = 0;        ///< columns of the Jacobian
-  Index outputs = 0;           ///< rows of the Jacobian
-  double smallest_kept = 0;    ///< singular value outside the null space, relative to the largest
-  double largest_dropped = 0;  ///< singular value counted as zero, relative to the largest; 0 without any
+  bool on_sphere = false;  ///< all tokens have the length D^1/2, as behind an RMS norm without gain
 };
 
 /// The most parameters of a module that is measured: the time grows with their cube.

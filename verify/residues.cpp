@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "symmetry/distance_buckets.hpp"
 #include "symmetry/gauge_blocks.hpp"
 #include "verify/stored_scores.hpp"
 
@@ -53,14 +54,26 @@ ResidueProbe::ResidueProbe(const AttentionConfig& a, const AttentionConfig& b, R
       query_probe_(random_residues(modulus_, a.model_width + 1, random)),
       key_probe_(random_residues(modulus_, a.model_width + 1, random)),
       value_probe_(random_residues(modulus_, a.model_width + 1, random)),
+      gate_probe_(random_residues(modulus_, a.model_width + 1, random)),
       output_probe_(random_residues(modulus_, a.model_width, random)),
-      offsets_(random_residues(modulus_, 2, random)) {
+      reach_(std::max(table_reach(a), table_reach(b))),
+      offsets_(random_residues(modulus_, 2 + 2 * reach_ + 1, random)) {
+  if (a.centred_inputs) {
+    for (Residues* probe : {&query_probe_, &key_probe_, &value_probe_, &gate_probe_}) centre(*probe);
+  }
   for (const AttentionConfig* config : {&a, &b}) {
     for (const GaugeBlock& block : gauge_blocks(*config)) {
       for (const bool sine : {false, true})
         harmonics_.try_emplace({block.frequency, sine}, random_residues(modulus_, 1, random).front());
     }
   }
+}
+
+// A random token whose entries add up to zero; the last number, for biases, stays.
+void ResidueProbe::centre(Residues& probe) const {
+  std::uint64_t sum = modulus_.zero();
+  for (std::size_t i = 0; i + 2 < probe.size(); ++i) sum = modulus_.add(sum, probe[i]);
+  probe[probe.size() - 2] = modulus_.negate(sum);
 }
 
 // probe * weight, one residue per column; the probe may be longer than the columns.
@@ -94,9 +107,36 @@ std::uint64_t ResidueProbe::read(const StoredAttention& module, Index head) cons
     sum = modulus_.add(sum, modulus_.multiply(harmonics_.at(term.harmonic), value));
   }
   sum = modulus_.multiply(sum, modulus_.of_double(module.config.scale));
-  const StoredScores scores = stored_scores(module, head);
-  for (Index i = 0; i < scores.offsets.value.size(); ++i)
-    sum = modulus_.add(sum, modulus_.multiply(offsets_[i], modulus_.of_double(scores.offsets.value(i))));
+  sum = modulus_.add(sum, read_gates(module, head));
+  return modulus_.add(sum, read_offsets(module, head));
+}
+
+// Of a module whose coordinates are written out: one gate a head.
+std::uint64_t ResidueProbe::read_gates(const StoredAttention& module, Index head) const {
+  if (!module.config.output_gate) return modulus_.zero();
+  const QueryHead<double>& reader = module.weights.groups[head / module.config.readers_per_group()]
+                                        .readers[head % module.config.readers_per_group()];
+  return read(gate_probe_, homogeneous(reader.gate, reader.gate_bias)).front();
+}
+
+// Differences of tables would round in double.
+std::uint64_t ResidueProbe::read_offsets(const StoredAttention& module, Index head) const {
+  const AttentionConfig& config = module.config;
+  const QueryHead<double>& reader =
+      module.weights.groups[head / config.readers_per_group()].readers[head % config.readers_per_group()];
+  const StoredOffsets offsets = stored_offsets(module, head);
+  std::uint64_t sum = dot({offsets_[0], offsets_[1]},
+                          {modulus_.of_double(offsets.value(0)), modulus_.of_double(offsets.value(1))});
+  if (config.distance_buckets.empty()) return sum;
+  const auto number = [&](Index offset) {
+    return modulus_.of_double(reader.distance_bias(config.bucket(offset)));
+  };
+  const std::uint64_t here = table_shift_is_free(config) ? modulus_.negate(number(0)) : modulus_.zero();
+  for (Index offset = -reach_; offset <= reach_; ++offset) {
+    if (!config.shows(offset)) continue;
+    const std::uint64_t relative = modulus_.add(number(offset), here);
+    sum = modulus_.add(sum, modulus_.multiply(offsets_[2 + reach_ + offset], relative));
+  }
   return sum;
 }
 
@@ -109,7 +149,7 @@ ModuleResidues ResidueProbe::operator()(const StoredAttention& module) const {
     const Residues outputs = read(output_probe_, vo.right);
     result.qk.push_back(read(module, head));
     result.vo.push_back(dot(read(value_probe_, vo.left), outputs));
-    if (module.config.sinks) continue;
+    if (module.config.value_bias_counts()) continue;
     const KvGroup<double>& group = module.weights.groups[head / module.config.readers_per_group()];
     result.constant = modulus_.add(result.constant, dot(read(bias_probe, group.value_bias), outputs));
   }

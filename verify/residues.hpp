@@ -25,7 +25,7 @@ class ResidueProbe {
  public:
   ResidueProbe(const AttentionConfig& a, const AttentionConfig& b, Random& random);
 
-  /// @pre module.config is one of the two; all biases present
+  /// @pre module.config is one of the two; all biases present; gated coordinates written out
   ModuleResidues operator()(const StoredAttention& module) const;
 
   const Modulus& modulus() const { return modulus_; }
@@ -33,17 +33,22 @@ class ResidueProbe {
  private:
   using Residues = std::vector<std::uint64_t>;
 
+  void centre(Residues& probe) const;
   Residues read(const Residues& probe, const Matrix<double>& weight) const;
   std::uint64_t read(const StoredAttention& module, Index head) const;
+  std::uint64_t read_gates(const StoredAttention& module, Index head) const;
+  std::uint64_t read_offsets(const StoredAttention& module, Index head) const;
   std::uint64_t dot(const Residues& x, const Residues& y) const;
 
   Modulus modulus_;
   Residues query_probe_;   // D+1, the last for the query bias
   Residues key_probe_;     // D+1
   Residues value_probe_;   // D+1
+  Residues gate_probe_;    // D+1
   Residues output_probe_;  // D
   std::map<Harmonic, std::uint64_t> harmonics_;
-  Residues offsets_;  // slope and sink
+  Index reach_;       // of the longer table
+  Residues offsets_;  // slope, sink, and the offsets of tables
 };
 
 /// An upper bound of the probability that one probe takes two different circuits of these modules for equal:

@@ -78,10 +78,14 @@ CircuitComparison compare(const StoredScores& a, const StoredScores& b) {
       sum.result(std::max(a.inner_width(), b.inner_width()), std::max(effective_unit(a), effective_unit(b)));
   note_offsets(result, a.offsets, b.offsets);
   note_norms(result, a.norms, b.norms);
+  note_norms(result, a.gates, b.gates);
   return result;
 }
 
-void note_offsets(CircuitComparison& result, const StoredOffsets& a, const StoredOffsets& b) {
+void note_offsets(CircuitComparison& result, const StoredOffsets& of_a, const StoredOffsets& of_b) {
+  const Index length = std::max(of_a.value.size(), of_b.value.size()) - 2;
+  const StoredOffsets a = extended(of_a, length);
+  const StoredOffsets b = extended(of_b, length);
   const RowVector<double> variance = variance_of(a.radius) + variance_of(b.radius);
   Index place = 0;
   const RowVector<double> apart = (a.value - b.value).cwiseAbs();

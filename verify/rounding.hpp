@@ -15,10 +15,10 @@ CircuitComparison compare(const StoredCircuit& a, const StoredCircuit& b);
 /// frequencies of their own.
 CircuitComparison compare(const StoredScores& a, const StoredScores& b);
 
-/// Notes the ALiBi slopes and sinks of two heads, whose differences are seen by all tokens alike.
+/// Notes the ALiBi slopes, sinks and tables of two heads, whose differences are seen by all tokens alike.
 void note_offsets(CircuitComparison& result, const StoredOffsets& a, const StoredOffsets& b);
 
-/// Notes the lengths by which normalised scores are divided, see StoredScores::norms: each is judged as a
+/// Notes the lengths by which normalised scores are divided, or gates, see StoredScores: each is judged as a
 /// circuit.
 void note_norms(CircuitComparison& result, const std::vector<StoredCircuit>& a,
                 const std::vector<StoredCircuit>& b);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <string>
 
+#include "symmetry/centred.hpp"
 #include "symmetry/errors.hpp"
 #include "symmetry/permutation.hpp"
 
@@ -99,6 +100,26 @@ StoredCircuit beside_each_other(const std::vector<StoredCircuit>& circuits) {
   return sum;
 }
 
+// One group of one reader for every coordinate of every head's values.
+AttentionWeights<double> written_out(const AttentionWeights<double>& weights) {
+  AttentionWeights<double> result{{}, weights.output_bias, weights.query_gain, weights.key_gain};
+  for (const KvGroup<double>& group : weights.groups) {
+    for (const QueryHead<double>& reader : group.readers) {
+      for (Index k = 0; k < group.value.cols(); ++k) {
+        QueryHead<double> one = reader;
+        one.output = reader.output.row(k);
+        one.gate = reader.gate.col(k);
+        if (reader.gate_bias.size() > 0) one.gate_bias = reader.gate_bias.segment(k, 1);
+        RowVector<double> value_bias;
+        if (group.value_bias.size() > 0) value_bias = group.value_bias.segment(k, 1);
+        result.groups.push_back(
+            {group.key, group.value.col(k), group.key_bias, value_bias, {one}, group.gain});
+      }
+    }
+  }
+  return result;
+}
+
 void require_readable(const StoredAttention& module, const char* name) {
   require_fits(module.weights, module.config);
   require_fits(module.radius, module.config);
@@ -116,7 +137,10 @@ void fill_biases(AttentionWeights<double>& weights, const AttentionConfig& confi
   for (KvGroup<double>& group : weights.groups) {
     fill_with_zeros(group.key_bias, config.key_width);
     fill_with_zeros(group.value_bias, config.value_width);
-    for (QueryHead<double>& reader : group.readers) fill_with_zeros(reader.query_bias, config.key_width);
+    for (QueryHead<double>& reader : group.readers) {
+      fill_with_zeros(reader.query_bias, config.key_width);
+      if (config.output_gate) fill_with_zeros(reader.gate_bias, config.value_width);
+    }
   }
   fill_with_zeros(weights.output_bias, config.model_width);
 }
@@ -184,6 +208,8 @@ void require_comparable(const StoredAttention& a, const StoredAttention& b) {
   require_readable(a, "a");
   require_readable(b, "b");
   require_same_size("the model widths", a.config.model_width, b.config.model_width);
+  if (a.config.centred_inputs != b.config.centred_inputs)
+    throw ShapeError("one module is about centred inputs and the other about all");
 }
 
 StoredAttention with_all_biases(StoredAttention module) {
@@ -191,7 +217,28 @@ StoredAttention with_all_biases(StoredAttention module) {
   fill_biases(module.radius, module.config);
   module.config.query_bias = module.config.key_bias = module.config.value_bias = module.config.output_bias =
       true;
+  module.config.gate_bias = module.config.output_gate;
   return module;
+}
+
+StoredAttention with_coordinates_written_out(const StoredAttention& module) {
+  if (!module.config.output_gate) return module;
+  StoredAttention result{module.config, written_out(module.weights), written_out(module.radius)};
+  result.config.groups = result.config.heads = module.config.heads * module.config.value_width;
+  result.config.value_width = 1;
+  result.config.slopes.clear();
+  for (const double slope : module.config.slopes)
+    result.config.slopes.insert(result.config.slopes.end(), module.config.value_width, slope);
+  return result;
+}
+
+StoredAttention as_seen(StoredAttention module) {
+  module = with_all_biases(std::move(module));
+  if (module.config.centred_inputs) {
+    module.weights = with_centred_weights(std::move(module.weights));
+    module.radius = with_centred_radii(std::move(module.radius));
+  }
+  return module.config.output_gate ? with_coordinates_written_out(module) : module;
 }
 
 }  // namespace attnsym

@@ -42,12 +42,21 @@ StoredCircuit normalized(Circuit<double> value, Circuit<double> radius);
 /// Frobenius norm in units of 2^exponent.
 double scaled_norm(const StoredCircuit& circuit);
 
-/// @throws ShapeError if the model widths differ or weights or radii do not fit their config, FormatError on
-/// a non-finite weight
+/// @throws ShapeError if the model widths differ, if only one of them has centred inputs, or if weights or
+/// radii do not fit their config, FormatError on a non-finite weight
 void require_comparable(const StoredAttention& a, const StoredAttention& b);
 
 /// Missing biases filled in as exact zeros, which changes no function, so that modules with and without them
 /// compare.
 StoredAttention with_all_biases(StoredAttention module);
+
+/// Every coordinate of the values of a gated module as a head of its own, of value width 1: head i,
+/// coordinate k becomes head i dv + k. Computes the same. Modules without gates stay as they are.
+StoredAttention with_coordinates_written_out(const StoredAttention& module);
+
+/// With all biases, with Q, K and V as their inputs see them, centred where those are, and with gated
+/// coordinates written out. Comparing circuits is about these; radii are what variances need. Exact
+/// transports and witnesses are about the stored numbers.
+StoredAttention as_seen(StoredAttention module);
 
 }  // namespace attnsym

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "symmetry/circuits.hpp"
+#include "symmetry/gains.hpp"
 #include "symmetry/gauge_blocks.hpp"
 #include "symmetry/safe_norm.hpp"
 
@@ -29,26 +30,37 @@ StoredFactor raw_keys(const StoredAttention& module, Index group) {
   return {homogeneous_of(module.weights), homogeneous_of(module.radius)};
 }
 
-// Where an epsilon sets the scale, (dk epsilon)^(1/2); else the scale is free, and this is |W|.
-double norm_unit(const AttentionConfig& config, const StoredFactor& factor) {
-  if (config.qk_norm->epsilon > 0)
-    return std::sqrt(static_cast<double>(config.key_width) * config.qk_norm->epsilon);
-  const double size = safe_norm(factor.value);
-  return size > 0 ? size : 1;
+// How many numbers a norm is the mean square of. A norm over all keys counts those of a group once for every
+// reader, which leaves the mean as it is, so that groups may be written out.
+double norm_width(const AttentionConfig& config) {
+  return static_cast<double>(config.key_width * (config.qk_norm->over_all_heads ? config.heads : 1));
 }
 
-StoredFactor normed(const AttentionConfig& config, StoredFactor factor) {
-  const double unit = norm_unit(config, factor);
+// |W| of the weights that a norm is the length of: those of one head or of all.
+template <class Factor>
+double norm_size(const StoredAttention& module, Index one, Index count, Factor factor_of) {
+  if (!module.config.qk_norm->over_all_heads) return safe_norm(factor_of(module, one).value);
+  RowVector<double> sizes(count);
+  for (Index i = 0; i < count; ++i) sizes(i) = safe_norm(factor_of(module, i).value);
+  return std::sqrt(static_cast<double>(module.config.heads / count)) * safe_norm(sizes);
+}
+
+// Where an epsilon sets the scale, (width epsilon)^(1/2); else the scale is free, and this is |W|.
+template <class Factor>
+StoredFactor normed(const StoredAttention& module, Index one, Index count, Factor factor_of) {
+  const double epsilon = module.config.qk_norm->epsilon;
+  const double unit =
+      epsilon > 0 ? std::sqrt(norm_width(module.config) * epsilon) : norm_size(module, one, count, factor_of);
+  StoredFactor factor = factor_of(module, one);
+  if (!(unit > 0)) return factor;
   factor.value /= unit;
   factor.radius /= unit;
   return factor;
 }
 
 // The errors of a product are those of both, independent.
-StoredFactor with_gain(const AttentionConfig& config, StoredFactor factor, const RowVector<double>& gain,
+StoredFactor with_gain(StoredFactor factor, const RowVector<double>& gain,
                        const RowVector<double>& gain_radius) {
-  if (!config.qk_norm) return factor;
-  factor = normed(config, std::move(factor));
   factor.radius = (factor.radius * gain.cwiseAbs().asDiagonal())
                       .binaryExpr(factor.value * gain_radius.asDiagonal(),
                                   [](double x, double y) { return std::hypot(x, y); });
@@ -59,18 +71,20 @@ StoredFactor with_gain(const AttentionConfig& config, StoredFactor factor, const
 }  // namespace
 
 StoredFactor stored_queries(const StoredAttention& module, Index head) {
-  StoredFactor queries = with_gain(module.config, raw_queries(module, head), module.weights.query_gain,
-                                   module.radius.query_gain);
-  if (module.config
-          .qk_norm) {  // a norm is a length divided by the root of the width, one for queries, one for keys
-    queries.value *= static_cast<double>(module.config.key_width);
-    queries.radius *= static_cast<double>(module.config.key_width);
-  }
+  const AttentionConfig& config = module.config;
+  if (!config.qk_norm) return raw_queries(module, head);
+  StoredFactor queries = with_gain(normed_queries(module, head), query_gain(module.weights, config, head),
+                                   query_gain(module.radius, config, head));
+  // A norm is a length divided by the root of its width, one for queries, one for keys.
+  queries.value *= norm_width(config);
+  queries.radius *= norm_width(config);
   return queries;
 }
 
 StoredFactor stored_keys(const StoredAttention& module, Index group) {
-  return with_gain(module.config, raw_keys(module, group), module.weights.key_gain, module.radius.key_gain);
+  if (!module.config.qk_norm) return raw_keys(module, group);
+  return with_gain(normed_keys(module, group), key_gain(module.weights, module.config, group),
+                   key_gain(module.radius, module.config, group, 0.0));
 }
 
 void clear_free_biases(StoredFactor& keys, const AttentionConfig& config) {
@@ -97,8 +111,16 @@ AttentionWeights<double> with_gains(const StoredAttention& module) {
       reader.query_bias = queries.row(d);
     }
   }
-  weights.query_gain = weights.key_gain = RowVector<double>();
+  clear_gains(weights);
   return weights;
+}
+
+void clear_gains(AttentionWeights<double>& weights) {
+  weights.query_gain = weights.key_gain = RowVector<double>();
+  for (KvGroup<double>& group : weights.groups) {
+    group.gain = RowVector<double>();
+    for (QueryHead<double>& reader : group.readers) reader.gain = RowVector<double>();
+  }
 }
 
 StoredFactor stored_values(const StoredAttention& module, Index group) {
@@ -114,11 +136,11 @@ StoredFactor stored_outputs(const StoredAttention& module, Index head) {
 }
 
 StoredFactor normed_queries(const StoredAttention& module, Index head) {
-  return normed(module.config, raw_queries(module, head));
+  return normed(module, head, module.config.heads, raw_queries);
 }
 
 StoredFactor normed_keys(const StoredAttention& module, Index group) {
-  return normed(module.config, raw_keys(module, group));
+  return normed(module, group, module.config.groups, raw_keys);
 }
 
 }  // namespace attnsym

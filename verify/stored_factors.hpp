@@ -25,6 +25,9 @@ void clear_free_biases(StoredFactor& keys, const AttentionConfig& config);
 /// division by norms.
 AttentionWeights<double> with_gains(const StoredAttention& module);
 
+/// Takes the gains of norms away.
+void clear_gains(AttentionWeights<double>& weights);
+
 /// The values of a group with their bias as last row, (D+1) x dv, and the transposed outputs of a head, D x
 /// dv.
 StoredFactor stored_values(const StoredAttention& module, Index group);
@@ -32,7 +35,7 @@ StoredFactor stored_outputs(const StoredAttention& module, Index head);
 
 /// What the norms of a head's queries or a group's keys are the lengths of: weights without gains, divided by
 /// norm_unit, so that the root of the mean square plus epsilon is a multiple of (|x W|^2 + 1)^(1/2), or of |x
-/// W| without an epsilon.
+/// W| without an epsilon. A norm over all heads is the length of all of them together.
 /// @pre the module has norms
 StoredFactor normed_queries(const StoredAttention& module, Index head);
 StoredFactor normed_keys(const StoredAttention& module, Index group);

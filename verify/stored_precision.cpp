@@ -79,9 +79,14 @@ HeadPrecision<double> stored_precision(const StoredAttention& module) {
           circuit_noise(column_norms(reader.output.transpose(), reader_radius.output.transpose()), value));
     }
   }
-  result.same_qk = [&module](Index i, Index j) {
-    return compare(stored_scores(module, i), stored_scores(module, j)).explained_by_rounding();
+  const auto same_qk = [](const StoredAttention& seen, Index i, Index j) {
+    return compare(stored_scores(seen, i), stored_scores(seen, j)).explained_by_rounding();
   };
+  if (module.config.centred_inputs) {
+    result.same_qk = [same_qk, seen = as_seen(module)](Index i, Index j) { return same_qk(seen, i, j); };
+  } else {
+    result.same_qk = [same_qk, &module](Index i, Index j) { return same_qk(module, i, j); };
+  }
   return result;
 }
 

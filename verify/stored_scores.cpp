@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "symmetry/distance_buckets.hpp"
 #include "symmetry/gauge_blocks.hpp"
 #include "verify/stored_factors.hpp"
 
@@ -36,6 +37,19 @@ StoredCircuit length_of(const StoredFactor& factor) {
   return normalized({factor.value, factor.value}, {factor.radius, factor.radius});
 }
 
+// A table, offset by offset, plus or minus its number at offset 0 where shifts are free.
+RowVector<double> written_out(const AttentionConfig& config, const RowVector<double>& table, double sign) {
+  const Index reach = table_reach(config);
+  RowVector<double> result = RowVector<double>::Zero(2 * reach + 1);
+  const double here = table_shift_is_free(config) ? table(config.bucket(0)) : 0;
+  for (Index offset = -reach; table.size() > 0 && offset <= reach; ++offset) {
+    const bool counts =
+        config.shows(offset) && !(table_shift_is_free(config) && config.bucket(offset) == config.bucket(0));
+    if (counts) result(offset + reach) = table(config.bucket(offset)) + sign * here;
+  }
+  return result;
+}
+
 StoredCircuit zero_like(const StoredCircuit& circuit) {
   return zero_circuit(circuit.value.left.rows(), circuit.value.right.rows());
 }
@@ -65,15 +79,37 @@ StoredScores stored_scores(const StoredAttention& module, Index head) {
   }
   scores.offsets = stored_offsets(module, head);
   scores.norms = stored_norms(module, head);
+  scores.gates = stored_gates(module, head);
   return scores;
 }
 
 StoredOffsets stored_offsets(const StoredAttention& module, Index head) {
-  StoredOffsets offsets{RowVector<double>(2), RowVector<double>(2)};
-  const double slope = module.config.slopes.empty() ? 0 : module.config.slopes[head];
-  offsets.value << slope, sink_of(reader_of(module.weights, module.config, head));
-  offsets.radius << 0, sink_of(reader_of(module.radius, module.config, head));
+  const AttentionConfig& config = module.config;
+  const QueryHead<double>& reader = reader_of(module.weights, config, head);
+  const QueryHead<double>& radius = reader_of(module.radius, config, head);
+  const Index length = 2 * table_reach(config) + 1;
+  StoredOffsets offsets{RowVector<double>(2 + length), RowVector<double>(2 + length)};
+  const double slope = config.slopes.empty() ? 0 : config.slopes[head];
+  offsets.value << slope, sink_of(reader), written_out(config, reader.distance_bias, -1);
+  offsets.radius << 0, sink_of(radius), written_out(config, radius.distance_bias, 1);
   return offsets;
+}
+
+StoredOffsets extended(const StoredOffsets& offsets, Index length) {
+  const Index more = (length + 2 - offsets.value.size()) / 2;
+  const auto extend = [&](const RowVector<double>& row) {
+    RowVector<double> result(length + 2);
+    const Index table = row.size() - 2;
+    result << row.head(2), RowVector<double>::Constant(more, row(2)), row.tail(table),
+        RowVector<double>::Constant(more, row(row.size() - 1));
+    return result;
+  };
+  return more > 0 ? StoredOffsets{extend(offsets.value), extend(offsets.radius)} : offsets;
+}
+
+Index table_reach(const AttentionConfig& config) {
+  const auto reach = static_cast<Index>(config.distance_buckets.size() / 2);
+  return config.window > 0 ? std::min(reach, config.window - 1) : reach;
 }
 
 std::vector<StoredCircuit> stored_norms(const StoredAttention& module, Index head) {
@@ -82,8 +118,18 @@ std::vector<StoredCircuit> stored_norms(const StoredAttention& module, Index hea
           length_of(normed_keys(module, head / module.config.readers_per_group()))};
 }
 
+std::vector<StoredCircuit> stored_gates(const StoredAttention& module, Index head) {
+  if (!module.config.output_gate) return {};
+  const QueryHead<double>& reader = reader_of(module.weights, module.config, head);
+  const QueryHead<double>& radius = reader_of(module.radius, module.config, head);
+  const Matrix<double> one = Matrix<double>::Identity(reader.gate.cols(), reader.gate.cols());
+  return {
+      normalized({homogeneous(reader.gate, reader.gate_bias), one},
+                 {homogeneous(radius.gate, radius.gate_bias), Matrix<double>::Zero(one.rows(), one.cols())})};
+}
+
 StoredScores zero_scores(Index model_width) {
-  const RowVector<double> none = RowVector<double>::Zero(2);
+  const RowVector<double> none = RowVector<double>::Zero(3);
   return {{{{}, zero_circuit(model_width + 1, model_width + 1)}}, {none, none}};
 }
 

@@ -13,10 +13,12 @@ struct StoredTerm {
   StoredCircuit circuit;
 };
 
-/// What a head adds to its logits whatever the tokens: its ALiBi slope and the logit of its sink.
+/// What a head adds to its logits whatever the tokens: its ALiBi slope, the logit of its sink, and its table
+/// of relative positions written out for offsets -reach to reach, relative to offset 0 where shifts are free.
+/// 0 where there is none, and at offsets that are not seen.
 struct StoredOffsets {
-  RowVector<double> value;   ///< 2; 0 where there is none
-  RowVector<double> radius;  ///< 2: the largest error that rounding may have left
+  RowVector<double> value;   ///< 2 + (2 reach + 1)
+  RowVector<double> radius;  ///< likewise: the largest error that rounding may have left
 };
 
 /// All that decides the attention weights of one head, beside what AttentionConfig::scores_like compares: the
@@ -27,6 +29,9 @@ struct StoredScores {
   /// Where queries and keys are normalised, squares of lengths that scores are divided by: x Q^ Q^^T x^T and
   /// that of keys, (D+1) x (D+1), see normed_queries; else none.
   std::vector<StoredCircuit> norms{};
+  /// Where the output is gated, [G; bg], (D+1) x dv; else none. Not a part of the score, but what has to
+  /// agree beside it before OV circuits can be added up.
+  std::vector<StoredCircuit> gates{};
 
   /// Columns of all factors together: dk.
   Index inner_width() const;
@@ -37,8 +42,18 @@ StoredScores stored_scores(const StoredAttention& module, Index head);
 
 StoredOffsets stored_offsets(const StoredAttention& module, Index head);
 
+/// The same with a table of at least this length: further offsets are like the ends.
+StoredOffsets extended(const StoredOffsets& offsets, Index length);
+
+/// The offsets of one table that are looked up, up to the given one in both directions, or to what a window
+/// shows; the others are like the ends.
+Index table_reach(const AttentionConfig& config);
+
 /// See StoredScores::norms.
 std::vector<StoredCircuit> stored_norms(const StoredAttention& module, Index head);
+
+/// See StoredScores::gates.
+std::vector<StoredCircuit> stored_gates(const StoredAttention& module, Index head);
 
 /// The scores of no head.
 StoredScores zero_scores(Index model_width);

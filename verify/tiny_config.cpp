@@ -1,6 +1,7 @@
 #include "verify/tiny_config.hpp"
 
 #include <algorithm>
+#include <map>
 #include <vector>
 
 #include "symmetry/gauge_blocks.hpp"
@@ -10,6 +11,7 @@ namespace {
 
 constexpr Index least_width = 6;
 constexpr Index most_unturned = 2;
+constexpr Index most_reach = 4;
 
 // Kept for a block: up to `most` of its pairs, turning forwards and backwards as there.
 void keep_pairs(const GaugeBlock& block, Index most, std::vector<double>& frequencies) {
@@ -70,6 +72,17 @@ void shrink_heads(AttentionConfig& tiny, const AttentionConfig& config) {
   }
 }
 
+// The nearest offsets, whose buckets get numbers in the order in which they occur.
+void shrink_table(AttentionConfig& tiny, const AttentionConfig& config) {
+  const Index reach = std::min(static_cast<Index>(config.distance_buckets.size() / 2), most_reach);
+  tiny.distance_buckets.clear();
+  std::map<Index, Index> numbers;
+  for (Index offset = -reach; offset <= reach; ++offset) {
+    const auto next = static_cast<Index>(numbers.size());
+    tiny.distance_buckets.push_back(numbers.try_emplace(config.bucket(offset), next).first->second);
+  }
+}
+
 }  // namespace
 
 AttentionConfig tiny_config_like(const AttentionConfig& config) {
@@ -77,12 +90,14 @@ AttentionConfig tiny_config_like(const AttentionConfig& config) {
   AttentionConfig tiny = config;
   shrink_heads(tiny, config);
   shrink_keys(tiny, config);
-  tiny.model_width = std::max(least_width, tiny.key_width);
+  if (!config.distance_buckets.empty()) shrink_table(tiny, config);
+  const bool spans = config.qk_norm && config.qk_norm->over_all_heads;
+  tiny.model_width = std::max(least_width, (spans ? tiny.heads : 1) * tiny.key_width);
   const bool outputs_overlap = config.groups > 1 && config.groups * config.value_width > config.model_width;
   tiny.value_width = outputs_overlap ? tiny.model_width / 2 + 1 : std::min<Index>(config.value_width, 3);
   tiny.window = std::min<Index>(config.window, 3);
   tiny.softcap = std::min(config.softcap, 3.0);
-  if (config.qk_norm && config.qk_norm->epsilon > 0) tiny.qk_norm = QkNorm{0.1};
+  if (config.qk_norm && config.qk_norm->epsilon > 0) tiny.qk_norm->epsilon = 0.1;
   return tiny;
 }
 

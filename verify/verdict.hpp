@@ -19,7 +19,8 @@ struct Identical {
 };
 
 /// Why two modules compute the same function: the change of basis that carries A to B, or, where there is
-/// none, the heads with one QK circuit each, whose OV circuits have the same sums in A and in B [N3].
+/// none, the heads with one QK circuit each, whose OV circuits have the same sums in A and in B [N3]. Of
+/// gated modules the heads are the coordinates, see with_coordinates_written_out.
 using EqualityEvidence = std::variant<AttentionElement<double>, HeadClasses>;
 
 /// B computes what A computes, up to the rounding of the two files.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "symmetry/centred.hpp"
 #include "symmetry/safe_norm.hpp"
 
 namespace attnsym {
@@ -198,10 +199,12 @@ std::vector<Matrix<double>> candidate_inputs(const AttentionConfig& config, cons
     inputs.emplace_back(size * normal_matrix(random, random_length, width));
   add_sparse_tokens(inputs, width, suspects);
   add_directed_tokens(inputs, width, suspects, random);
-  if (suspects.harmonic.frequency == 0) return inputs;
-  const std::size_t count = inputs.size();
+  const std::size_t count = suspects.harmonic.frequency == 0 ? 0 : inputs.size();
   for (std::size_t i = 1; i < count; ++i)
     inputs.push_back(spaced(inputs[i], suspects.harmonic, zeros_allowed));
+  for (Matrix<double>& input : inputs) {
+    if (config.centred_inputs) input = centred_tokens(std::move(input));
+  }
   return inputs;
 }
 

@@ -7,7 +7,8 @@
 
 namespace attnsym {
 
-/// The inputs that a witness search tries first, in order; n x D each, n >= 3.
+/// The inputs that a witness search tries first, in order; n x D each, n >= 3; centred where the config's
+/// are.
 std::vector<Matrix<double>> candidate_inputs(const AttentionConfig& config, const Suspects& suspects,
                                              Random& random);
 

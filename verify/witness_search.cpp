@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "symmetry/centred.hpp"
 #include "verify/certificate.hpp"
 #include "verify/rounding.hpp"
 #include "verify/witness_inputs.hpp"
@@ -75,7 +76,7 @@ class Search {
       const double size = stride * input.norm() / std::sqrt(static_cast<double>(input.size()));
       for (Index i = 0; i < input.size(); ++i) input.data()[i] += size * random_.normal();
     }
-    return input;
+    return a_.config.centred_inputs ? centred_tokens(std::move(input)) : input;
   }
 
   const StoredAttention& a_;

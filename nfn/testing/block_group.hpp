@@ -5,7 +5,7 @@
 
 namespace attnsym::testing {
 
-/// Families of G_U for blocks of one shape [N13].
+/// Families of the group of blocks of one shape [N13].
 struct BlockGroup {
   BlockShape shape;
   Index channels = 1;
@@ -30,7 +30,8 @@ struct BlockGroup {
     add("VO gauge", [s](auto& g) {
       for (auto& gauges : g.first.local) gauges.second = *dyadic_linear<double>(s.value_width);
     });
-    if (s.model_width > 1) add("P_D", [s](auto& g) { g.second.first = *permutation(s.model_width); });
+    if (s.model_width > 1 && !s.residual)
+      add("P_D", [s](auto& g) { g.second.first = *permutation(s.model_width); });
     if (s.hidden_width > 1) add("P_DA", [s](auto& g) { g.second.second = *permutation(s.hidden_width); });
     return result;
   }

@@ -8,7 +8,7 @@
 /// integers and exact inverses, so that laws hold exactly in every scalar.
 namespace attnsym::testing {
 
-/// D up to 4, up to 3 heads, other widths up to 3.
+/// D up to 4, up to 3 heads, other widths up to 3; not residual, no affine norm.
 inline rc::Gen<BlockShape> block_shape() {
   return rc::gen::exec([] {
     return BlockShape{*whole_range(1, 4), *whole_range(1, 3), *whole_range(1, 3), *whole_range(1, 3),
@@ -26,7 +26,7 @@ rc::Gen<WeightFeatures<S>> features(const BlockShape& shape, Index channels, Ind
   });
 }
 
-/// Any element of G_U, from shears, swaps, signs, powers of two and permutations.
+/// Any element of the block's group, from shears, swaps, signs, powers of two and permutations.
 template <Scalar S>
 rc::Gen<BlockElement<S>> block_element(const BlockShape& shape) {
   return rc::gen::exec([shape] {
@@ -34,8 +34,9 @@ rc::Gen<BlockElement<S>> block_element(const BlockShape& shape) {
     for (Index i = 0; i < shape.heads; ++i) {
       heads.local.push_back({*dyadic_linear<S>(shape.key_width), *dyadic_linear<S>(shape.value_width)});
     }
-    return BlockElement<S>{std::move(heads),
-                           {*permutation(shape.model_width), *permutation(shape.hidden_width)}};
+    Permutation model =
+        shape.residual ? Permutation::identity(shape.model_width) : *permutation(shape.model_width);
+    return BlockElement<S>{std::move(heads), {std::move(model), *permutation(shape.hidden_width)}};
   });
 }
 

@@ -12,7 +12,8 @@ namespace attnsym {
 
 inline void showValue(const BlockShape& s, std::ostream& out) {
   out << "D " << s.model_width << ", " << s.heads << " heads, Dk " << s.key_width << ", Dv " << s.value_width
-      << ", DA " << s.hidden_width;
+      << ", DA " << s.hidden_width << (s.residual ? ", residual" : "")
+      << (s.affine_norm ? ", affine norm" : "");
 }
 
 /// Tensors that are zero are left out.

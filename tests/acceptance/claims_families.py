@@ -29,8 +29,6 @@ def claims():
 def _shown_of(config):
     """What can be claimed of a model with this config."""
     attention = [families.find(config).attention(config, layer) for layer in range(family_fixtures.LAYERS)]
-    if attention[0].norm and attention[0].norm.over_all_heads:
-        return {"norms over all heads are refused by name": _refused}
     shown = {
         "act on all that its group allows": _acted,
         "moves of its group, made in NumPy": _allowed,
@@ -46,12 +44,6 @@ def _shown_of(config):
     if any(layer.window for layer in attention):
         shown["a shorter window"] = _reconfigured(family_rewrites.change_window)
     return shown
-
-
-def _refused(name, bench):
-    reason = bench.attnsym.refusal(_fixture(bench, name))
-    require("norms over the queries or keys of all heads" in reason, reason)
-    return reason
 
 
 def _acted(name, bench):

@@ -26,18 +26,16 @@ class Attnsym:
         require(done.returncode == expected, f"verdict {answer['verdict']} with exit status {done.returncode}")
         return answer
 
+    def explanation(self, a, b):
+        """Of every layer that differs: what check --explain says."""
+        return _json(self._call("check", a, b, "--explain", "--json"), "attnsym.check/1")["explanation"]
+
     def check_text(self, a, b):
         return self._call("check", a, b).stdout
 
     def certify(self, certificate, a, b):
         """The exit status alone."""
         return self._call("certify", certificate, a, b).returncode
-
-    def refusal(self, model):
-        """Why explain refuses a model."""
-        done = self._call("explain", model)
-        require(done.returncode == TROUBLE, f"explain ended with {done.returncode}")
-        return _last_line(done.stderr)
 
     def act(self, model, out, *options, certificate=None):
         self._must("act", model, "-o", out, *options, *_option("--certificate", certificate))

@@ -34,13 +34,13 @@ def _repeated(values, readers):
 def change_rotary_base(source, target, factor=2.0):
     """Another base of the rotary frequencies, wherever the config keeps it: another function."""
     with edited_copy(source, target) as model:
-        _scale_everywhere(model.config, ("rope_theta", "rotary_emb_base", "rope_local_base_freq"), factor)
+        scale_everywhere(model.config, ("rope_theta", "rotary_emb_base", "rope_local_base_freq"), factor)
 
 
 def change_softcap(source, target, factor=2.0):
     """Another function."""
     with edited_copy(source, target) as model:
-        _scale_everywhere(model.config, ("attn_logit_softcapping",), factor)
+        scale_everywhere(model.config, ("attn_logit_softcapping",), factor)
 
 
 def change_window(source, target):
@@ -50,9 +50,10 @@ def change_window(source, target):
         text["sliding_window"] -= 1
 
 
-def _scale_everywhere(config, keys, factor):
+def scale_everywhere(config, keys, factor):
+    """Multiplies these numbers of a config, however deep they are."""
     for key, value in config.items():
         if isinstance(value, dict):
-            _scale_everywhere(value, keys, factor)
+            scale_everywhere(value, keys, factor)
         elif key in keys and value is not None:
             config[key] = factor * value

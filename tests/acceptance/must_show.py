@@ -17,12 +17,13 @@ import claims_families
 import claims_interrupted
 import claims_same
 import claims_shapes
+import claims_slips
 import claims_text
 import report
 from workbench import Workbench
 
 CLAIMS = [claim for part in (claims_same, claims_different, claims_shapes, claims_canonical, claims_evidence,
-                               claims_interrupted, claims_families, claims_text)
+                               claims_interrupted, claims_families, claims_slips, claims_text)
           for claim in part.claims()]
 
 

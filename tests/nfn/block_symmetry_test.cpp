@@ -47,6 +47,24 @@ TYPED_TEST(BlockLaws, ElementsAreAGroupThatActs) {
   EXPECT_LE(trivial.share(), largest_trivial_share);
 }
 
+// The same for residual blocks, for norms with a gain and a bias, and for both.
+TYPED_TEST(BlockLaws, OfEveryKindOfBlock) {
+  using S = TypeParam;
+  TrivialCount trivial;
+  EXPECT_TRUE(rc::check("block elements, all kinds", [&] {
+    BlockShape shape = *block_shape();
+    shape.residual = *rc::gen::arbitrary<bool>();
+    shape.affine_norm = *rc::gen::arbitrary<bool>();
+    const auto g = *block_element<S>(shape);
+    const auto h = *block_element<S>(shape);
+    trivial.note(g);
+    const auto w = *features<S>(shape, *whole_range(1, 2), *whole_range(1, 2));
+    RC_ASSERT(act(compose(g, h), w) == act(g, act(h, w)));
+    RC_ASSERT(act(identity_like(g), w) == w);
+  }));
+  EXPECT_LE(trivial.share(), largest_trivial_share);
+}
+
 // Twin: an action from the wrong side is caught.
 TEST(BlockLawsTwin, WrongOrderOfCompositionIsCaught) {
   Random random(1);
@@ -98,12 +116,43 @@ TEST(BlockAction, KeepsCircuitsAndMovesThePerceptronAlong) {
   EXPECT_FALSE(moved == w);
 }
 
+// What a gain and a bias in the norm make of the outputs of attention, as A and B see it.
+TEST(BlockAction, MovesTheNormAlong) {
+  Random random(7);
+  BlockShape shape{3, 1, 2, 2, 4};
+  shape.affine_norm = true;
+  const auto w = random_features<Rational>(shape, 1, 1, 7);
+  const auto moved = act(sample_element<Rational>(shape, random), w);
+  const auto through = [](const WeightFeatures<Rational>& x) {
+    Matrix<Rational> normed = x.value * x.output.transpose() * x.norm_gain.col(0).asDiagonal();
+    normed.rowwise() += x.norm_bias.col(0).transpose();
+    return Matrix<Rational>(normed * x.up * x.down.transpose());
+  };
+  EXPECT_EQ(through(moved), through(w));
+  EXPECT_NE(moved.norm_gain, w.norm_gain);
+}
+
+TEST(BlockAction, LeavesTheCoordinatesOfAResidualStreamAlone) {
+  Random random(7);
+  BlockShape shape{3, 2, 2, 2, 4};
+  const auto reorders = sample_element<Rational>(shape, random);
+  ASSERT_NE(model_order(reorders), identity_like(model_order(reorders)));
+  shape.residual = true;
+  const auto g = sample_element<Rational>(shape, random);
+  EXPECT_EQ(model_order(g), identity_like(model_order(g)));
+  EXPECT_NE(g, identity_like(g));
+  EXPECT_THROW(act(reorders, random_features<Rational>(shape, 1, 1, 8)), ShapeError);
+}
+
 TEST(BlockAction, RefusesWhatDoesNotFit) {
   const auto w = random_features<double>(small, 1, 1, 8);
   EXPECT_THROW(act(identity_element<double>(BlockShape{3, 2, 2, 1, 3}), w), ShapeError);
   EXPECT_THROW(act(identity_element<double>(BlockShape{3, 2, 1, 1, 2}), w), ShapeError);
   auto broken = w;
   broken.up.resize(3, 3);
+  EXPECT_THROW(act(identity_element<double>(small), broken), ShapeError);
+  broken = w;
+  broken.shape.affine_norm = true;
   EXPECT_THROW(act(identity_element<double>(small), broken), ShapeError);
   EXPECT_THROW(WeightFeatures<double>::zero({3, 0, 1, 1, 1}, 1, 1), ShapeError);
   EXPECT_THROW(WeightFeatures<double>::zero(small, 0, 1), ShapeError);
@@ -116,6 +165,18 @@ TEST(RowMajor, GoesThereAndBack) {
     from_row_major<double>(copy, name, to_row_major(w, name));
   }
   EXPECT_EQ(copy, w);
+}
+
+TEST(RowMajor, HasTheNormWhereTheBlockHas) {
+  BlockShape shape = small;
+  EXPECT_THROW(row_major_axes(shape, 2, 3, "gamma"), ShapeError);
+  shape.affine_norm = true;
+  const auto w = random_features<double>(shape, 2, 3, 9);
+  auto copy = WeightFeatures<double>::zero(shape, 2, 3);
+  for_each_tensor(
+      w, [&](const char* name, const auto&) { from_row_major<double>(copy, name, to_row_major(w, name)); });
+  EXPECT_EQ(copy, w);
+  EXPECT_EQ(row_major_axes(shape, 2, 3, "beta"), (std::vector<Index>{3, 2, 3}));
 }
 
 TEST(RowMajor, HasTheAxesOfThePaper) {

@@ -1,18 +1,17 @@
 // The layers are complete [N13]: the dimension of all linear maps from (entries, Q_i K_i^T, V_i O_i, 1) that
-// commute with G_U, found as null spaces, is the number of parameters, and no parameter is redundant.
+// commute with the block's group, found as null spaces, is the number of parameters, and no parameter is
+// redundant.
 #include <gtest/gtest.h>
 
-#include <Eigen/Eigenvalues>
-
+#include "nfn/block_linear.hpp"
 #include "nfn/block_symmetry.hpp"
 #include "nfn/equivariant_linear.hpp"
 #include "nfn/invariant.hpp"
+#include "tests/nfn/null_spaces.hpp"
 #include "tests/nfn/random_features.hpp"
 
 namespace attnsym::testing {
 namespace {
-
-using Representation = std::vector<Matrix<double>>;  // one matrix per group element
 
 std::vector<BlockElement<double>> random_elements(const BlockShape& shape) {
   Random random(1);
@@ -71,64 +70,40 @@ Representation on_one(const BlockShape& shape) {
   return Representation(random_elements(shape).size(), Matrix<double>::Ones(1, 1));
 }
 
-// Counts squared singular values that stand out of the rounding of the squares.
-Index rank(const Matrix<double>& m) {
-  const Eigen::SelfAdjointEigenSolver<Matrix<double>> solver(m.transpose() * m, Eigen::EigenvaluesOnly);
-  return (solver.eigenvalues().array() > 1e-11 * std::max(1.0, solver.eigenvalues().maxCoeff())).count();
+std::vector<Representation> on_tensors(const BlockShape& shape) {
+  std::vector<Representation> result;
+  const auto weights = WeightFeatures<double>::zero(shape, 1, 1);
+  for_each_tensor(weights, [&](const char* name, const auto&) { result.push_back(on_tensor(shape, name)); });
+  return result;
 }
-
-// dim { X : out(g) X = X in(g) for all g }.
-Index intertwiners(const Representation& out, const Representation& in) {
-  const Index m = out[0].rows();
-  const Index n = in[0].rows();
-  Matrix<double> equations(static_cast<Index>(out.size()) * m * n, m * n);
-  Index row = 0;
-  for (std::size_t g = 0; g < out.size(); ++g, row += m * n) {
-    for (Index j = 0; j < n; ++j) {
-      for (Index i = 0; i < m; ++i) {  // the unknown X(i, j)
-        Matrix<double> left = Matrix<double>::Zero(m, n);
-        left.col(j) = out[g].col(i);
-        left.row(i) -= in[g].row(j);
-        equations.col(j * m + i).segment(row, m * n) = left.reshaped();
-      }
-    }
-  }
-  return m * n - rank(equations);
-}
-
-const char* const tensors[] = {"Q", "K", "V", "O", "A", "B", "bA", "bB"};
 
 std::vector<Representation> lifted(const BlockShape& shape) {
-  std::vector<Representation> result;
-  for (const char* name : tensors) result.push_back(on_tensor(shape, name));
+  std::vector<Representation> result = on_tensors(shape);
   result.push_back(on_products(shape, false));
   result.push_back(on_products(shape, true));
   result.push_back(on_one(shape));
   return result;
 }
 
-class Completeness : public ::testing::TestWithParam<BlockShape> {};
-
-TEST_P(Completeness, OfTheEquivariantLayer) {
+Index equivariant_dimension(const BlockShape& shape) {
   Index dimension = 0;
-  for (const Representation& in : lifted(GetParam())) {
-    for (const char* name : tensors) dimension += intertwiners(on_tensor(GetParam(), name), in);
+  for (const Representation& in : lifted(shape)) {
+    for (const Representation& out : on_tensors(shape)) dimension += intertwiners(out, in);
   }
-  EXPECT_EQ(dimension, EquivariantLinear<double>::parameter_count(GetParam().model_width, 1, 1));
+  return dimension;
 }
 
-TEST_P(Completeness, OfTheInvariantLayer) {
+Index invariant_dimension(const BlockShape& shape) {
   Index dimension = 0;
-  for (const Representation& in : lifted(GetParam())) dimension += intertwiners(on_one(GetParam()), in);
-  EXPECT_EQ(dimension, InvariantLayer<double>::parameter_count(GetParam().model_width, 1, 1));
+  for (const Representation& in : lifted(shape)) dimension += intertwiners(on_one(shape), in);
+  return dimension;
 }
 
 // Enough random checkpoints determine every parameter: the outputs have full rank in the parameters.
-TEST_P(Completeness, NoParameterIsRedundant) {
-  const Index d = GetParam().model_width;
-  const auto inputs = random_features<double>(GetParam(), 1, 4 * d * d, 5);
-  EquivariantLinear<double> layer(d, 1, 1);
-  const Index count = EquivariantLinear<double>::parameter_count(d, 1, 1);
+template <class Layer>
+void expect_no_redundancy(const BlockShape& shape, Layer layer) {
+  const auto inputs = random_features<double>(shape, 1, 8 * shape.model_width * shape.model_width, 5);
+  const Index count = parameter_count(layer.parameters());
   Matrix<double> outputs;
   Index column = 0;
   for (const auto& view : layer.parameters()) {
@@ -147,9 +122,33 @@ TEST_P(Completeness, NoParameterIsRedundant) {
   EXPECT_EQ(rank(outputs), count);
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, Completeness,
-                         ::testing::Values(BlockShape{2, 2, 1, 1, 2}, BlockShape{2, 1, 2, 1, 3},
-                                           BlockShape{3, 2, 2, 1, 2}, BlockShape{2, 3, 1, 2, 4}));
+class Completeness : public ::testing::TestWithParam<BlockShape> {};
+
+TEST_P(Completeness, OfThePublishedLayers) {
+  const BlockShape shape = GetParam();
+  const Index d = shape.model_width;
+  EXPECT_EQ(equivariant_dimension(shape), EquivariantLinear<double>::parameter_count(d, 1, 1));
+  EXPECT_EQ(invariant_dimension(shape), InvariantLayer<double>::parameter_count(d, 1, 1));
+  expect_no_redundancy(shape, EquivariantLinear<double>(d, 1, 1));
+}
+
+const auto shapes = ::testing::Values(BlockShape{2, 2, 1, 1, 2}, BlockShape{2, 1, 2, 1, 3},
+                                      BlockShape{3, 2, 2, 1, 2}, BlockShape{2, 3, 1, 2, 4});
+INSTANTIATE_TEST_SUITE_P(Shapes, Completeness, shapes);
+
+// Shape, residual, affine norm.
+class CompletenessOfKinds : public ::testing::TestWithParam<std::tuple<BlockShape, bool, bool>> {};
+
+TEST_P(CompletenessOfKinds, OfTheLayersForEveryKind) {
+  BlockShape shape;
+  std::tie(shape, shape.residual, shape.affine_norm) = GetParam();
+  EXPECT_EQ(equivariant_dimension(shape), BlockLinear<double>::parameter_count(shape, 1, 1));
+  EXPECT_EQ(invariant_dimension(shape), BlockPooling<double>::parameter_count(shape, 1, 1));
+  expect_no_redundancy(shape, BlockLinear<double>(shape, 1, 1));
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, CompletenessOfKinds,
+                         ::testing::Combine(shapes, ::testing::Bool(), ::testing::Bool()));
 
 // Twin: without P_D more maps commute, so the count would notice a missing symmetry.
 TEST(CompletenessTwin, FewerSymmetriesAllowMoreMaps) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "symmetry/attention_weights.hpp"
 #include "tests/nfn/random_features.hpp"
 
 /// Derivatives by hand against central differences.
@@ -16,7 +17,23 @@ template <Scalar S>
 S inner(const WeightFeatures<S>& a, const WeightFeatures<S>& b) {
   return inner<S>(a.query, b.query) + inner<S>(a.key, b.key) + inner<S>(a.value, b.value) +
          inner<S>(a.output, b.output) + inner<S>(a.up, b.up) + inner<S>(a.down, b.down) +
-         inner<S>(a.up_bias, b.up_bias) + inner<S>(a.down_bias, b.down_bias);
+         inner<S>(a.up_bias, b.up_bias) + inner<S>(a.down_bias, b.down_bias) +
+         inner<S>(a.norm_gain, b.norm_gain) + inner<S>(a.norm_bias, b.norm_bias);
+}
+
+/// Of modules without biases.
+template <Scalar S>
+S inner(const AttentionWeights<S>& a, const AttentionWeights<S>& b) {
+  S sum(0);
+  for (std::size_t j = 0; j < a.groups.size(); ++j) {
+    sum += inner<S>(a.groups[j].key, b.groups[j].key) + inner<S>(a.groups[j].value, b.groups[j].value);
+    for (std::size_t i = 0; i < a.groups[j].readers.size(); ++i) {
+      const QueryHead<S>& x = a.groups[j].readers[i];
+      const QueryHead<S>& y = b.groups[j].readers[i];
+      sum += inner<S>(x.query, y.query) + inner<S>(x.output, y.output);
+    }
+  }
+  return sum;
 }
 
 /// The derivative of value() by `variable`. Exact for polynomials of degree two at any step; in general the
@@ -35,6 +52,18 @@ S central_difference(S& variable, const S& step, Value value) {
 template <class S, class Visit>
 void for_each_matrix(WeightFeatures<S>& features, Visit visit) {
   for_each_tensor(features, [&](const char*, Matrix<S>& tensor) { visit(tensor); });
+}
+
+template <class S, class Visit>
+void for_each_matrix(AttentionWeights<S>& weights, Visit visit) {
+  for (KvGroup<S>& group : weights.groups) {
+    visit(group.key);
+    visit(group.value);
+    for (QueryHead<S>& reader : group.readers) {
+      visit(reader.query);
+      visit(reader.output);
+    }
+  }
 }
 
 template <class S, class Visit>

@@ -2,6 +2,7 @@
 // differences are exact: over the rationals with ==, at 50 digits up to its rounding.
 #include <gtest/gtest.h>
 
+#include "nfn/block_invariant.hpp"
 #include "nfn/equivariant_linear.hpp"
 #include "nfn/invariant.hpp"
 #include "tests/nfn/expect_gradients.hpp"
@@ -32,6 +33,13 @@ TYPED_TEST(Gradient, OfTheInvariantLayer) {
   using S = TypeParam;
   expect_gradients<S>(InvariantLayer<S>(3, 2, 3), random_features<S>(shape, 2, 2, 2),
                       Matrix<S>(fixed_probe<S>(3, 2, 4)));
+}
+
+// Of degree four in the weights: central differences are exact only up to the square of the step.
+TEST(Gradient50, OfBothInvariantLayers) {
+  using S = Float50;
+  expect_gradients<S>(BlockInvariant<S>(3, 2, 3, 2), random_features<S>(shape, 2, 2, 2),
+                      Matrix<S>(fixed_probe<S>(3, 2, 4)), {S("1e-14"), S("1e-24")});
 }
 
 // Double and float follow the rationals.

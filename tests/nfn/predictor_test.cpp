@@ -38,6 +38,8 @@ TEST(Predictor, HasTheSizeOfItsClosedForm) {
       shape.classifier = classifier;
       Predictor<double> predictor(shape, 3);
       EXPECT_EQ(parameter_count(predictor.parameters()), Predictor<double>::parameter_count(shape, 3));
+      Predictor<double> per_head(shape, 3, 2);
+      EXPECT_EQ(parameter_count(per_head.parameters()), Predictor<double>::parameter_count(shape, 3, 2));
     }
   }
 }
@@ -82,6 +84,11 @@ TEST(Gradient, OfThePredictor) {
   expect_parameter_gradients(Predictor<Float50>(small, 3, random), random_networks<Float50>(small, 2, 1));
 }
 
+TEST(Gradient, OfThePredictorThatSeesHeads) {
+  Random random(3);
+  expect_parameter_gradients(Predictor<Float50>(small, 3, random, 2), random_networks<Float50>(small, 2, 1));
+}
+
 TEST(Gradient, OfAPredictorOfBlocksAlone) {
   Random random(4);
   const NetworkShape blocks{small.blocks, 0, 0};
@@ -96,12 +103,30 @@ TEST(Gradient, OfTheFlatPredictor) {
 TEST(Predictor, DoesNotSeeAMoveOfItsBlocks) {
   Random random(6);
   const Predictor<double> predictor(small, 4, random);
+  const Predictor<double> per_head(small, 4, random, 3);
   const FlatPredictor<double> flat(small, 4, random);
   const auto weights = random_networks<double>(small, 5, 1);
   auto moved = weights;
   for (auto& block : moved.blocks) block = act(sample_element<double>(block.shape, random), block);
   EXPECT_TRUE(is_close(predictor(moved), predictor(weights), 100));
+  EXPECT_TRUE(is_close(per_head(moved), per_head(weights), 100));
   EXPECT_FALSE(is_close(flat(moved), flat(weights), 1e9));
+}
+
+// Heads M and -M collide with heads 0 and 0 [N13] unless they are seen one by one.
+TEST(Predictor, SeesHeadsOneByOneIfAsked) {
+  Random random(10);
+  auto opposite = random_networks<double>(small, 1, 1);
+  auto& block = opposite.blocks[0];
+  block.query.rightCols(2) = -block.query.leftCols(2).eval();
+  block.key.rightCols(2) = block.key.leftCols(2).eval();
+  auto blind = opposite;
+  blind.blocks[0].query.setZero();
+  blind.blocks[0].key.setZero();
+  const Predictor<double> published(small, 4, random);
+  const Predictor<double> per_head(small, 4, random, 3);
+  EXPECT_TRUE(is_close(published(opposite), published(blind), 100));
+  EXPECT_FALSE(is_close(per_head(opposite), per_head(blind), 1e9));
 }
 
 TEST(Predictor, ReadsEveryPart) {
@@ -127,6 +152,7 @@ TEST(Predictor, RefusesOtherShapes) {
   EXPECT_THROW(predictor(random_networks<double>(other, 2, 1)), ShapeError);
   EXPECT_THROW(Predictor<double>({{}, 1, 1}, 2), ShapeError);
   EXPECT_THROW(Predictor<double>(small, 0), ShapeError);
+  EXPECT_THROW(Predictor<double>(small, 2, -1), ShapeError);
   EXPECT_THROW(FlatPredictor<double>(small, 0), ShapeError);
 }
 
@@ -159,7 +185,7 @@ TEST(Initialization, HasTheDeviationsOfThePaper) {
 
 TEST(Initialization, LeavesNoParameterOut) {
   Random random(9);
-  Predictor<double> predictor(small, 3, random);
+  Predictor<double> predictor(small, 3, random, 2);
   for (const auto& view : predictor.parameters()) {
     const bool norm = view.name.find("gain") != std::string::npos || view.name.find("head.0") == 0 ||
                       view.name.find("head.2") == 0 || view.name.find("head.5") == 0 ||

@@ -45,6 +45,23 @@ inline AttentionConfig with_slopes(AttentionConfig c) {
   return c;
 }
 
+// A number of its own for every offset that five tokens see.
+inline AttentionConfig with_table(AttentionConfig c) {
+  for (Index bucket = 0; bucket < 9; ++bucket) c.distance_buckets.push_back(bucket);
+  return c;
+}
+
+inline AttentionConfig with_centred_inputs(AttentionConfig c) {
+  c.centred_inputs = true;
+  return c;
+}
+
+inline AttentionConfig with_gates(AttentionConfig c, bool bias = false) {
+  c.output_gate = true;
+  c.gate_bias = bias;
+  return c;
+}
+
 inline AttentionConfig with_softcap(AttentionConfig c) {
   c.softcap = 3;
   return c;
@@ -60,6 +77,16 @@ inline AttentionConfig with_norms(AttentionConfig c, double epsilon = 0) {
   return c;
 }
 
+inline AttentionConfig with_temperatures(AttentionConfig c, double epsilon = 0) {
+  c.qk_norm = QkNorm{epsilon, QkGains::Temperature};
+  return c;
+}
+
+inline AttentionConfig with_norms_over_all_heads(AttentionConfig c, double epsilon = 0) {
+  c.qk_norm = QkNorm{epsilon, QkGains::Own, true};
+  return c;
+}
+
 inline AttentionConfig with_causal_mask(AttentionConfig c) {
   c.causal = true;
   return c;
@@ -68,6 +95,8 @@ inline AttentionConfig with_causal_mask(AttentionConfig c) {
 inline std::vector<AttentionKind> attention_kinds() {
   const AttentionConfig plain = tiny_config(2, 2);
   const AttentionConfig biased = with_biases(plain);
+  AttentionConfig narrow = plain;  // so that all heads together are not wider than the model
+  narrow.key_width = 3;
   const double pi = std::numbers::pi;
   const std::vector<double> two{1.0, 0.3};
   return {
@@ -77,6 +106,16 @@ inline std::vector<AttentionKind> attention_kinds() {
       {"biases but for the output", with_biases(plain, false), 58},
       {"the same, 3 heads", with_biases(tiny_config(3, 3), false), 90},
       {"ALiBi", with_slopes(plain), 50},
+      {"table", with_table(plain), 52},
+      {"table, causal mask, all biases, GQA", with_table(with_causal_mask(with_biases(tiny_config(4, 2)))),
+       84},
+      {"table, softcap", with_table(with_softcap(plain)), 50},
+      {"output gates", with_gates(plain), 38},
+      {"output gates, all biases, GQA", with_gates(with_biases(tiny_config(4, 2)), true), 46},
+      {"output gates, centred inputs, rotary", with_gates(with_centred_inputs(with_rotary(plain, two))), 42},
+      {"centred inputs", with_centred_inputs(plain), 72},
+      {"centred inputs, rotary, all biases, GQA",
+       with_centred_inputs(with_rotary(with_biases(tiny_config(4, 2)), two)), 62},
       {"rotary", with_rotary(plain, two), 26},
       {"rotary, interleaved", with_rotary(plain, two, PairLayout::Interleaved), 26},
       {"rotary, causal mask", with_causal_mask(with_rotary(plain, two)), 26},
@@ -101,6 +140,13 @@ inline std::vector<AttentionKind> attention_kinds() {
       {"norms, rotary, GQA", with_norms(with_rotary(tiny_config(4, 2), two)), 26},
       {"norms with an epsilon, rotary, GQA", with_norms(with_rotary(tiny_config(4, 2), two), 0.1), 20},
       {"norms with an epsilon, all biases", with_norms(biased, 0.1), 28},
+      {"norms and temperatures", with_temperatures(plain), 34},
+      {"norms and temperatures, rotary", with_temperatures(with_rotary(plain, two)), 26},
+      {"norms and temperatures, GQA, all biases", with_temperatures(with_biases(tiny_config(4, 2)), 0.1), 36},
+      {"norms over all heads", with_norms_over_all_heads(narrow), 26},
+      {"norms over all heads, rotary, GQA",
+       with_norms_over_all_heads(with_rotary(tiny_config(4, 2), two), 0.1), 22},
+      {"norms over all heads, all biases", with_norms_over_all_heads(with_biases(narrow), 0.1), 30},
   };
 }
 

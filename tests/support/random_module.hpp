@@ -27,13 +27,25 @@ AttentionWeights<S> random_weights(const AttentionConfig& c, std::uint64_t seed)
       group.readers.push_back({matrix(c.model_width, c.key_width), matrix(c.value_width, c.model_width),
                                bias(c.query_bias, c.key_width)});
       if (c.sinks) group.readers.back().sink = matrix(1, 1);
+      if (c.bucket_count() > 0) group.readers.back().distance_bias = matrix(1, c.bucket_count());
+      if (c.output_gate) group.readers.back().gate = matrix(c.model_width, c.value_width);
+      if (c.gate_bias) group.readers.back().gate_bias = matrix(1, c.value_width);
     }
     w.groups.push_back(std::move(group));
   }
   w.output_bias = bias(c.output_bias, c.model_width);
-  for (RowVector<S>* gain : {&w.query_gain, &w.key_gain}) {
-    *gain = bias(c.qk_norm.has_value(), c.key_width);
-    for (Index k = 0; k < gain->size(); ++k) (*gain)(k) = S(1) + (*gain)(k) / S(2);
+  const auto gain = [&](bool present, Index size) {
+    RowVector<S> row = bias(present, size);
+    for (Index k = 0; k < row.size(); ++k) row(k) = S(1) + row(k) / S(2);
+    return row;
+  };
+  const auto has = [&](QkGains gains) { return c.qk_norm && c.qk_norm->gains == gains; };
+  w.query_gain = gain(has(QkGains::Shared), c.key_width);
+  w.key_gain = gain(has(QkGains::Shared), c.key_width);
+  if (!has(QkGains::Own) && !has(QkGains::Temperature)) return w;
+  for (KvGroup<S>& group : w.groups) {
+    group.gain = gain(has(QkGains::Own), c.key_width);
+    for (QueryHead<S>& reader : group.readers) reader.gain = gain(true, has(QkGains::Own) ? c.key_width : 1);
   }
   return w;
 }

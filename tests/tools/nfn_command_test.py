@@ -74,6 +74,8 @@ USAGE = [
     (TRAIN + " -o MODEL --resume", "--resume excludes"),
     (TRAIN + " -o new --epochs 0", "--epochs"),
     (TRAIN + " -o new --loss mae", "--loss"),
+    (TRAIN + " -o new --per-head -1", "--per-head"),
+    (RESUME + " -o MODEL --per-head 2", "--resume excludes|--per-head excludes"),
     ("nfn train DIR --labels labels.csv -o new", r"the label of \d\d\.safetensors is .*, and loss bce needs labels from 0 to 1"),
     (TRAIN.replace("labels.csv", "huge.csv") + " -o new", "epoch 1: loss or parameters are no longer finite"),
     (RESUME + " -o missing", "missing"),
@@ -196,6 +198,32 @@ class Training(Folder):
         self.assertEqual(report["parameters"], sum(tensor.size for tensor in model.stored.values()))
         self.assertEqual(3 * report["parameters"], sum(tensor.size for tensor in half.stored.values()))
         self.assertIn("block0.0.PhiQ", model)
+
+    def test_heads_one_by_one_are_remembered_in_the_file(self):
+        line = f"{TRAIN} --per-head 3"
+        published, per_head = (json.loads(self.answer(f"{text} -o {name} --json")) for name, text in (("MODEL", TRAIN), ("whole", line)))
+        # H1 ... H4 from 4 channels of M, row sums, row norms and 1; G1 and G2 to 4 channels.
+        width, channels, features = SHAPE.width, 4, 3
+        self.assertEqual(features * (channels * (width ** 2 + 2 * width) + 1) + channels * (features + 1), per_head["parameters"] - published["parameters"])
+        self.answer(f"{line} -o parts --stop-after 2")
+        self.answer(f"{RESUME} -o parts")
+        self.assertEqual(self.bytes_of("whole"), self.bytes_of("parts"))
+        # Heads M and -M differ from heads 0 and 0, unless they count by their sum.
+        opposite = {name: dict(block, Q=np.stack([block["Q"][0], -block["Q"][0]]), K=np.stack([block["K"][0]] * 2)) for name, block in self.blocks.items()}
+        self.fill("opposite", opposite)
+        self.fill("blind", {name: dict(block, Q=0 * block["Q"]) for name, block in opposite.items()})
+        for model, least, most in (("MODEL", 0, 1e-4), ("whole", 1e-2, np.inf)):
+            one, other = self.predictions(model, "opposite"), self.predictions(model, "blind")
+            difference = max(abs(one[name] - other[name]) for name in one)
+            self.assertTrue(least <= difference <= most, difference)
+
+    def test_files_from_before_there_was_per_head_are_read(self):
+        self.answer(f"{TRAIN} -o MODEL")
+        file = safetensors_numpy.read(self.root / "MODEL")
+        file.metadata["network"] = file.metadata["network"].replace('"head_features":0,', "")
+        self.assertNotIn("head_features", file.metadata["network"])
+        safetensors_numpy.write(self.root / "OLD", file)
+        self.assertEqual(self.predictions("MODEL", "DIR"), self.predictions("OLD", "DIR"))
 
     def test_cross_entropy_has_predictions_between_zero_and_one(self):
         transformers.write_labels(self.root / "labels.csv", {name: label > 0 for name, label in self.labels.items()})
@@ -349,6 +377,9 @@ class Refusals(Folder):
                 (lambda file: file.metadata.update(schema="attnsym.predictor/0"), "BROKEN: is no predictor"),
                 (lambda file: file.metadata.update(network=file.metadata["network"].replace('"channels":4', '"channels":4000')),
                  "BROKEN: has not as many numbers as its network has parameters"),
+                (lambda file: file.metadata.update(network=file.metadata["network"].replace('"head_features":0', '"head_features":4000')),
+                 "BROKEN: has not as many numbers as its network has parameters"),
+                (lambda file: file.metadata.update(network=file.metadata["network"].replace('"head_features":0', '"head_features":0.5')), "'head_features' is .*, expected a count"),
                 (lambda file: file.metadata.update(network=file.metadata["network"].replace("[2,4,2]", "[2,4,0]")), "BROKEN: tensor 'block0.Q' has shape"),
                 (lambda file: file.metadata.update(network=file.metadata["network"].replace('"block0.Q"', '"embedding":[2000000000,2000000000,8],"block0.Q"')),
                  "BROKEN: tensor 'embedding' has shape .*, which is too large"),

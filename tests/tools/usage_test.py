@@ -104,6 +104,9 @@ ANSWERS = [
     ("check A A --exact", YES, r"\Aidentical: "),
     ("check A MOVED --exact --seed 9", NO, r"\Adistinct: .*stored numbers"),
     ("check A MOVED --ladder", YES, r"100 digits +residual"),
+    ("check A MOVED --explain", YES, r"explanation\nno layer differs by more than rounding"),
+    ("check A OTHER --explain", NO, r"explanation\n.*no slip that this program knows(.|\n)*query\.weight: "),
+    ("check A OTHER --explain --exact", TROUBLE, "--explain"),
 ]
 
 WRITING = [
@@ -145,6 +148,7 @@ JSON = [
     ("check A MOVED --exact --ladder --json", NO, "attnsym.check/1"),
     ("check A MOVED --json --certificate json.cert", YES, "attnsym.check/1"),
     ("check A OTHER --json", NO, "attnsym.check/1"),
+    ("check A OTHER --explain --json", NO, "attnsym.check/1"),
     ("check A COARSE --json", UNDECIDED, "attnsym.check/1"),
     ("certify same.cert A MOVED --json", YES, "attnsym.certify/1"),
     ("certify same.cert A OTHER --json", NO, "attnsym.certify/1"),

@@ -40,6 +40,16 @@ TEST(MeasuredDimensionTwin, OneTokenSeesNoScores) {
             config.parameter_count() - model_width * model_width);
 }
 
+// Tokens behind a norm have one length; that adds nothing to what they do not see.
+TEST(MeasuredDimension, IsTheSameOnTheSphere) {
+  MeasureOptions options;
+  options.on_sphere = true;
+  const AttentionConfig config = tiny_config(2, 2);
+  EXPECT_EQ(measure_dimension(config, options).dimension, 50) << "behind an RMS norm";
+  EXPECT_EQ(measure_dimension(testing::with_centred_inputs(config), options).dimension, 72)
+      << "behind a LayerNorm without affine part";
+}
+
 // A window of one is the same for every token of a sequence: the figure contradicts the group.
 TEST(MeasuredDimensionTwin, ContradictsAGroupThatDoesNotKnowOfATooNarrowWindow) {
   AttentionConfig config = tiny_config(2, 2);

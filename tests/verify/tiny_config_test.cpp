@@ -8,6 +8,7 @@
 #include <set>
 #include <tuple>
 
+#include "symmetry/distance_buckets.hpp"
 #include "symmetry/gauge_blocks.hpp"
 #include "symmetry/symmetry_group.hpp"
 #include "tests/support/attention_kinds.hpp"
@@ -47,6 +48,12 @@ AttentionConfig with_softcap_and_window(AttentionConfig config) {
   return config;
 }
 
+AttentionConfig with_buckets(AttentionConfig config, bool bidirectional) {
+  config.causal = !bidirectional;
+  config.distance_buckets = t5_buckets(32, 128, bidirectional);
+  return config;
+}
+
 std::vector<double> with(std::vector<double> frequencies, std::initializer_list<double> more) {
   frequencies.insert(frequencies.end(), more);
   return frequencies;
@@ -62,6 +69,9 @@ std::vector<AttentionKind> wide_kinds() {
       {"Qwen2", with_biases(with_rotary(wide(28, 4), geometric(64)), false), 26},
       {"Pythia", with_biases(with_rotary(wide(32, 32), geometric(16))), 44},
       {"Bloom", with_biases(with_slopes(wide(16, 16))), 64},
+      {"T5 encoder", with_buckets(wide(16, 16), true), 52},
+      {"T5 decoder", with_buckets(wide(16, 16), false), 52},
+      {"centred inputs", testing::with_centred_inputs(wide(16, 16)), 72},
       {"MQA", wide(16, 1), 25},
       {"sinks", testing::with_sinks(with_biases(wide(16, 4))), 50},
       {"one wide head", wide(1, 1), 25},
@@ -89,6 +99,7 @@ TEST_P(TinyConfig, IsOfTheSameKind) {
   EXPECT_TRUE(tiny.causal == config.causal && tiny.sinks == config.sinks && tiny.scale == config.scale);
   EXPECT_TRUE((tiny.window > 0) == (config.window > 0) && (tiny.softcap > 0) == (config.softcap > 0));
   EXPECT_EQ(tiny.slopes.empty(), config.slopes.empty());
+  EXPECT_EQ(tiny.distance_buckets.empty(), config.distance_buckets.empty());
   EXPECT_EQ(tiny.groups > 1, config.groups > 1);
   EXPECT_EQ(tiny.readers_per_group() > 1, config.readers_per_group() > 1);
   EXPECT_EQ(block_kinds(tiny), block_kinds(config));

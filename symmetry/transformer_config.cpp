@@ -1,0 +1,52 @@
+#include "symmetry/transformer_config.hpp"
+
+#include <cmath>
+#include <string>
+
+#include "symmetry/errors.hpp"
+
+namespace attnsym {
+namespace {
+
+Index numbers_of(const MlpConfig& mlp, Index model_width) {
+  const Index inputs = mlp.gated ? 2 : 1;
+  return (inputs + 1) * model_width * mlp.width + (mlp.input_bias ? inputs * mlp.width : 0) +
+         (mlp.output_bias ? model_width : 0);
+}
+
+}  // namespace
+
+Index TransformerConfig::parameter_count() const {
+  const Index per_norm = (norm == NormKind::Layer ? 2 : 1) * model_width;
+  const Index places = (norms_before() ? (shared_norm ? 1 : 2) : 0) + (norms_behind() ? 2 : 0);
+  Index count = (vocabulary + positions + token_types) * model_width;
+  count += (Index{embedding_norm} + Index{final_norm} + places * blocks()) * per_norm;
+  for (const AttentionConfig& module : attention)
+    count += module.parameter_count() + numbers_of(mlp, model_width);
+  if (head == Head::Own) count += vocabulary * model_width;
+  return count + (head_bias ? vocabulary : 0);
+}
+
+void TransformerConfig::validate() const {
+  if (model_width <= 0 || vocabulary <= 0 || mlp.width <= 0 || blocks() == 0)
+    throw ShapeError("a transformer needs a width, a vocabulary, blocks and neurons");
+  if (positions < 0 || token_types < 0 || position_offset < 0 ||
+      (positions > 0 && position_offset >= positions))
+    throw ShapeError("tables of positions and token types need rows");
+  for (const AttentionConfig& module : attention) {
+    module.validate();
+    if (module.model_width != model_width) {
+      throw ShapeError("attention is " + std::to_string(module.model_width) + " wide in a model of width " +
+                       std::to_string(model_width));
+    }
+  }
+  if (!std::isfinite(norm_epsilon) || norm_epsilon < 0 || !std::isfinite(embedding_scale) ||
+      embedding_scale == 0 || !std::isfinite(logit_softcap) || logit_softcap < 0)
+    throw ShapeError("epsilon, embedding scale and softcap must be finite, and not negative");
+  if (parallel && placement != NormPlacement::Before)
+    throw ShapeError("attention and MLP side by side are for norms in front of them");
+  if (shared_norm && !parallel) throw ShapeError("only attention and MLP side by side share a norm");
+  if (head_bias && head == Head::None) throw ShapeError("without a head there is no bias of the head");
+}
+
+}  // namespace attnsym

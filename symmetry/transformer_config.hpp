@@ -1,0 +1,88 @@
+#pragma once
+
+#include <vector>
+
+#include "symmetry/attention_config.hpp"
+#include "symmetry/scalar.hpp"
+
+namespace attnsym {
+
+/// What the norms of a model divide by, token by token: the root mean square of its entries, or their
+/// standard deviation after their mean is taken away.
+enum class NormKind { Rms, Layer };
+
+/// Where attention and MLP of a block have norms; x is the stream, f is either of the two.
+enum class NormPlacement {
+  Before,    ///< x + f(norm(x)): GPT-2, Llama
+  After,     ///< norm(x + f(x)): BERT
+  OnBranch,  ///< x + norm(f(x)): OLMo 2
+  Around     ///< x + norm(f(norm(x))): Gemma 2
+};
+
+enum class Activation {
+  Gelu,      ///< x Phi(x)
+  GeluTanh,  ///< its approximation by tanh
+  Silu,      ///< x sigmoid(x)
+  Relu       ///< max(x, 0)
+};
+
+/// What turns the last stream into outputs.
+enum class Head {
+  Own,   ///< a matrix
+  Tied,  ///< the embeddings
+  None   ///< the outputs are the stream itself
+};
+
+/// The perceptron of a block: act(x U + bu) W + bw, or with gates (act(x G + bg) * (x U + bu)) W + bw.
+struct MlpConfig {
+  Index width = 0;  ///< m, neurons
+  Activation activation = Activation::Gelu;
+  bool gated = false;
+  bool input_bias = false;   ///< bu, and bg if gated
+  bool output_bias = false;  ///< bw
+
+  bool operator==(const MlpConfig&) const = default;
+};
+
+/// Everything about a transformer that is not a weight and decides its function and its group (N12).
+struct TransformerConfig {
+  Index model_width = 0;      ///< D
+  Index vocabulary = 0;       ///< V, tokens
+  Index positions = 0;        ///< rows of the table of learned positions; 0 without one
+  Index position_offset = 0;  ///< token n has row n + offset of the table
+  Index token_types = 0;      ///< rows of a table of token types; all tokens here have type 0
+  NormKind norm = NormKind::Rms;
+  double norm_epsilon = 0;
+  NormPlacement placement = NormPlacement::Before;
+  bool parallel = false;     ///< x + attention(norm(x)) + mlp(norm(x)); with norms before only
+  bool shared_norm = false;  ///< of parallel blocks: attention and MLP read behind one norm, attention's
+  bool embedding_norm = false;
+  bool final_norm = false;
+  double embedding_scale = 1;  ///< what embeddings are multiplied by
+  Head head = Head::Own;
+  bool head_bias = false;
+  double logit_softcap = 0;                ///< a logit x becomes softcap * tanh(x / softcap); 0 for none
+  std::vector<AttentionConfig> attention;  ///< of every block
+  MlpConfig mlp;
+
+  Index blocks() const { return static_cast<Index>(attention.size()); }
+
+  bool norms_before() const {
+    return placement == NormPlacement::Before || placement == NormPlacement::Around;
+  }
+  bool norms_behind() const { return placement != NormPlacement::Before; }
+
+  /// Numbers that a token's output has: V, or D without a head.
+  Index output_width() const { return head == Head::None ? model_width : vocabulary; }
+
+  /// Stored numbers.
+  Index parameter_count() const;
+
+  /// @throws ShapeError unless every width is positive, all blocks are D wide and valid, epsilon is not
+  /// negative, scales are finite, and parallel blocks have norms before only.
+  void validate() const;
+
+  bool operator==(const TransformerConfig&) const = default;
+};
+
+}  // namespace attnsym

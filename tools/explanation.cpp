@@ -1,0 +1,210 @@
+#include "tools/explanation.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "tools/output.hpp"
+#include "verify/slips/find_slips.hpp"
+
+namespace attnsym {
+namespace {
+
+bool differs(const Decision& decision) {
+  const bool decided = std::holds_alternative<Identical>(decision.verdict) ||
+                       std::holds_alternative<Equivalent>(decision.verdict);
+  const bool agree = decision.heads_agree() || decision.classes_agree();
+  return !decided && !(agree && decision.constant.explained_by_rounding());
+}
+
+bool same_shape(const AttentionConfig& a, const AttentionConfig& b) {
+  return a.heads == b.heads && a.groups == b.groups && a.key_width == b.key_width &&
+         a.value_width == b.value_width;
+}
+
+const LinearNames& names_of(const Layout& layout, Projection projection) {
+  switch (projection) {
+    case Projection::Query:
+      return layout.query;
+    case Projection::Key:
+      return layout.key;
+    case Projection::Value:
+      return layout.value;
+    case Projection::Output:
+      break;
+  }
+  return layout.output;
+}
+
+// The tensor of B that holds a projection of a layer.
+std::string tensor_of(const Checkpoint& checkpoint, Projection projection, Index layer) {
+  return checkpoint.require(names_of(checkpoint.layout(), projection).weight, layer).info->name;
+}
+
+std::vector<std::string> tensors_of(const Checkpoint& checkpoint, const std::vector<Projection>& projections,
+                                    Index layer) {
+  std::vector<std::string> names;
+  for (const Projection projection : projections) {
+    std::string name = tensor_of(checkpoint, projection, layer);
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(std::move(name));
+  }
+  return names;
+}
+
+std::vector<Index> heads_by_ratio(const Decision& decision) {
+  std::vector<HeadComparison> heads;
+  std::copy_if(decision.heads.begin(), decision.heads.end(), std::back_inserter(heads),
+               [](const HeadComparison& head) { return !head.explained_by_rounding(); });
+  std::stable_sort(heads.begin(), heads.end(), [](const HeadComparison& x, const HeadComparison& y) {
+    return x.largest_ratio() > y.largest_ratio();
+  });
+  std::vector<Index> order;
+  for (const HeadComparison& head : heads) order.push_back(head.head);
+  return order;
+}
+
+// What was found in one layer is the likeliest in the next.
+class Explainer {
+ public:
+  Explainer(const Model& a, const Model& b) : a_(a.checkpoint), b_(b.checkpoint) {}
+
+  LayerExplanation operator()(std::size_t layer, const Decision& decision) {
+    const auto index = static_cast<Index>(layer);
+    const StoredAttention a = read_attention(a_, index);
+    const StoredAttention b = read_attention(b_, index);
+    LayerExplanation result;
+    result.layer = layer;
+    if (const auto slips = slips_of(a, b)) {
+      for (const Slip& slip : *slips)
+        result.slips.push_back({slip.text, tensors_of(b_, slip.projections, index)});
+      return result;
+    }
+    result.heads = heads_by_ratio(decision);
+    if (!same_shape(a.config, b.config)) return result;
+    result.differences = projection_differences(with_all_biases(a), with_all_biases(b));
+    for (const ProjectionDifference& one : result.differences)
+      result.tensors.push_back(tensor_of(b_, one.projection, index));
+    return result;
+  }
+
+ private:
+  std::optional<std::vector<Slip>> slips_of(const StoredAttention& a, const StoredAttention& b) {
+    for (const std::vector<Slip>& known : found_) {
+      if (slips_explain(a, b, known)) return known;
+    }
+    auto slips = find_slips(a, b);
+    if (slips) found_.push_back(*slips);
+    return slips;
+  }
+
+  const Checkpoint& a_;
+  const Checkpoint& b_;
+  std::vector<std::vector<Slip>> found_;
+};
+
+// "layer 3" or "layers 0 to 3".
+std::string layers_text(std::size_t first, std::size_t last) {
+  return first == last ? "layer " + std::to_string(first)
+                       : "layers " + std::to_string(first) + " to " + std::to_string(last);
+}
+
+std::string joined(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text;
+}
+
+bool same_texts(const LayerExplanation& x, const LayerExplanation& y) {
+  return std::equal(x.slips.begin(), x.slips.end(), y.slips.begin(), y.slips.end(),
+                    [](const NamedSlip& s, const NamedSlip& t) { return s.text == t.text; });
+}
+
+// The tensor of one layer, or as it is called in all.
+std::string with_any_layer(std::string tensor, std::size_t layer) {
+  const std::string number = "." + std::to_string(layer) + ".";
+  const std::size_t place = tensor.find(number);
+  return place == std::string::npos ? tensor : tensor.replace(place, number.size(), ".{layer}.");
+}
+
+void print_slips(const LayerExplanation& first, std::size_t last) {
+  std::printf("%s of B would compute what A computes, but for\n", layers_text(first.layer, last).c_str());
+  for (const NamedSlip& slip : first.slips) {
+    std::vector<std::string> tensors = slip.tensors;
+    if (last > first.layer)
+      for (std::string& tensor : tensors) tensor = with_any_layer(std::move(tensor), first.layer);
+    const std::string where = tensors.empty() ? "the configuration" : joined(tensors);
+    std::printf("  %s: %s\n", where.c_str(), slip.text.c_str());
+  }
+}
+
+void print_differences(const LayerExplanation& layer) {
+  std::printf("%s: no slip that this program knows explains the difference\n",
+              layers_text(layer.layer, layer.layer).c_str());
+  if (!layer.heads.empty()) {
+    std::printf("  heads that differ, the worst first:");
+    for (const Index head : layer.heads) std::printf(" %td", head);
+    std::printf("\n");
+  }
+  for (std::size_t i = 0; i < layer.differences.size(); ++i) {
+    const ProjectionDifference& one = layer.differences[i];
+    std::printf("  %s: %s", layer.tensors[i].c_str(), describe(one).c_str());
+    if (one.changed > 0)
+      std::printf("; %s %% of the numbers, relative size %s", brief(100 * one.changed).c_str(),
+                  brief(one.relative).c_str());
+    std::printf("\n");
+  }
+}
+
+}  // namespace
+
+std::vector<LayerExplanation> explain_differences(const Model& a, const Model& b,
+                                                  const std::vector<Decision>& decisions) {
+  Explainer explain(a, b);
+  std::vector<LayerExplanation> result;
+  Progress progress("explain", decisions.size());
+  for (std::size_t layer = 0; layer < decisions.size(); ++layer) {
+    if (differs(decisions[layer])) result.push_back(explain(layer, decisions[layer]));
+    progress.advance();
+  }
+  return result;
+}
+
+void print_explanation(const std::vector<LayerExplanation>& layers) {
+  std::printf("\nexplanation\n");
+  if (layers.empty()) std::printf("no layer differs by more than rounding\n");
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    if (layers[i].slips.empty()) {
+      print_differences(layers[i]);
+      continue;
+    }
+    std::size_t last = i;
+    while (last + 1 < layers.size() && layers[last + 1].layer == layers[last].layer + 1 &&
+           same_texts(layers[last + 1], layers[i]))
+      ++last;
+    print_slips(layers[i], layers[last].layer);
+    i = last;
+  }
+}
+
+nlohmann::json explanation_json(const std::vector<LayerExplanation>& layers) {
+  using nlohmann::json;
+  json result = json::array();
+  for (const LayerExplanation& layer : layers) {
+    json slips = json::array();
+    for (const NamedSlip& slip : layer.slips)
+      slips.push_back({{"text", slip.text}, {"tensors", slip.tensors}});
+    json differences = json::array();
+    for (std::size_t i = 0; i < layer.differences.size(); ++i) {
+      const ProjectionDifference& one = layer.differences[i];
+      differences.push_back({{"tensor", layer.tensors[i]},
+                             {"kind", describe(one)},
+                             {"relative", one.relative},
+                             {"changed", one.changed}});
+    }
+    result.push_back(
+        {{"layer", layer.layer}, {"slips", slips}, {"heads", layer.heads}, {"differences", differences}});
+  }
+  return result;
+}
+
+}  // namespace attnsym

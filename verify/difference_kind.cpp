@@ -1,0 +1,178 @@
+#include "verify/difference_kind.hpp"
+
+#include <Eigen/QR>
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <set>
+
+#include "symmetry/random.hpp"
+#include "symmetry/svd.hpp"
+#include "verify/slips/projections.hpp"
+
+namespace attnsym {
+namespace {
+
+constexpr double few = 0.01;        // of all numbers
+constexpr double most = 0.99;       // of all numbers have to be as a kind says
+constexpr double unrelated = 0.7;   // relative; 1.4 for independent matrices
+constexpr Index largest_rank = 64;  // what still counts as low
+constexpr Index block_size = 32;    // of quantised files
+
+// Significant bits of a number.
+int significant_bits(double number) {
+  constexpr int digits = 53;
+  int exponent = 0;
+  const auto mantissa =
+      static_cast<std::uint64_t>(std::ldexp(std::abs(std::frexp(number, &exponent)), digits));
+  return mantissa == 0 ? 0 : digits - std::countr_zero(mantissa);
+}
+
+int significant_bits(const Matrix<double>& numbers) {
+  int bits = 0;
+  for (Index i = 0; i < numbers.size(); ++i) bits = std::max(bits, significant_bits(numbers.data()[i]));
+  return bits;
+}
+
+template <class Holds>
+double share(Index count, Holds holds) {
+  Index held = 0;
+  for (Index i = 0; i < count; ++i) held += holds(i) ? 1 : 0;
+  return static_cast<double>(held) / static_cast<double>(count);
+}
+
+// Whether `coarse` is `fine` rounded to `bits` significant bits.
+bool is_rounded(const Matrix<double>& fine, const Matrix<double>& coarse, int bits) {
+  return share(fine.size(), [&](Index i) {
+           int exponent = 0;
+           std::frexp(fine.data()[i], &exponent);
+           return std::abs(coarse.data()[i] - fine.data()[i]) <=
+                  std::ldexp(1.0, exponent - bits - 1) * 1.0001;
+         }) > most;
+}
+
+// The bits of a grid k * step, |k| < 2^(bits - 1), on which nearly all blocks of a column lie, or 0. A block
+// of 32 numbers with at most 16 values is on one of 4 bits, evenly spaced or not.
+int grid_bits(const Matrix<double>& numbers) {
+  const Index rows = numbers.rows() / block_size * block_size;
+  if (rows == 0) return 0;
+  Index blocks = 0;
+  Index of_four = 0;
+  Index of_eight = 0;
+  for (Index column = 0; column < numbers.cols(); ++column) {
+    for (Index row = 0; row < rows; row += block_size) {
+      const auto block = numbers.col(column).segment(row, block_size);
+      const std::set<double> values(block.begin(), block.end());
+      const double step = block.cwiseAbs().maxCoeff() / 127;
+      const auto steps = (block / (step > 0 ? step : 1)).array();
+      ++blocks;
+      of_four += values.size() <= 16 ? 1 : 0;
+      of_eight += ((steps - steps.round()).abs() < 0.01).all() ? 1 : 0;
+    }
+  }
+  if (static_cast<double>(of_four) > most * static_cast<double>(blocks)) return 4;
+  return static_cast<double>(of_eight) > most * static_cast<double>(blocks) ? 8 : 0;
+}
+
+// The least rank that leaves of the difference no more than rounding, or 0 if it is not low. The range of the
+// difference is found by random probes.
+// @param noise  Frobenius norm of what rounding may have added
+Index low_rank(const Matrix<double>& difference, double noise) {
+  const Index smaller = std::min(difference.rows(), difference.cols());
+  const Index limit = std::min(largest_rank, smaller / 4);
+  if (limit == 0) return 0;
+  const Matrix<double> probe =
+      fixed_probe<double>(difference.cols(), std::min(2 * limit, smaller), 0x72616e6b);
+  const Matrix<double> probed = difference * (difference.transpose() * (difference * probe));
+  const Eigen::HouseholderQR<Matrix<double>> qr(probed);
+  const Matrix<double> range = qr.householderQ() * Matrix<double>::Identity(probed.rows(), probed.cols());
+  const Eigen::HouseholderQR<Matrix<double>> across(difference.transpose() * range);
+  const RowVector<double> sigma =
+      singular_values(across.matrixQR().topRows(range.cols()).triangularView<Eigen::Upper>());
+  const double allowed = 4 * noise * noise + 1e-12 * difference.squaredNorm();
+  double left = difference.squaredNorm();
+  for (Index rank = 0; rank <= limit; ++rank) {
+    if (left <= allowed) return rank;
+    if (rank < sigma.size()) left -= sigma(rank) * sigma(rank);
+  }
+  return 0;
+}
+
+double noise_of(const Matrix<double>& radius_a, const Matrix<double>& radius_b) {
+  return std::sqrt((radius_a.squaredNorm() + radius_b.squaredNorm()) / 3);
+}
+
+struct Sides {
+  Matrix<double> a, b, radius_a, radius_b;
+};
+
+void find_kind(ProjectionDifference& result, const Sides& sides) {
+  const Matrix<double> difference = sides.b - sides.a;
+  const auto is = [&](DifferenceKind kind, Index detail = 0) {
+    result.kind = kind;
+    result.detail = detail;
+  };
+  if (result.changed == 0) return is(DifferenceKind::None);
+  if (result.changed <= few) return is(DifferenceKind::FewEntries);
+  const int bits_a = significant_bits(sides.a);
+  const int bits_b = significant_bits(sides.b);
+  const bool b_is_coarse = bits_b <= bits_a;
+  const Matrix<double>& coarse = b_is_coarse ? sides.b : sides.a;
+  const Matrix<double>& fine = b_is_coarse ? sides.a : sides.b;
+  if (is_rounded(fine, coarse, std::min(bits_a, bits_b)))
+    return is(DifferenceKind::Rounding, std::min(bits_a, bits_b));
+  for (const Matrix<double>* one : {&sides.b, &sides.a}) {
+    const int bits = grid_bits(*one);
+    if (bits > 0 && result.relative < unrelated) return is(DifferenceKind::Quantisation, bits);
+  }
+  if (const Index rank = low_rank(difference, noise_of(sides.radius_a, sides.radius_b)))
+    return is(DifferenceKind::LowRank, rank);
+  is(result.relative < unrelated ? DifferenceKind::Dense : DifferenceKind::Unrelated);
+}
+
+}  // namespace
+
+std::vector<ProjectionDifference> projection_differences(const StoredAttention& a, const StoredAttention& b) {
+  Projections of_a = projections_of(a.weights, a.config);
+  Projections of_b = projections_of(b.weights, b.config);
+  Projections radius_a = projections_of(a.radius, a.config);
+  Projections radius_b = projections_of(b.radius, b.config);
+  std::vector<ProjectionDifference> result;
+  for (const Projection one : {Projection::Query, Projection::Key, Projection::Value, Projection::Output}) {
+    const Sides sides{of_a.at(one), of_b.at(one), radius_a.at(one), radius_b.at(one)};
+    ProjectionDifference difference{one};
+    const double size = sides.a.norm();
+    difference.relative = size > 0 ? (sides.b - sides.a).norm() / size : sides.b.norm() > 0 ? 1 : 0;
+    difference.changed =
+        share(sides.a.size(), [&](Index i) { return sides.a.data()[i] != sides.b.data()[i]; });
+    find_kind(difference, sides);
+    result.push_back(difference);
+  }
+  std::stable_sort(result.begin(), result.end(),
+                   [](const auto& x, const auto& y) { return x.relative > y.relative; });
+  return result;
+}
+
+std::string describe(const ProjectionDifference& difference) {
+  const std::string detail = std::to_string(difference.detail);
+  switch (difference.kind) {
+    case DifferenceKind::None:
+      return "equal";
+    case DifferenceKind::FewEntries:
+      return "a few entries";
+    case DifferenceKind::Rounding:
+      return "rounding to " + detail + " significant bits";
+    case DifferenceKind::Quantisation:
+      return "quantisation to " + detail + " bits in blocks";
+    case DifferenceKind::LowRank:
+      return "a change of rank " + detail + ", as merged adapters (LoRA) leave it";
+    case DifferenceKind::Dense:
+      return "a dense change, as full fine-tuning leaves it";
+    case DifferenceKind::Unrelated:
+      break;
+  }
+  return "other weights, or another basis";
+}
+
+}  // namespace attnsym

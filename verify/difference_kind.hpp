@@ -1,0 +1,39 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "symmetry/projection.hpp"
+#include "symmetry/stored_attention.hpp"
+
+namespace attnsym {
+
+/// What the difference of two stored matrices looks like.
+enum class DifferenceKind {
+  None,          ///< all numbers are equal
+  FewEntries,    ///< at most one number in a hundred differs
+  Rounding,      ///< one has fewer digits and is the other rounded to them
+  Quantisation,  ///< one lies on a coarse grid in every block, and is the other rounded to it
+  LowRank,       ///< of low rank but for rounding, as merged adapters (LoRA) leave it
+  Dense,         ///< in all directions, as full fine-tuning leaves it
+  Unrelated,     ///< as large as the matrices: other weights, or the same in another basis
+};
+
+/// The difference of one projection, biases included, entry for entry: both modules are taken to be in one
+/// basis.
+struct ProjectionDifference {
+  Projection projection = Projection::Query;
+  DifferenceKind kind = DifferenceKind::None;
+  double relative = 0;  ///< |B - A| / |A|, Frobenius
+  double changed = 0;   ///< share of the numbers that differ
+  Index detail = 0;     ///< significant bits of the rounded one, bits of the grid, or the rank; else 0
+};
+
+/// One per projection, the largest relative difference first.
+/// @pre equal heads, groups and widths; all biases are there, see with_all_biases
+std::vector<ProjectionDifference> projection_differences(const StoredAttention& a, const StoredAttention& b);
+
+/// "rounding to 8 significant bits", "low rank (4)", "a dense change, as full fine-tuning leaves it", ...
+std::string describe(const ProjectionDifference& difference);
+
+}  // namespace attnsym

@@ -1,0 +1,131 @@
+#include "verify/mla_attend.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "symmetry/errors.hpp"
+#include "symmetry/permutation.hpp"
+#include "symmetry/random.hpp"
+#include "verify/attend.hpp"
+#include "verify/measured_dimension.hpp"
+
+namespace attnsym {
+namespace {
+
+constexpr Index measured_tokens = 5;
+
+template <class S>
+Matrix<S> latents(const Matrix<S>& tokens, const MlaLatent<S>& latent, double epsilon) {
+  using std::sqrt;
+  Matrix<S> result = tokens * latent.down;
+  for (Index n = 0; n < result.rows(); ++n) {
+    S squares(0);
+    for (Index k = 0; k < result.cols(); ++k) squares += result(n, k) * result(n, k);
+    const S size = sqrt(S(squares / S(result.cols()) + S(epsilon)));
+    for (Index k = 0; k < result.cols(); ++k) result(n, k) = result(n, k) * latent.gain(k) / size;
+  }
+  return result;
+}
+
+// Where the parts of a longer token are: the query latent, that of keys and values, the rotary key.
+struct Places {
+  Index kv;
+  Index rotary;
+  Index width;
+
+  explicit Places(const MlaConfig& config)
+      : kv(config.query_latent),
+        rotary(kv + config.kv_latent),
+        width(std::max(config.model_width, rotary + config.rotary_width())) {}
+};
+
+// Attention that reads longer tokens. Turned coordinates come first.
+AttentionConfig core_config(const MlaConfig& config) {
+  AttentionConfig core{Places(config).width, config.heads, config.heads,
+                       config.rotary_width() + config.key_width, config.value_width};
+  core.causal = config.causal;
+  core.scale = config.scale;
+  core.rotary = config.rotary;
+  return core;
+}
+
+template <class S>
+AttentionWeights<S> core_weights(const MlaConfig& config, const MlaWeights<S>& weights) {
+  const Places at(config);
+  const Index turned = config.rotary_width();
+  AttentionWeights<S> core;
+  for (const MlaHead<S>& head : weights.heads) {
+    const Matrix<S> blank = Matrix<S>::Zero(at.width, turned + config.key_width);
+    Matrix<S> query = blank;
+    query.topRows(config.query_latent) << head.rotary_query, head.query;
+    Matrix<S> key = blank;
+    key.block(at.rotary, 0, turned, turned).setIdentity();
+    key.block(at.kv, turned, config.kv_latent, config.key_width) = head.key;
+    Matrix<S> value = Matrix<S>::Zero(at.width, config.value_width);
+    value.middleRows(at.kv, config.kv_latent) = head.value;
+    Matrix<S> output = Matrix<S>::Zero(config.value_width, at.width);
+    output.leftCols(config.model_width) = head.output;
+    core.groups.push_back({key, value, {}, {}, {{query, output, {}}}});
+  }
+  return core;
+}
+
+}  // namespace
+
+template <ForwardScalar S>
+Matrix<S> attend(const MlaConfig& config, const MlaWeights<S>& weights, const Matrix<S>& tokens) {
+  require_fits(weights, config);
+  require_same_size("the tokens and the model", tokens.cols(), config.model_width);
+  const Places at(config);
+  Matrix<S> longer = Matrix<S>::Zero(tokens.rows(), at.width);
+  longer.leftCols(config.query_latent) = latents(tokens, weights.query, config.epsilon);
+  longer.middleCols(at.kv, config.kv_latent) = latents(tokens, weights.kv, config.epsilon);
+  longer.middleCols(at.rotary, config.rotary_width()) = tokens * weights.rotary_key;
+  return attend(core_config(config), core_weights(config, weights), longer).leftCols(config.model_width);
+}
+
+MeasuredDimension measure_dimension(const MlaConfig& config, std::uint64_t seed) {
+  config.validate();
+  if (config.parameter_count() > most_measured_parameters)
+    throw ShapeError("a module of " + std::to_string(config.parameter_count()) +
+                     " parameters is too large to be measured; the limit is " +
+                     std::to_string(most_measured_parameters));
+  Random random(seed);
+  const auto normal = [&](Index rows, Index cols, double size) {
+    Matrix<double> m(rows, cols);
+    for (Index i = 0; i < m.size(); ++i) m.data()[i] = size * random.normal();
+    return m;
+  };
+  const auto weight = [&](Index rows, Index cols) {
+    return Matrix<Dual>(normal(rows, cols, 1 / std::sqrt(static_cast<double>(rows))).template cast<Dual>());
+  };
+  const auto latent = [&](Index width) {
+    return MlaLatent<Dual>{weight(config.model_width, width),
+                           RowVector<Dual>(normal(1, width, 1).template cast<Dual>())};
+  };
+  MlaWeights<Dual> weights{latent(config.query_latent),
+                           latent(config.kv_latent),
+                           weight(config.model_width, config.rotary_width()),
+                           {}};
+  for (Index i = 0; i < config.heads; ++i) {
+    weights.heads.push_back(
+        {weight(config.query_latent, config.key_width), weight(config.query_latent, config.rotary_width()),
+         weight(config.kv_latent, config.key_width), weight(config.kv_latent, config.value_width),
+         weight(config.value_width, config.model_width)});
+  }
+  std::vector<Dual*> numbers;
+  for_each_mla_slot(weights, [&](auto& slot) {
+    for (Index i = 0; i < slot.size(); ++i) numbers.push_back(slot.data() + i);
+  });
+  return measure_null_space(
+      numbers, [&](const Matrix<Dual>& tokens) { return attend(config, weights, tokens); },
+      [&] { return normal(measured_tokens, config.model_width, 1); });
+}
+
+template Matrix<float> attend(const MlaConfig&, const MlaWeights<float>&, const Matrix<float>&);
+template Matrix<double> attend(const MlaConfig&, const MlaWeights<double>&, const Matrix<double>&);
+template Matrix<Float50> attend(const MlaConfig&, const MlaWeights<Float50>&, const Matrix<Float50>&);
+template Matrix<Dual> attend(const MlaConfig&, const MlaWeights<Dual>&, const Matrix<Dual>&);
+
+}  // namespace attnsym
