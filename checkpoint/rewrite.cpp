@@ -8,6 +8,7 @@
 #include "checkpoint/attention_io.hpp"
 #include "checkpoint/converted_file.hpp"
 #include "checkpoint/copy_tree.hpp"
+#include "checkpoint/model_tensors.hpp"
 #include "checkpoint/shard_index.hpp"
 #include "checkpoint/shard_rewrite.hpp"
 #include "symmetry/errors.hpp"
@@ -65,12 +66,15 @@ std::set<std::string> attention_tensor_names(const Checkpoint& checkpoint) {
 
 class CheckpointRewrite::Impl {
  public:
-  Impl(const Checkpoint& source, const fs::path& out, Overwrite overwrite, std::optional<Dtype> store_as)
+  Impl(const Checkpoint& source, const fs::path& out, Overwrite overwrite, std::optional<Dtype> store_as,
+       RewriteScope scope)
       : source_(source),
         store_as_(store_as),
+        scope_(scope),
         output_(checked_destination(source, out, overwrite), overwrite),
         is_written_(static_cast<std::size_t>(layer_count(source))) {
-    const std::set<std::string> replaced = attention_tensor_names(source);
+    const std::set<std::string> replaced =
+        scope == RewriteScope::Model ? model_tensor_names(source) : attention_tensor_names(source);
     if (source.foreign()) {
       start_conversion(replaced);
       return;
@@ -83,16 +87,16 @@ class CheckpointRewrite::Impl {
   }
 
   void write_attention(Index layer, const AttentionWeights<double>& weights) {
-    for (const NamedTensor& tensor : attention_tensors(source_, layer, weights, store_as_)) {
-      if (converted_) {
-        converted_->write(tensor);
-        continue;
-      }
-      std::ranges::find_if(shards_, [&](const ShardRewrite& shard) {
-        return shard.holds(tensor.name);
-      })->write(tensor);
-    }
+    write(attention_tensors(source_, layer, weights, store_as_));
     is_written_[static_cast<std::size_t>(layer)] = true;
+  }
+
+  void write_block(Index layer, const Block<double>& block) {
+    write(block_tensors(source_, layer, block, store_as_));
+  }
+
+  void write_outside(const TransformerWeights<double>& outside) {
+    write(outside_tensors(source_, outside, store_as_));
   }
 
   void copy_rest() {
@@ -103,7 +107,7 @@ class CheckpointRewrite::Impl {
 
   void commit() {
     if (!rest_is_copied_) copy_rest();
-    for (Index layer = 0; layer < layer_count(source_); ++layer) {
+    for (Index layer = 0; scope_ == RewriteScope::Attention && layer < layer_count(source_); ++layer) {
       if (!is_written_[static_cast<std::size_t>(layer)])
         write_attention(layer, read_attention(source_, layer, Radii::Decoded).weights);
     }
@@ -111,6 +115,18 @@ class CheckpointRewrite::Impl {
   }
 
  private:
+  void write(const std::vector<NamedTensor>& tensors) {
+    for (const NamedTensor& tensor : tensors) {
+      if (converted_) {
+        converted_->write(tensor);
+        continue;
+      }
+      std::ranges::find_if(shards_, [&](const ShardRewrite& shard) {
+        return shard.holds(tensor.name);
+      })->write(tensor);
+    }
+  }
+
   fs::path target_of(const fs::path& file) const {
     return source_.is_directory() ? output_.path() / file.lexically_relative(source_.path()) : output_.path();
   }
@@ -146,6 +162,7 @@ class CheckpointRewrite::Impl {
 
   const Checkpoint& source_;
   std::optional<Dtype> store_as_;
+  RewriteScope scope_;
   AtomicOutput output_;
   std::vector<ShardRewrite> shards_;
   std::optional<ConvertedFile> converted_;  // in place of shards
@@ -154,13 +171,21 @@ class CheckpointRewrite::Impl {
 };
 
 CheckpointRewrite::CheckpointRewrite(const Checkpoint& source, const fs::path& out, Overwrite overwrite,
-                                     std::optional<Dtype> store_as)
-    : impl_(std::make_unique<Impl>(source, out, overwrite, store_as)) {}
+                                     std::optional<Dtype> store_as, RewriteScope scope)
+    : impl_(std::make_unique<Impl>(source, out, overwrite, store_as, scope)) {}
 
 CheckpointRewrite::~CheckpointRewrite() = default;
 
 void CheckpointRewrite::write_attention(Index layer, const AttentionWeights<double>& weights) {
   impl_->write_attention(layer, weights);
+}
+
+void CheckpointRewrite::write_block(Index layer, const Block<double>& block) {
+  impl_->write_block(layer, block);
+}
+
+void CheckpointRewrite::write_outside(const TransformerWeights<double>& outside) {
+  impl_->write_outside(outside);
 }
 
 void CheckpointRewrite::copy_rest() { impl_->copy_rest(); }

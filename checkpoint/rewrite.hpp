@@ -6,15 +6,18 @@
 
 #include "checkpoint/atomic_output.hpp"
 #include "checkpoint/checkpoint.hpp"
-#include "symmetry/attention_weights.hpp"
+#include "symmetry/transformer_weights.hpp"
 
 namespace attnsym {
 
-/// A copy of a checkpoint with other attention weights: a directory if the source is one, a file otherwise. A
-/// GGUF or llama2.c file becomes a directory with config.json and model.safetensors, see ConvertedFile; its
-/// tokenizer stays behind. Of all others: Everything else is kept bit for bit: other tensors, tensor order,
-/// sharding, metadata, configuration, tokenizer and all other files. One layer at a time is in memory, and
-/// the copy has its name only once it is complete.
+/// What of a model a rewrite replaces.
+enum class RewriteScope { Attention, Model };
+
+/// A copy of a checkpoint with other attention weights, or all other weights: a directory if the source is
+/// one, a file otherwise. A GGUF or llama2.c file becomes a directory with config.json and model.safetensors,
+/// see ConvertedFile; its tokenizer stays behind. Of all others: Everything else is kept bit for bit: other
+/// tensors, tensor order, sharding, metadata, configuration, tokenizer and all other files. One layer at a
+/// time is in memory, and the copy has its name only once it is complete.
 class CheckpointRewrite {
  public:
   /// Copies all files but the weights.
@@ -23,12 +26,18 @@ class CheckpointRewrite {
   /// @throws FormatError as ConvertedFile, IoError if out exists and overwrite is No, if out and source
   /// contain each other, if out is a directory that holds no checkpoint, or if writing fails.
   CheckpointRewrite(const Checkpoint& source, const std::filesystem::path& out, Overwrite overwrite,
-                    std::optional<Dtype> store_as = {});
+                    std::optional<Dtype> store_as = {}, RewriteScope scope = RewriteScope::Attention);
   ~CheckpointRewrite();
 
   /// Writes one layer's attention. Different layers may be written from different threads.
   /// @throws as attention_tensors, and IoError if writing fails.
   void write_attention(Index layer, const AttentionWeights<double>& weights);
+
+  /// Writes all of one block, or what is outside of blocks; in a rewrite of the model only, and there all of
+  /// it has to be written.
+  /// @throws as block_tensors and outside_tensors, and IoError if writing fails.
+  void write_block(Index layer, const Block<double>& block);
+  void write_outside(const TransformerWeights<double>& outside);
 
   /// Copies all tensors that will not change; once, and beside write_attention if need be. @throws IoError.
   void copy_rest();

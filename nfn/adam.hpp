@@ -3,7 +3,7 @@
 #include <cmath>
 #include <vector>
 
-#include "nfn/parameters.hpp"
+#include "nfn/layer.hpp"
 #include "symmetry/permutation.hpp"
 
 namespace attnsym {
@@ -36,11 +36,7 @@ struct Adam {
   AdamOptions options = {};
 
   /// @param like has the shape of the network; its numbers do not matter.
-  explicit Adam(const Network& like) : mean(like), mean_square(like) {
-    for (Network* moment : {&mean, &mean_square}) {
-      for (auto* matrix : parameter_matrices(moment->parameters())) matrix->setZero();
-    }
-  }
+  explicit Adam(const Network& like) : mean(zero_like(like)), mean_square(mean) {}
 
   /// One step of the network against the gradient.
   void step(Network& network, Network& gradient, double rate) {

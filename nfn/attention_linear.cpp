@@ -66,20 +66,20 @@ void AttentionLinear<S>::apply(const WeightFeatures<S>& input, WeightFeatures<S>
 template <Scalar S>
 void AttentionLinear<S>::pull_back(const WeightFeatures<S>& input, const WeightFeatures<S>& cotangent,
                                    WeightFeatures<S>& by_input, AttentionLinear& by) const {
-  by.query_.noalias() = cotangent.query * input.query.transpose();
-  by.key_.noalias() = cotangent.key * input.key.transpose();
-  by.value_.noalias() = cotangent.value * input.value.transpose();
+  by.query_.noalias() += cotangent.query * input.query.transpose();
+  by.key_.noalias() += cotangent.key * input.key.transpose();
+  by.value_.noalias() += cotangent.value * input.value.transpose();
   by_input.query.noalias() = query_.transpose() * cotangent.query;
   by_input.key.noalias() = key_.transpose() * cotangent.key;
   by_input.value.noalias() = value_.transpose() * cotangent.value;
   if (!reordered()) {
-    by.output_.noalias() = cotangent.output * input.output.transpose();
+    by.output_.noalias() += cotangent.output * input.output.transpose();
     by_input.output.noalias() = output_.transpose() * cotangent.output;
     return;
   }
   const Matrix<S> sums = sum_model_axis(cotangent.output, width_);
-  by.output_entry_ = mixer_gradient(cotangent.output, input.output, width_);
-  by.output_sum_.noalias() = sums * sum_model_axis(input.output, width_).transpose();
+  by.output_entry_ += mixer_gradient(cotangent.output, input.output, width_);
+  by.output_sum_.noalias() += sums * sum_model_axis(input.output, width_).transpose();
   mix_output(Matrix<S>(output_entry_.transpose()), cotangent.output,
              Matrix<S>(output_sum_.transpose() * sums), value_columns(input.shape), by_input.output);
 }

@@ -27,7 +27,7 @@ class AttentionLinear {
   /// Sets Q, K, V and O of the result.
   void apply(const WeightFeatures<S>& input, WeightFeatures<S>& result) const;
 
-  /// Sets these of `by_input`, and `by` to the derivative by the parameters.
+  /// Sets these of `by_input`, and adds the derivative by the parameters to `by`.
   void pull_back(const WeightFeatures<S>& input, const WeightFeatures<S>& cotangent,
                  WeightFeatures<S>& by_input, AttentionLinear& by) const;
 

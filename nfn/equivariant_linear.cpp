@@ -131,22 +131,34 @@ void EquivariantLinear<S>::set_perceptron(const WeightFeatures<S>& input, Weight
 template <Scalar S>
 Gradients<EquivariantLinear<S>> EquivariantLinear<S>::backward(const WeightFeatures<S>& input,
                                                                const WeightFeatures<S>& cotangent) const {
+  const Index rank = probes_.rows();
+  EquivariantLinear by = rank > 0 ? low_rank(width_, in_channels_, out_channels_, rank)
+                                  : EquivariantLinear(width_, in_channels_, out_channels_);
+  WeightFeatures<S> by_input = accumulate(input, cotangent, by);
+  return {std::move(by_input), std::move(by)};
+}
+
+template <Scalar S>
+WeightFeatures<S> EquivariantLinear<S>::accumulate(const WeightFeatures<S>& input,
+                                                   const WeightFeatures<S>& cotangent,
+                                                   EquivariantLinear& sum) const {
   require_consistent(input, width_, in_channels_);
   require_consistent(cotangent, width_, out_channels_);
   require_same_size("the checkpoints of input and cotangent", input.batch, cotangent.batch);
   if (!(input.shape == cotangent.shape))
     throw ShapeError("input and cotangent are blocks of different shapes");
-  const Index rank = probes_.rows();
-  Gradients<EquivariantLinear> gradients{
-      WeightFeatures<S>::zero(input.shape, in_channels_, input.batch),
-      rank > 0 ? low_rank(width_, in_channels_, out_channels_, rank)
-               : EquivariantLinear(width_, in_channels_, out_channels_),
-  };
+  if (sum.width_ != width_ || sum.in_channels_ != in_channels_ || sum.out_channels_ != out_channels_ ||
+      sum.probes_.rows() != probes_.rows())
+    throw ShapeError("the derivatives are summed in a layer of another shape");
+  Gradients<EquivariantLinear> gradients{WeightFeatures<S>::zero(input.shape, in_channels_, input.batch),
+                                         std::move(sum)};
   attention_.pull_back(input, cotangent, gradients.input, gradients.parameters.attention_);
   pull_back_perceptron(input, cotangent, gradients);
-  return gradients;
+  sum = std::move(gradients.parameters);
+  return std::move(gradients.input);
 }
 
+// The parts of backward add to the gradients of parameters and set, then add to, those of the input.
 template <Scalar S>
 void EquivariantLinear<S>::pull_back_perceptron(const WeightFeatures<S>& input,
                                                 const WeightFeatures<S>& cotangent,
@@ -154,7 +166,7 @@ void EquivariantLinear<S>::pull_back_perceptron(const WeightFeatures<S>& input,
   EquivariantLinear& by = gradients.parameters;
   const Index units = input.shape.hidden_width;
 
-  by.up_entry_ = mixer_gradient(cotangent.up, input.up, width_);
+  by.up_entry_ += mixer_gradient(cotangent.up, input.up, width_);
   const Matrix<S> up_sums = sum_model_axis(cotangent.up, width_);
   for_each_module(input, [&](Index c, Index n) {
     set_mixed_channel(gradients.input.up.block(c * width_, n * units, width_, units), up_entry_.col(c),
@@ -162,15 +174,15 @@ void EquivariantLinear<S>::pull_back_perceptron(const WeightFeatures<S>& input,
   });
 
   const Matrix<S> model = coordinates_to_columns(sum_columns(cotangent.up, units), width_);
-  by.model_.noalias() = model * model_features(input).transpose();
+  by.model_.noalias() += model * model_features(input).transpose();
   pull_back_model(input, Matrix<S>(model_.transpose() * model), gradients.input);
 
   // A and bA together; B by itself, because it is large.
   Matrix<S> unit(2 * out_channels_, input.up.cols());
   unit << up_sums, cotangent.up_bias;
   const Matrix<S> unit_input = unit_features(input);
-  by.unit_.topRows(unit.rows()).noalias() = unit * unit_input.transpose();
-  by.unit_.bottomRows(model_rows()).noalias() = cotangent.down * unit_input.transpose();
+  by.unit_.topRows(unit.rows()).noalias() += unit * unit_input.transpose();
+  by.unit_.bottomRows(model_rows()).noalias() += cotangent.down * unit_input.transpose();
   Matrix<S> by_unit = unit_.bottomRows(model_rows()).transpose() * cotangent.down;
   by_unit.noalias() += unit_.topRows(unit.rows()).transpose() * unit;
   pull_back_unit(by_unit, gradients.input);
@@ -186,8 +198,8 @@ void EquivariantLinear<S>::pull_back_perceptron(const WeightFeatures<S>& input,
 template <Scalar S>
 Matrix<S> EquivariantLinear<S>::pull_back_outputs(const Matrix<S>& pooled, const Matrix<S>& unit,
                                                   const Matrix<S>& fixed, EquivariantLinear& by) const {
-  by.pooled_.noalias() = unit * pooled.transpose();
-  by.fixed_.noalias() = fixed * compressed(pooled).transpose();
+  by.pooled_.noalias() += unit * pooled.transpose();
+  by.fixed_.noalias() += fixed * compressed(pooled).transpose();
   Matrix<S> result = pooled_.transpose() * unit;
   if (probes_.size() == 0) {
     result.noalias() += fixed_.transpose() * fixed;
@@ -195,7 +207,7 @@ Matrix<S> EquivariantLinear<S>::pull_back_outputs(const Matrix<S>& pooled, const
   }
   const Matrix<S> by_compressed = fixed_.transpose() * fixed;
   const auto by_probes = by_compressed.topRows(probes_.rows());
-  by.probes_.noalias() = by_probes * pooled.topRows(qk_features()).transpose();
+  by.probes_.noalias() += by_probes * pooled.topRows(qk_features()).transpose();
   result.topRows(qk_features()).noalias() += probes_.transpose() * by_probes;
   result.bottomRows(pooled.rows() - qk_features()) +=
       by_compressed.bottomRows(by_compressed.rows() - probes_.rows());

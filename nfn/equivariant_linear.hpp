@@ -54,6 +54,11 @@ class EquivariantLinear {
   Gradients<EquivariantLinear> backward(const WeightFeatures<S>& input,
                                         const WeightFeatures<S>& cotangent) const;
 
+  /// As backward, but adds the derivatives by the parameters to `sum`, in place.
+  /// @return the derivative by the input. @throws likewise, and if `sum` is not a layer of this shape.
+  WeightFeatures<S> accumulate(const WeightFeatures<S>& input, const WeightFeatures<S>& cotangent,
+                               EquivariantLinear& sum) const;
+
  private:
   void set_perceptron(const WeightFeatures<S>& input, WeightFeatures<S>& result) const;
   void pull_back_perceptron(const WeightFeatures<S>& input, const WeightFeatures<S>& cotangent,

@@ -37,13 +37,21 @@ Matrix<S> InvariantLayer<S>::operator()(const WeightFeatures<S>& input) const {
 template <Scalar S>
 Gradients<InvariantLayer<S>> InvariantLayer<S>::backward(const WeightFeatures<S>& input,
                                                          const Matrix<S>& cotangent) const {
+  InvariantLayer by(width_, in_channels_, outputs());
+  WeightFeatures<S> by_input = accumulate(input, cotangent, by);
+  return {std::move(by_input), std::move(by)};
+}
+
+template <Scalar S>
+WeightFeatures<S> InvariantLayer<S>::accumulate(const WeightFeatures<S>& input, const Matrix<S>& cotangent,
+                                                InvariantLayer& sum) const {
   require_consistent(input, width_, in_channels_);
   require_same_size("the outputs and the cotangent", outputs(), cotangent.rows());
   require_same_size("the checkpoints of input and cotangent", input.batch, cotangent.cols());
-  Gradients<InvariantLayer> gradients{pull_back_pooled(input, Matrix<S>(pooled_.transpose() * cotangent)),
-                                      InvariantLayer(width_, in_channels_, outputs())};
-  gradients.parameters.pooled_.noalias() = cotangent * pooled_features(input).transpose();
-  return gradients;
+  if (sum.width_ != width_ || sum.in_channels_ != in_channels_ || sum.outputs() != outputs())
+    throw ShapeError("the derivatives are summed in a layer of another shape");
+  sum.pooled_.noalias() += cotangent * pooled_features(input).transpose();
+  return pull_back_pooled(input, Matrix<S>(pooled_.transpose() * cotangent));
 }
 
 template class InvariantLayer<float>;

@@ -35,6 +35,11 @@ class InvariantLayer {
   /// @throws ShapeError if the input or the cotangent does not fit.
   Gradients<InvariantLayer> backward(const WeightFeatures<S>& input, const Matrix<S>& cotangent) const;
 
+  /// As backward, but adds the derivatives by the parameters to `sum`, in place.
+  /// @return the derivative by the input. @throws likewise, and if `sum` is not a layer of this shape.
+  WeightFeatures<S> accumulate(const WeightFeatures<S>& input, const Matrix<S>& cotangent,
+                               InvariantLayer& sum) const;
+
  private:
   Index width_;
   Index in_channels_;

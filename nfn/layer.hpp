@@ -1,8 +1,9 @@
 #pragma once
 
 #include <concepts>
+#include <utility>
 
-#include "symmetry/scalar.hpp"
+#include "nfn/parameters.hpp"
 
 namespace attnsym {
 
@@ -21,5 +22,28 @@ concept DifferentiableLayer = std::copyable<L> &&
   { layer(input) } -> std::same_as<typename L::Output>;
   { layer.backward(input, cotangent) } -> std::same_as<Gradients<L>>;
 };
+
+/// The layer with all parameters zero: where sums of derivatives begin.
+template <class Layer>
+Layer zero_like(Layer layer) {
+  for (auto* matrix : parameter_matrices(layer.parameters())) matrix->setZero();
+  return layer;
+}
+
+/// As layer.backward, but adds the derivatives by the parameters to `sum` and returns that by the input. A
+/// layer with many parameters has a member for this that needs no second set of them.
+template <class Layer, class Cotangent>
+typename Layer::Input accumulate(const Layer& layer, const typename Layer::Input& input,
+                                 Cotangent&& cotangent, Layer& sum) {
+  if constexpr (requires { layer.accumulate(input, cotangent, sum); }) {
+    return layer.accumulate(input, cotangent, sum);
+  } else {
+    auto gradients = layer.backward(input, std::forward<Cotangent>(cotangent));
+    const auto totals = parameter_matrices(sum.parameters());
+    const auto terms = parameter_matrices(gradients.parameters.parameters());
+    for (std::size_t i = 0; i < totals.size(); ++i) *totals[i] += *terms[i];
+    return std::move(gradients.input);
+  }
+}
 
 }  // namespace attnsym

@@ -12,16 +12,7 @@ namespace {
 template <class A, class B, class Visit>
 void for_each_pair(A& a, B& b, Visit visit) {
   for (std::size_t i = 0; i < a.blocks.size(); ++i) {
-    auto& x = a.blocks[i];
-    auto& y = b.blocks[i];
-    visit(x.query, y.query);
-    visit(x.key, y.key);
-    visit(x.value, y.value);
-    visit(x.output, y.output);
-    visit(x.up, y.up);
-    visit(x.down, y.down);
-    visit(x.up_bias, y.up_bias);
-    visit(x.down_bias, y.down_bias);
+    for_each_tensor_pair(a.blocks[i], b.blocks[i], visit);
   }
   visit(a.embedding, b.embedding);
   visit(a.classifier, b.classifier);

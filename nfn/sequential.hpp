@@ -39,8 +39,21 @@ class Sequential {
   Gradients<Sequential> differentiate(const Input& input, const CotangentOf& cotangent_of) const {
     const auto between = first_(input);
     auto later = rest_.differentiate(between, cotangent_of);
-    auto earlier = first_.backward(input, later.input);
+    auto earlier = first_.backward(input, std::move(later.input));
     return {std::move(earlier.input), Sequential(std::move(earlier.parameters), std::move(later.parameters))};
+  }
+
+  /// The same, but adds the derivatives by the parameters to `sum` and returns that by the input.
+  template <class CotangentOf>
+  Input differentiate(const Input& input, const CotangentOf& cotangent_of, Sequential& sum) const {
+    const auto between = first_(input);
+    return attnsym::accumulate(first_, input, rest_.differentiate(between, cotangent_of, sum.rest_),
+                               sum.first_);
+  }
+
+  Input accumulate(const Input& input, const Output& cotangent, Sequential& sum) const {
+    return differentiate(
+        input, [&](const Output&) -> const Output& { return cotangent; }, sum);
   }
 
  private:
@@ -68,6 +81,15 @@ class Sequential<Last> {
   template <class CotangentOf>
   Gradients<Sequential> differentiate(const Input& input, const CotangentOf& cotangent_of) const {
     return backward(input, cotangent_of(last_(input)));
+  }
+
+  template <class CotangentOf>
+  Input differentiate(const Input& input, const CotangentOf& cotangent_of, Sequential& sum) const {
+    return accumulate(input, cotangent_of(last_(input)), sum);
+  }
+
+  Input accumulate(const Input& input, const Output& cotangent, Sequential& sum) const {
+    return attnsym::accumulate(last_, input, cotangent, sum.last_);
   }
 
   /// The parameters of one layer under its number.

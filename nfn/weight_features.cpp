@@ -1,5 +1,6 @@
 #include "nfn/weight_features.hpp"
 
+#include <algorithm>
 #include <string>
 
 #include "symmetry/errors.hpp"
@@ -94,6 +95,31 @@ void require_consistent(const WeightFeatures<S>& features, Index model_width, In
   require_consistent(features);
 }
 
+template <Scalar S>
+WeightFeatures<S> checkpoints(const WeightFeatures<S>& features, Index first, Index count) {
+  require_consistent(features);
+  if (first < 0 || count < 0 || first + count > features.batch) throw ShapeError("no such checkpoints");
+  auto part = WeightFeatures<S>::uninitialized(features.shape, features.channels, count);
+  for_each_tensor_pair(part, features, [&](Matrix<S>& to, const Matrix<S>& from) {
+    const Index columns = from.cols() / std::max<Index>(features.batch, 1);
+    to = from.middleCols(first * columns, count * columns);
+  });
+  return part;
+}
+
+template <Scalar S>
+void set_checkpoints(WeightFeatures<S>& features, Index first, const WeightFeatures<S>& part) {
+  require_consistent(features);
+  require_consistent(part);
+  if (!(part.shape == features.shape) || part.channels != features.channels || first < 0 ||
+      first + part.batch > features.batch)
+    throw ShapeError("checkpoints of another shape, or too many");
+  for_each_tensor_pair(features, part, [&](Matrix<S>& to, const Matrix<S>& from) {
+    const Index columns = to.cols() / std::max<Index>(features.batch, 1);
+    to.middleCols(first * columns, from.cols()) = from;
+  });
+}
+
 template <Scalar To, Scalar From>
 WeightFeatures<To> cast(const WeightFeatures<From>& features) {
   const auto tensor = [](const Matrix<From>& m) {
@@ -127,6 +153,15 @@ template void require_consistent(const WeightFeatures<float>&, Index, Index);
 template void require_consistent(const WeightFeatures<double>&, Index, Index);
 template void require_consistent(const WeightFeatures<Float50>&, Index, Index);
 template void require_consistent(const WeightFeatures<Rational>&, Index, Index);
+
+template WeightFeatures<float> checkpoints(const WeightFeatures<float>&, Index, Index);
+template WeightFeatures<double> checkpoints(const WeightFeatures<double>&, Index, Index);
+template WeightFeatures<Float50> checkpoints(const WeightFeatures<Float50>&, Index, Index);
+template WeightFeatures<Rational> checkpoints(const WeightFeatures<Rational>&, Index, Index);
+template void set_checkpoints(WeightFeatures<float>&, Index, const WeightFeatures<float>&);
+template void set_checkpoints(WeightFeatures<double>&, Index, const WeightFeatures<double>&);
+template void set_checkpoints(WeightFeatures<Float50>&, Index, const WeightFeatures<Float50>&);
+template void set_checkpoints(WeightFeatures<Rational>&, Index, const WeightFeatures<Rational>&);
 
 template WeightFeatures<float> cast(const WeightFeatures<double>&);
 template WeightFeatures<double> cast(const WeightFeatures<float>&);

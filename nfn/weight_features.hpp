@@ -59,6 +59,21 @@ void for_each_tensor(Features& features, Visit visit) {
   }
 }
 
+/// Calls visit(tensor of a, tensor of b) on every tensor in that order.
+template <class A, class B, class Visit>
+void for_each_tensor_pair(A& a, B& b, Visit visit) {
+  visit(a.query, b.query);
+  visit(a.key, b.key);
+  visit(a.value, b.value);
+  visit(a.output, b.output);
+  visit(a.up, b.up);
+  visit(a.down, b.down);
+  visit(a.up_bias, b.up_bias);
+  visit(a.down_bias, b.down_bias);
+  visit(a.norm_gain, b.norm_gain);
+  visit(a.norm_bias, b.norm_bias);
+}
+
 /// @throws ShapeError naming the first tensor whose matrix does not have the shape stated above, with both.
 template <Scalar S>
 void require_consistent(const WeightFeatures<S>& features);
@@ -68,19 +83,18 @@ void require_consistent(const WeightFeatures<S>& features);
 template <Scalar S>
 void require_consistent(const WeightFeatures<S>& features, Index model_width, Index channels);
 
+/// `count` checkpoints from `first` on. @throws ShapeError if there are not as many.
+template <Scalar S>
+WeightFeatures<S> checkpoints(const WeightFeatures<S>& features, Index first, Index count);
+
+/// Overwrites the checkpoints from `first` on with those of `part`. @throws ShapeError if it does not fit.
+template <Scalar S>
+void set_checkpoints(WeightFeatures<S>& features, Index first, const WeightFeatures<S>& part);
+
 /// Adds entry by entry. Both have the same shape, channels and batch.
 template <Scalar S>
 void add(WeightFeatures<S>& sum, const WeightFeatures<S>& term) {
-  sum.query += term.query;
-  sum.key += term.key;
-  sum.value += term.value;
-  sum.output += term.output;
-  sum.up += term.up;
-  sum.down += term.down;
-  sum.up_bias += term.up_bias;
-  sum.down_bias += term.down_bias;
-  sum.norm_gain += term.norm_gain;
-  sum.norm_bias += term.norm_bias;
+  for_each_tensor_pair(sum, term, [](Matrix<S>& into, const Matrix<S>& from) { into += from; });
 }
 
 /// The same numbers in another scalar; exact from float and double into Rational.

@@ -7,6 +7,7 @@
 #include "symmetry/symmetry_group.hpp"
 #include "tools/commands.hpp"
 #include "tools/rewrite_options.hpp"
+#include "tools/whole_commands.hpp"
 
 namespace attnsym {
 namespace {
@@ -16,21 +17,22 @@ struct ActOptions {
   std::uint64_t seed = 1;
   double condition = 10;
   bool exact = false;
+  std::string scope = "attention";
   std::vector<std::string> only;
+
+  bool wants(const char* part) const {
+    return only.empty() || std::find(only.begin(), only.end(), part) != only.end();
+  }
 };
 
 SampleOptions sample_options(const ActOptions& options) {
-  const auto wanted = [&](const char* part) {
-    return options.only.empty() ||
-           std::find(options.only.begin(), options.only.end(), part) != options.only.end();
-  };
   SampleOptions sample;
   sample.condition = options.condition;
-  sample.heads = wanted("heads");
-  sample.readers = wanted("readers");
-  sample.qk = wanted("qk");
-  sample.vo = wanted("vo");
-  sample.bias = wanted("bias") && !options.exact;  // a shift is rounded, an exact gauge is not
+  sample.heads = options.wants("heads");
+  sample.readers = options.wants("readers");
+  sample.qk = options.wants("qk");
+  sample.vo = options.wants("vo");
+  sample.bias = options.wants("bias") && !options.exact;  // a shift is rounded, an exact gauge is not
   sample.monomial = options.exact;
   return sample;
 }
@@ -38,6 +40,10 @@ SampleOptions sample_options(const ActOptions& options) {
 ExitStatus run_act(const ActOptions& options) {
   const Model model = open_model(options.rewrite.in, options.rewrite.files);
   const SampleOptions sample = sample_options(options);
+  if (options.scope == "model") {
+    return act_on_whole(options.rewrite, model, options.seed,
+                        {sample, options.wants("neurons"), options.wants("shift"), options.wants("stream")});
+  }
   const std::optional<Dtype> store_as =
       options.rewrite.dtype ? parse_dtype(*options.rewrite.dtype) : std::nullopt;
   rewrite_model(
@@ -83,14 +89,34 @@ void setup_act(CLI::App& app, ExitStatus& status) {
       ->type_name("C")
       ->check(CLI::Range(1.0, 1e12))
       ->capture_default_str();
-  command->add_option("--only", options->only, "Move only these: heads, readers, qk, vo, bias")
+  command
+      ->add_option("--scope", options->scope,
+                   "What is moved: attention, module by module, or the whole model; gains of norms are then "
+                   "folded where the stream can be rotated")
+      ->check(CLI::IsMember({"attention", "model"}))
+      ->capture_default_str();
+  command
+      ->add_option(
+          "--only", options->only,
+          "Move only these: heads, readers, qk, vo, bias, and of whole models neurons, shift (between "
+          "embeddings and positions), stream")
       ->delimiter(',')
       ->type_name("PART,...")
-      ->check(CLI::IsMember({"heads", "readers", "qk", "vo", "bias"}));
-  command->add_flag(
+      ->check(CLI::IsMember({"heads", "readers", "qk", "vo", "bias", "neurons", "shift", "stream"}));
+  CLI::Option* exact = command->add_flag(
       "--exact", options->exact,
       "Draw gauges from permutations, signs and those powers of two that round nothing in storage");
-  command->callback([options, &status] { status = run_act(*options); });
+  command->callback([options, exact, command, &status] {
+    const bool is_model = options->scope == "model";
+    if (is_model && exact->count() > 0) throw CLI::ValidationError("--exact is about attention modules");
+    for (const std::string& part : options->only) {
+      if (!is_model && (part == "neurons" || part == "shift" || part == "stream"))
+        throw CLI::ValidationError("--only " + part + " needs --scope model");
+    }
+    if (is_model && command->count("--certificate") > 0)
+      throw CLI::ValidationError("--certificate is about attention modules, not --scope model");
+    status = run_act(*options);
+  });
 }
 
 }  // namespace attnsym

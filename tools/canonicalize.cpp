@@ -7,6 +7,7 @@
 #include "tools/commands.hpp"
 #include "tools/output.hpp"
 #include "tools/rewrite_options.hpp"
+#include "tools/whole_commands.hpp"
 #include "verify/stored_precision.hpp"
 #include "verify/verdict.hpp"
 
@@ -185,15 +186,31 @@ ExitStatus run_canonicalize(const RewriteOptions& options) {
 
 void setup_canonicalize(CLI::App& app, ExitStatus& status) {
   auto options = std::make_shared<RewriteOptions>();
-  CLI::App* command =
-      app.add_subcommand("canonicalize", "Write the same model with its attention weights in canonical form");
+  auto scope = std::make_shared<std::string>("attention");
+  CLI::App* command = app.add_subcommand(
+      "canonicalize", "Write the same model with its attention weights, or all weights, in canonical form");
   add_rewrite_options(*command, *options);
+  command
+      ->add_option(
+          "--scope", *scope,
+          "What is brought into canonical form: attention, the neurons of MLPs, or the whole model with "
+          "gains folded and the stream on its principal axes, where its family allows that")
+      ->check(CLI::IsMember({"attention", "mlp", "model"}))
+      ->capture_default_str();
   command->footer(
       "Balanced gauges, fixed signs, free biases zero, heads in a fixed order; heads that attend alike are "
       "merged, heads that add nothing become zero. Two checkpoints of one shape that compute the same "
       "attention "
       "get the same canonical form, up to rounding divided by the reported margins.");
-  command->callback([options, &status] { status = run_canonicalize(*options); });
+  command->callback([options, scope, command, &status] {
+    if (*scope == "attention") {
+      status = run_canonicalize(*options);
+      return;
+    }
+    if (command->count("--certificate") > 0)
+      throw CLI::ValidationError("--certificate is about attention modules, not --scope " + *scope);
+    status = canonicalize_whole(*options, open_model(options->in, options->files), *scope == "mlp");
+  });
 }
 
 }  // namespace attnsym

@@ -147,6 +147,10 @@ ExitStatus run_train(const TrainOptions& options) {
   if (options.resume && data != predictor.data)
     throw FormatError(options.model.string() + ": was trained on other checkpoints or labels than those of " +
                       options.folder.string() + " and " + options.labels.string());
+  if (predictor.checkpoints != set.weights.batch())
+    throw FormatError(options.model.string() + ", training: 'checkpoints' is " +
+                      std::to_string(predictor.checkpoints) + ", and there are " +
+                      std::to_string(set.weights.batch()));
   predictor.data = data;
   const std::vector<double> losses = train(options, predictor, set);
   print_result(options, predictor, losses);
@@ -167,13 +171,14 @@ void add_training_options(CLI::App& command, TrainOptions& options, CLI::Option&
   const auto add_count = [&](const char* name, Index& value, const char* what, Index least, Index most) {
     add(name, value, what, "N")->check(CLI::Range(least, most));
   };
-  const Index most = 1000000;
-  add_count("--epochs", training.schedule.epochs, "How often all checkpoints are seen", 1, most);
-  add_count("--batch", training.batch, "Checkpoints per step", 1, most);
-  add("--rate", training.schedule.peak, "The highest rate of Adam", "R")->check(CLI::Range(1e-12, 1e3));
+  using Limits = TrainingLimits;
+  add_count("--epochs", training.schedule.epochs, "How often all checkpoints are seen", 1, Limits::most);
+  add_count("--batch", training.batch, "Checkpoints per step", 1, Limits::most);
+  add("--rate", training.schedule.peak, "The highest rate of Adam", "R")
+      ->check(CLI::Range(Limits::least_rate, Limits::most_rate));
   add("--last-rate", training.schedule.last, "Where the rate falls to, as half a cosine", "R")
-      ->check(CLI::Range(0.0, 1e3));
-  add_count("--warmup", training.schedule.warmup, "Epochs in which the rate rises", 0, most);
+      ->check(CLI::Range(0.0, Limits::most_rate));
+  add_count("--warmup", training.schedule.warmup, "Epochs in which the rate rises", 0, Limits::most);
   add("--loss", options.loss, "bce: of labels from 0 to 1, cross entropy; mse: of any, squared error", "LOSS")
       ->check(CLI::IsMember({"bce", "mse"}));
   add_count("--channels", options.channels, "Channels of the layers", 1, 4096);

@@ -17,6 +17,9 @@ namespace {
 
 constexpr const char* schema = "attnsym.predictor/1";
 constexpr Index most_channels = 4096;  // or features of heads
+constexpr Index most_checkpoints = 1000000000;
+
+constexpr const char* squares_prefix = "adam.mean_square.";
 
 // Networks whose parameters are stored, each under a prefix of its own.
 struct Part {
@@ -29,7 +32,7 @@ std::vector<Part> parts_of(PredictorFile& predictor) {
   std::vector<Part> parts{{"", trainer.network}};
   if (!predictor.is_trained()) {
     parts.push_back({"adam.mean.", trainer.adam.mean});
-    parts.push_back({"adam.mean_square.", trainer.adam.mean_square});
+    parts.push_back({squares_prefix, trainer.adam.mean_square});
   }
   return parts;
 }
@@ -70,24 +73,20 @@ class Reader {
 
   PredictorFile read() {
     NetworkLayout layout = read_layout();
-    const Index channels = count(network_, "channels", 1);
-    if (channels > most_channels) network_.refuse("channels", "at most " + std::to_string(most_channels));
-    const Index head_features = network_.number("head_features") ? count(network_, "head_features", 0) : 0;
-    if (head_features > most_channels)
-      network_.refuse("head_features", "at most " + std::to_string(most_channels));
+    const Index channels = count(network_, "channels", 1, most_channels);
+    const Index head_features =
+        network_.number("head_features") ? count(network_, "head_features", 0, most_channels) : 0;
     require_room(layout.shape, channels, head_features);
     const TrainingOptions options = read_options();
     PredictorFile predictor{layout,
                             channels,
                             head_features,
                             options,
-                            count(training_, "checkpoints", 1),
+                            count(training_, "checkpoints", 1, most_checkpoints),
                             text(training_, "data"),
                             {Predictor<float>(layout.shape, channels, head_features), options}};
-    predictor.trainer.epoch = count(training_, "epochs_done", 0);
-    predictor.trainer.adam.steps = count(training_, "steps", 0);
-    if (predictor.trainer.epoch > options.schedule.epochs)
-      training_.refuse("epochs_done", "at most " + std::to_string(options.schedule.epochs));
+    predictor.trainer.epoch = count(training_, "epochs_done", 0, options.schedule.epochs);
+    predictor.trainer.adam.steps = read_steps(predictor);
     read_numbers(predictor);
     return predictor;
   }
@@ -118,11 +117,29 @@ class Reader {
     return *value;
   }
 
-  static Index count(const JsonObject& from, const char* key, double least) {
-    constexpr double largest = 1e15;
+  static Index count(const JsonObject& from, const char* key, Index least, Index most) {
     const double value = number(from, key);
-    if (value != std::floor(value) || value < least || value > largest) from.refuse(key, "a count");
+    if (value != std::floor(value) || value < static_cast<double>(least) || value > static_cast<double>(most))
+      from.refuse(key, "a whole number from " + std::to_string(least) + " to " + std::to_string(most));
     return static_cast<Index>(value);
+  }
+
+  static std::string text_of(double value) { return nlohmann::json(value).dump(); }
+
+  double rate(const char* key, double least) const {
+    const double value = number(training_, key);
+    if (value < least || value > TrainingLimits::most_rate)
+      training_.refuse(key, "a number from " + text_of(least) + " to " + text_of(TrainingLimits::most_rate));
+    return value;
+  }
+
+  // Steps follow from epochs, checkpoints and batch; another number would resume another training.
+  Index read_steps(const PredictorFile& predictor) const {
+    const Index batch = predictor.options.batch;
+    const Index steps = predictor.trainer.epoch * ((predictor.checkpoints + batch - 1) / batch);
+    if (number(training_, "steps") != static_cast<double>(steps))
+      training_.refuse("steps", std::to_string(steps) + ", by 'epochs_done', 'checkpoints' and 'batch'");
+    return steps;
   }
 
   NetworkLayout read_layout() const {
@@ -154,9 +171,10 @@ class Reader {
     if (loss != name_of(Loss::squared_error) && loss != name_of(Loss::binary_cross_entropy))
       training_.refuse("loss", "bce or mse");
     options.loss = loss == name_of(Loss::squared_error) ? Loss::squared_error : Loss::binary_cross_entropy;
-    options.schedule = {number(training_, "rate"), number(training_, "last_rate"),
-                        count(training_, "warmup", 0), count(training_, "epochs", 1)};
-    options.batch = count(training_, "batch", 1);
+    options.schedule = {rate("rate", TrainingLimits::least_rate), rate("last_rate", 0),
+                        count(training_, "warmup", 0, TrainingLimits::most),
+                        count(training_, "epochs", 1, TrainingLimits::most)};
+    options.batch = count(training_, "batch", 1, TrainingLimits::most);
     const std::string seed = text(training_, "seed");
     const auto [end, error] = std::from_chars(seed.data(), seed.data() + seed.size(), options.seed);
     if (error != std::errc() || end != seed.data() + seed.size()) training_.refuse("seed", "a number");
@@ -169,6 +187,7 @@ class Reader {
       for (const ParameterView<float>& view : part.numbers.parameters()) {
         known.insert(part.prefix + view.name);
         read_tensor(part.prefix + view.name, view);
+        if (part.prefix == squares_prefix) require_not_negative(part.prefix + view.name, view);
       }
     }
     for (const TensorInfo& tensor : file_.tensors()) {
@@ -187,6 +206,12 @@ class Reader {
     for (Index i = 0; i < view.size(); ++i) {
       view(i) = static_cast<float>(values[static_cast<std::size_t>(i)]);
       if (!std::isfinite(view(i))) fail("tensor " + in_quotes(name) + " has an entry that is not finite");
+    }
+  }
+
+  void require_not_negative(const std::string& name, const ParameterView<float>& view) const {
+    for (Index i = 0; i < view.size(); ++i) {
+      if (view(i) < 0) fail("tensor " + in_quotes(name) + " has a negative entry, and is a mean of squares");
     }
   }
 

@@ -10,6 +10,13 @@
 
 namespace attnsym {
 
+/// What a training may be asked for, on the command line and by a file.
+struct TrainingLimits {
+  static constexpr Index most = 1000000;  ///< epochs, checkpoints per step
+  static constexpr double least_rate = 1e-12;
+  static constexpr double most_rate = 1e3;
+};
+
 /// A predictor as a file holds it: the network, what it reads, and where its training stands. One file, so
 /// that model and state cannot get out of step.
 struct PredictorFile {

@@ -33,6 +33,24 @@ class Attnsym:
     def check_text(self, a, b):
         return self._call("check", a, b).stdout
 
+    def check_models(self, a, b, *options):
+        """The JSON answer about whole models, its exit status seen likewise."""
+        done = self._call("check", a, b, "--scope", "model", "--json", *options)
+        answer = _json(done, "attnsym.check/1")
+        require(done.returncode == EXIT_OF_VERDICT.get(answer["verdict"]),
+                f"verdict {answer['verdict']} with exit status {done.returncode}")
+        return answer
+
+    def refusal(self, *arguments):
+        """What is said on standard error by a call that has to be refused."""
+        done = self._call(*arguments)
+        require(done.returncode == TROUBLE, f"ended with {done.returncode}: {_last_line(done.stderr)}")
+        return done.stderr
+
+    def rewrite_model(self, command, model, out, *options):
+        """act or canonicalize of the whole model."""
+        self._must(command, model, "-o", out, "--scope", "model", *options)
+
     def certify(self, certificate, a, b):
         """The exit status alone."""
         return self._call("certify", certificate, a, b).returncode

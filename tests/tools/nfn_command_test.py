@@ -90,6 +90,23 @@ USAGE = [
 ]
 
 
+# What the metadata of a model may not say of its training, and what standard error has to say. 24 checkpoints, 2 of 5 epochs.
+EDITED_TRAINING = [
+    ("rate", [0, -1e-3, 1e-13, 1e4, "1e-3", True], "expected a"),
+    ("last_rate", [-1e-5, 1e4, []], "expected a"),
+    ("epochs", [0, -1, 1.5, 1000001, "5"], "expected a"),
+    ("epochs_done", [-1, 6, 0.5], "expected a whole number from 0 to 5"),
+    ("steps", [0, 5, 7, 1e300, -6], "expected .*by 'epochs_done', 'checkpoints' and 'batch'"),
+    ("batch", [0, -8, 2.5, 1e9], "expected a whole number from 1 to 1000000"),
+    ("warmup", [-1, 0.5, 1e9], "expected a whole number from 0 to 1000000"),
+    ("checkpoints", [0, -24, 1e12], "expected a whole number from 1 to 1000000000"),
+    ("checkpoints", [25], "and there are 24"),
+    ("seed", ["", "-1", "1x", "18446744073709551616", 1], "expected"),
+    ("loss", ["mae", 1], "expected"),
+    ("data", [1, {}], "expected"),
+]
+
+
 class Folder(unittest.TestCase):
     """Blocks in DIR, a known invariant of theirs in labels.csv."""
 
@@ -379,7 +396,7 @@ class Refusals(Folder):
                  "BROKEN: has not as many numbers as its network has parameters"),
                 (lambda file: file.metadata.update(network=file.metadata["network"].replace('"head_features":0', '"head_features":4000')),
                  "BROKEN: has not as many numbers as its network has parameters"),
-                (lambda file: file.metadata.update(network=file.metadata["network"].replace('"head_features":0', '"head_features":0.5')), "'head_features' is .*, expected a count"),
+                (lambda file: file.metadata.update(network=file.metadata["network"].replace('"head_features":0', '"head_features":0.5')), "'head_features' is .*, expected a whole number"),
                 (lambda file: file.metadata.update(network=file.metadata["network"].replace("[2,4,2]", "[2,4,0]")), "BROKEN: tensor 'block0.Q' has shape"),
                 (lambda file: file.metadata.update(network=file.metadata["network"].replace('"block0.Q"', '"embedding":[2000000000,2000000000,8],"block0.Q"')),
                  "BROKEN: tensor 'embedding' has shape .*, which is too large"),
@@ -393,6 +410,39 @@ class Refusals(Folder):
                 self.assert_refused("nfn predict BROKEN DIR", pattern)
         (self.root / "BROKEN").write_bytes(self.bytes_of("MODEL")[:-4])
         self.assert_refused("nfn predict BROKEN DIR", "BROKEN")
+
+
+    def test_models_whose_training_was_edited(self):
+        """A resumed run would otherwise be another training, or none that ends."""
+        self.answer(f"{TRAIN} -o MODEL --stop-after 2")
+        before = safetensors_numpy.read(self.root / "MODEL")
+        for key, values, pattern in EDITED_TRAINING:
+            for value in values:
+                with self.subTest(key=key, value=value):
+                    file = safetensors_numpy.read(self.root / "MODEL")
+                    training = json.loads(before.metadata["training"])
+                    self.assertIn(key, training)
+                    training[key] = value
+                    file.metadata["training"] = json.dumps(training)
+                    safetensors_numpy.write(self.root / "EDITED", file)
+                    edited = self.bytes_of("EDITED")
+                    self.assert_refused(f"{RESUME} -o EDITED", rf"EDITED, training: .*'{key}' is .*{pattern}")
+                    self.assertEqual(edited, self.bytes_of("EDITED"))
+        for key in json.loads(before.metadata["training"]):
+            with self.subTest(missing=key):
+                file = safetensors_numpy.read(self.root / "MODEL")
+                training = json.loads(before.metadata["training"])
+                del training[key]
+                file.metadata["training"] = json.dumps(training)
+                safetensors_numpy.write(self.root / "EDITED", file)
+                self.assert_refused(f"{RESUME} -o EDITED", rf"EDITED, training: '{key}' is missing")
+
+    def test_a_mean_of_squares_is_not_negative(self):
+        self.answer(f"{TRAIN} -o MODEL --stop-after 2")
+        file = safetensors_numpy.read(self.root / "MODEL")
+        file.store("adam.mean_square.last.bias", [-1e-9], "F32")
+        safetensors_numpy.write(self.root / "EDITED", file)
+        self.assert_refused(f"{RESUME} -o EDITED", "EDITED: tensor 'adam.mean_square.last.bias' has a negative entry")
 
 
 def tau(a, b):

@@ -53,6 +53,33 @@ StoredMatrix sampled_rows(const SeenModel& model, Index wanted) {
   return all;
 }
 
+StoredMatrix stacked(const StoredMatrix& a, const StoredMatrix& b) {
+  StoredMatrix result{Matrix<double>(a.value.rows() + b.value.rows(), a.value.cols()), {}};
+  result.radius.resizeLike(result.value);
+  result.value << a.value, b.value;
+  result.radius << a.radius, b.radius;
+  return result;
+}
+
+// Where tables have too few rows to span the stream: these rows times the sum of all V O of a block, which
+// change their basis with the stream whatever else moves [N12].
+StoredMatrix with_more_rows(const SeenModel& model, StoredMatrix rows) {
+  const Index width = model.config().model_width;
+  for (Index layer = 0; rows.value.rows() < 2 * width && layer < model.config().blocks(); ++layer) {
+    const StoredAttention module = model.attention(layer);
+    StoredMatrix passed;
+    for (std::size_t j = 0; j < module.weights.groups.size(); ++j) {
+      const KvGroup<double>& value = module.weights.groups[j];
+      const KvGroup<double>& radius = module.radius.groups[j];
+      const StoredMatrix values = product(rows, {value.value, radius.value});
+      for (std::size_t i = 0; i < value.readers.size(); ++i)
+        passed = sum(passed, product(values, {value.readers[i].output, radius.readers[i].output}));
+    }
+    rows = stacked(rows, passed);
+  }
+  return rows;
+}
+
 // Few rows tell the identity and permutations; all others need more rows than the stream is wide.
 std::optional<StreamTransport> find_stream(const SeenModel& a, const SeenModel& b) {
   const bool centred = a.is_centred() && a.has_centred_embeddings();
@@ -61,7 +88,8 @@ std::optional<StreamTransport> find_stream(const SeenModel& a, const SeenModel& 
     return simple;
   if (a.is_rigid()) return std::nullopt;
   const Index many = std::max<Index>(1024, 4 * a.config().model_width);
-  return find_stream_transport(sampled_rows(a, many), sampled_rows(b, many), false, centred);
+  return find_stream_transport(with_more_rows(a, sampled_rows(a, many)),
+                               with_more_rows(b, sampled_rows(b, many)), false, centred);
 }
 
 // A norm's row, in the words of the stream's transport: gains lose signs, biases keep them.

@@ -10,8 +10,8 @@ namespace attnsym {
 /// diag(gain) W: what a reader does to a token before the norm's gain. @param gain 1 x D, weight D x n
 StoredMatrix scaled_rows(const StoredMatrix& gain, const StoredMatrix& weight);
 
-/// b W: what a norm's bias adds behind a reader. @param row 1 x D, weight D x n @returns 1 x n
-StoredMatrix product(const StoredMatrix& row, const StoredMatrix& weight);
+/// a b, errors of different entries of a product taken as independent, too.
+StoredMatrix product(const StoredMatrix& a, const StoredMatrix& b);
 
 /// a + b, where one may be empty.
 StoredMatrix sum(const StoredMatrix& a, const StoredMatrix& b);

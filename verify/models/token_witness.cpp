@@ -92,7 +92,7 @@ class Runs {
     weights.final_norm = drawn(draw, model_.norm(NormPlace::Final, 0));
     if (config.head == Head::None) return read_out(config, weights, stream);
     config.head = Head::Own;
-    const RowVector<double> bias = drawn(draw, model_.head_bias()).value;
+    const Matrix<double> bias = config.head_bias ? drawn(draw, model_.head_bias()).value : Matrix<double>();
     Matrix<double> outputs(stream.rows(), config.vocabulary);
     constexpr Index chunk = 4096;
     for (Index first = 0; first < config.vocabulary; first += chunk) {

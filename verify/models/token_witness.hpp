@@ -5,15 +5,10 @@
 #include <vector>
 
 #include "symmetry/stored_model.hpp"
+#include "symmetry/transformer_group.hpp"
 #include "verify/transformer_forward.hpp"
 
 namespace attnsym {
-
-/// What counts as a model's output.
-enum class Outputs {
-  Logits,        ///< every number
-  Probabilities  ///< logits up to what all outputs of a token have in common
-};
 
 /// Tokens and how far apart the outputs of two models are on them, in the largest number.
 struct TokenWitness {

@@ -1,0 +1,174 @@
+#include "checkpoint/model_tensors.hpp"
+
+#include <algorithm>
+#include <span>
+#include <utility>
+
+#include "checkpoint/attention_io.hpp"
+#include "checkpoint/tensor_checks.hpp"
+#include "symmetry/errors.hpp"
+
+namespace attnsym {
+namespace {
+
+using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+// Encodes what takes the place of stored tensors.
+class Encoder {
+ public:
+  Encoder(const Checkpoint& checkpoint, std::optional<Dtype> store_as)
+      : checkpoint_(checkpoint), store_as_(store_as) {
+    // Files of other formats are written as Hugging Face has them.
+    transposed_ = checkpoint.foreign() ? checkpoint.layout().transposed : stores_transposed(checkpoint);
+  }
+
+  bool transposed() const { return transposed_; }
+
+  NamedTensor encoded(const StoredTensor& tensor, const RowMajor& numbers, bool is_row) const {
+    const Dtype dtype = store_as_.value_or(written_dtype(tensor.info->dtype));
+    std::vector<std::int64_t> shape{numbers.rows(), numbers.cols()};
+    if (is_row) shape = {numbers.size()};
+    const std::span<const double> all(numbers.data(), static_cast<std::size_t>(numbers.size()));
+    require_finite(tensor, 0, all, "new");
+    NamedTensor result{tensor.info->name, dtype, shape,
+                       std::vector<std::byte>(byte_count(dtype, shape).value())};
+    try {
+      encode(dtype, all, result.bytes);
+    } catch (const FormatError& error) {
+      throw FormatError(tensor.describe() + ": " + error.what());
+    }
+    return result;
+  }
+
+  NamedTensor row(const StoredTensor& tensor, const RowVector<double>& numbers) const {
+    return encoded(tensor, numbers, true);
+  }
+
+  // A linear map, in x out.
+  NamedTensor linear(const StoredTensor& tensor, const Matrix<double>& in_out) const {
+    return transposed_ ? encoded(tensor, in_out, false) : encoded(tensor, in_out.transpose(), false);
+  }
+
+  void add_norm(const std::optional<LinearTensors>& tensors, const Norm<double>& norm,
+                std::vector<NamedTensor>& list) const {
+    if (!tensors) return;
+    const ForeignModel* foreign = checkpoint_.foreign();
+    const bool one_added = foreign != nullptr && foreign->one_added.contains(tensors->weight.info->name);
+    const double offset = one_added ? 1 : checkpoint_.layout().norm_offset;
+    list.push_back(row(tensors->weight, RowVector<double>((norm.gain.array() - offset).matrix())));
+    if (tensors->bias) list.push_back(row(*tensors->bias, norm.bias));
+  }
+
+  void add_linear(const LinearTensors& tensors, const Matrix<double>& weight, const RowVector<double>& bias,
+                  std::vector<NamedTensor>& list) const {
+    list.push_back(linear(tensors.weight, weight));
+    if (tensors.bias) list.push_back(row(*tensors.bias, bias));
+  }
+
+  void add_table(const std::optional<StoredTensor>& tensor, const Matrix<double>& rows,
+                 std::vector<NamedTensor>& list) const {
+    if (tensor) list.push_back(encoded(*tensor, rows, false));
+  }
+
+ private:
+  const Checkpoint& checkpoint_;
+  std::optional<Dtype> store_as_;
+  bool transposed_ = false;
+};
+
+void add_mlp(const Encoder& encoder, const MlpTensors& tensors, bool packed, const Mlp<double>& mlp,
+             std::vector<NamedTensor>& list) {
+  if (packed) {
+    Matrix<double> both(mlp.up.rows(), 2 * mlp.up.cols());
+    both << mlp.gate, mlp.up;
+    RowVector<double> biases(2 * mlp.up_bias.size());
+    biases << mlp.gate_bias, mlp.up_bias;
+    encoder.add_linear(tensors.up, both, biases, list);
+  } else {
+    encoder.add_linear(tensors.up, mlp.up, mlp.up_bias, list);
+    if (tensors.gate) encoder.add_linear(*tensors.gate, mlp.gate, mlp.gate_bias, list);
+  }
+  encoder.add_linear(tensors.down, mlp.down, mlp.down_bias, list);
+}
+
+constexpr NormPlace block_norms[] = {NormPlace::AttentionInput, NormPlace::AttentionOutput,
+                                     NormPlace::MlpInput, NormPlace::MlpOutput};
+
+}  // namespace
+
+std::set<std::string> model_tensor_names(const Checkpoint& checkpoint) {
+  const OuterTensors tensors(checkpoint);
+  std::set<std::string> names;
+  const auto note = [&](const std::optional<StoredTensor>& tensor) {
+    if (tensor) names.insert(tensor->info->name);
+  };
+  const auto note_linear = [&](const std::optional<LinearTensors>& linear) {
+    if (!linear) return;
+    note(linear->weight);
+    note(linear->bias);
+  };
+  for (const Table table : {Table::Embedding, Table::Positions, Table::TokenTypes, Table::Unembedding})
+    note(tensors.table(table));
+  note(tensors.second_copy());
+  note(tensors.head_bias());
+  for (Index layer = 0; layer < layer_count(checkpoint); ++layer) {
+    for (const StoredTensor& tensor : stored_attention_tensors(checkpoint, layer)) note(tensor);
+    for (std::size_t place = 0; place < norm_places; ++place)
+      note_linear(tensors.norm(static_cast<NormPlace>(place), layer));
+    const MlpTensors mlp = tensors.mlp(layer);
+    note_linear(mlp.up);
+    note_linear(mlp.gate);
+    note_linear(mlp.down);
+  }
+  return names;
+}
+
+TransformerWeights<double> read_outside(const CheckpointModel& model) {
+  const TransformerConfig& config = model.config();
+  const auto all = [&](Table table) {
+    const Index count = row_count(config, table);
+    return count > 0 ? model.rows(table, 0, count).value : Matrix<double>();
+  };
+  TransformerWeights<double> weights;
+  weights.embedding = all(Table::Embedding);
+  weights.positions = all(Table::Positions);
+  weights.token_types = all(Table::TokenTypes);
+  weights.embedding_norm = model.norm(NormPlace::Embedding, 0).value;
+  weights.final_norm = model.norm(NormPlace::Final, 0).value;
+  if (config.head == Head::Own) weights.unembedding = all(Table::Unembedding);
+  if (config.head_bias) weights.head_bias = model.head_bias().value;
+  return weights;
+}
+
+std::vector<NamedTensor> block_tensors(const Checkpoint& checkpoint, Index layer, const Block<double>& block,
+                                       std::optional<Dtype> store_as) {
+  const OuterTensors tensors(checkpoint);
+  const Encoder encoder(checkpoint, store_as);
+  std::vector<NamedTensor> list = attention_tensors(checkpoint, layer, block.attention, store_as);
+  const Norm<double>* norms[] = {&block.attention_input, &block.attention_output, &block.mlp_input,
+                                 &block.mlp_output};
+  for (std::size_t i = 0; i < std::size(norms); ++i)
+    encoder.add_norm(tensors.norm(block_norms[i], layer), *norms[i], list);
+  add_mlp(encoder, tensors.mlp(layer), checkpoint.layout().model->packed, block.mlp, list);
+  return list;
+}
+
+std::vector<NamedTensor> outside_tensors(const Checkpoint& checkpoint,
+                                         const TransformerWeights<double>& outside,
+                                         std::optional<Dtype> store_as) {
+  const OuterTensors tensors(checkpoint);
+  const Encoder encoder(checkpoint, store_as);
+  std::vector<NamedTensor> list;
+  encoder.add_table(tensors.table(Table::Embedding), outside.embedding, list);
+  encoder.add_table(tensors.second_copy(), outside.embedding, list);
+  encoder.add_table(tensors.table(Table::Positions), outside.positions, list);
+  encoder.add_table(tensors.table(Table::TokenTypes), outside.token_types, list);
+  if (tensors.head() == Head::Own)
+    encoder.add_table(tensors.table(Table::Unembedding), outside.unembedding, list);
+  if (const auto bias = tensors.head_bias()) list.push_back(encoder.row(*bias, outside.head_bias));
+  encoder.add_norm(tensors.norm(NormPlace::Embedding, 0), outside.embedding_norm, list);
+  encoder.add_norm(tensors.norm(NormPlace::Final, 0), outside.final_norm, list);
+  return list;
+}
+
+}  // namespace attnsym

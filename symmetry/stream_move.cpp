@@ -1,0 +1,100 @@
+#include "symmetry/stream_move.hpp"
+
+#include <algorithm>
+
+#include "symmetry/errors.hpp"
+#include "symmetry/permutation.hpp"
+
+namespace attnsym {
+namespace {
+
+void write(const StreamMove& move, Matrix<double>& rows) {
+  if (rows.size() > 0) rows = moved_rows(move, rows);
+}
+
+void write(const StreamMove& move, RowVector<double>& row) {
+  if (row.size() > 0) row = moved_rows(move, row).row(0);
+}
+
+void read(const StreamMove& move, Matrix<double>& weight) {
+  if (weight.size() == 0) return;
+  require_same_size("a move of the stream and the model", move.matrix.rows(), weight.rows());
+  weight = (move.matrix.transpose() * weight).eval();
+}
+
+void move_attention(const StreamMove& move, AttentionWeights<double>& weights) {
+  for (KvGroup<double>& group : weights.groups) {
+    read(move, group.key);
+    read(move, group.value);
+    for (QueryHead<double>& reader : group.readers) {
+      read(move, reader.query);
+      read(move, reader.gate);
+      write(move, reader.output);
+    }
+  }
+  write(move, weights.output_bias);
+}
+
+}  // namespace
+
+bool StreamMove::is_signed_permutation() const {
+  const auto is_sign = [](double x) { return x == 0 || x == 1 || x == -1; };
+  return std::all_of(matrix.data(), matrix.data() + matrix.size(), is_sign);
+}
+
+bool StreamMove::operator==(const StreamMove& other) const {
+  return matrix.rows() == other.matrix.rows() && matrix == other.matrix;
+}
+
+StreamMove identity_stream(Index width) { return {Matrix<double>::Identity(width, width)}; }
+
+StreamMove compose(const StreamMove& g, const StreamMove& h) {
+  require_same_size("moves of a stream", g.matrix.rows(), h.matrix.rows());
+  return {h.matrix * g.matrix};
+}
+
+StreamMove inverse(const StreamMove& g) { return {g.matrix.transpose()}; }
+
+StreamMove identity_like(const StreamMove& g) { return identity_stream(g.matrix.rows()); }
+
+Matrix<double> moved_rows(const StreamMove& move, const Matrix<double>& rows) {
+  require_same_size("a move of the stream and the model", move.matrix.rows(), rows.cols());
+  return rows * move.matrix;
+}
+
+Norm<double> act(const StreamMove& move, const Norm<double>& norm) {
+  Norm<double> moved = norm;
+  if (norm.gain.size() == 0) return moved;
+  if (move.is_signed_permutation()) {
+    moved.gain = norm.gain * move.matrix.cwiseAbs();
+  } else if (norm.gain.maxCoeff() != norm.gain.minCoeff()) {
+    throw ShapeError("a stream cannot be rotated where a norm has gains of its own: fold these first");
+  }
+  write(move, moved.bias);
+  return moved;
+}
+
+Block<double> act(const StreamMove& move, const Block<double>& block) {
+  Block<double> moved = block;
+  for (Norm<double>* norm :
+       {&moved.attention_input, &moved.attention_output, &moved.mlp_input, &moved.mlp_output})
+    *norm = act(move, *norm);
+  move_attention(move, moved.attention);
+  read(move, moved.mlp.up);
+  read(move, moved.mlp.gate);
+  write(move, moved.mlp.down);
+  write(move, moved.mlp.down_bias);
+  return moved;
+}
+
+TransformerWeights<double> act(const StreamMove& move, const TransformerWeights<double>& weights) {
+  TransformerWeights<double> moved = weights;
+  for (Matrix<double>* rows : {&moved.embedding, &moved.positions, &moved.token_types, &moved.unembedding})
+    write(move, *rows);
+  moved.embedding_norm = act(move, moved.embedding_norm);
+  moved.final_norm = act(move, moved.final_norm);
+  for (Block<double>& block : moved.blocks) block = act(move, block);
+  return moved;
+}
+
+}  // namespace attnsym

@@ -1,0 +1,201 @@
+"""Claims about whole models: of every family with random weights, and of small trained ones, judged by NumPy."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+import family_fixtures
+import family_model
+import model_numpy
+import model_passes as passes
+from report import Claim, Skipped, require
+
+SAME = ("identical", "equivalent")
+OUTPUTS = 1e-4   # relative, of outputs after weights were rounded to F32
+REPLAY = 1e-9    # relative, of outputs in a witness
+FORM = 1e-4      # relative, per tensor: canonical forms from two bases
+TOKENS = [1, 5, 3, 0, 2, 7, 4, 6, 5, 1]
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared" / "data"  # not part of the project
+STORIES, SORTER = SHARED / "stories260K", SHARED / "gpt-nano-sort" / "hf"
+FAMILIES = [name for name in family_fixtures.FIXTURES if name != "vit"]
+
+INTERPRETABILITY = (passes.fold_norms, passes.centre_writers, passes.fold_value_biases, passes.refactor_circuits)
+WRONG_LLAMA = (passes.rotate_stream, passes.remove_means, passes.scale_gate, passes.swap_neurons_in_up_only,
+               passes.drop_final_gain, passes.add_one_to_gains, passes.permute_stream_but_not_gains)
+WRONG_GPT2 = (passes.shift_positions_by_one_row, passes.keep_norm_bias_after_folding)
+
+
+def claims():
+    return ([Claim(f"{name}, whole: {what}", partial(show, name)) for name in FAMILIES
+             for what, show in (("act on all that its group allows", _acted), ("canonical form", _canonical),
+                                ("one edited number", _edited))]
+            + [Claim("vit, whole: refused with the reason", _refused),
+               Claim("interpretability passes, on a random GPT-2", partial(_interpretability, _untied("gpt2"))),
+               Claim("interpretability passes, on gpt-nano-sort", partial(_interpretability, _sorter)),
+               Claim("a rotation pass in the manner of QuaRot", _quarot),
+               Claim("wrong elements of whole models", _wrong),
+               Claim("stories260K, llama2.c against Hugging Face, whole", _stories)])
+
+
+def _fixture(bench, name, dtype="F32"):
+    directory = bench.folder / f"fixture-{name}-{dtype}"
+    if not directory.exists():
+        family_fixtures.make(name, directory, dtype)
+    return directory
+
+
+def _acted(name, bench):
+    figures = []
+    for dtype in ("F32", "BF16"):
+        fixture, acted = _fixture(bench, name, dtype), bench.scratch(f"acted-{dtype}")
+        bench.attnsym.rewrite_model("act", fixture, acted, "--seed", 7)
+        figures.append(_same(bench, fixture, acted, f"act, {dtype}", None if dtype == "BF16" else OUTPUTS))
+    return "; ".join(figures)
+
+
+def _canonical(name, bench):
+    """One form for two bases, of the same function."""
+    fixture, moved = _fixture(bench, name), bench.scratch("moved")
+    bench.attnsym.rewrite_model("act", fixture, moved, "--seed", 8)
+    forms = [bench.scratch(f"canonical-{i}") for i in range(3)]
+    for source, form in zip((fixture, moved, forms[0]), forms):
+        bench.attnsym.rewrite_model("canonicalize", source, form)
+    apart, again = (_tensor_change(forms[0], other) for other in forms[1:])
+    figures = f"{_same(bench, fixture, forms[0], 'canonicalize')}, other basis {apart:.1e}, twice {again:.1e}"
+    require(apart <= FORM and again <= FORM, figures)
+    return figures
+
+
+def _edited(name, bench):
+    """Tokens tell, and NumPy finds the outputs that the witness claims: the forward pass is the family's."""
+    fixture, edited = _fixture(bench, name), bench.scratch("edited")
+    with family_model.edited_copy(fixture, edited) as model:
+        tensor = next(n for n in model.tensors.stored if "layers.1" in n or "layer.1" in n or "h.1" in n
+                      if n.endswith(("down_proj.weight", "4h_to_h.weight", "mlp.c_proj.weight", "output.dense.weight",
+                                     "fc2.weight")) and "attention" not in n)
+        values = model.tensors.numbers(tensor)
+        values[1, 2] += 0.5
+        model.tensors.store(tensor, values)
+    figures = _distinct(bench, fixture, edited, "one number")
+    require("block 1: MLP" in figures, figures)
+    return figures
+
+
+def _refused(bench):
+    fixture = _fixture(bench, "vit")
+    said = bench.attnsym.refusal("check", fixture, fixture, "--scope", "model")
+    require("only attention is understood" in said, said)
+    return said.strip()
+
+
+def _untied(name):
+    def make(bench, dtype="F32"):
+        target = bench.scratch(f"untied-{name}-{dtype}")
+        if not target.exists():
+            with family_model.edited_copy(_fixture(bench, name, dtype), target) as model:
+                passes.untie(model)
+        return target
+    return make
+
+
+def _sorter(bench):
+    if not SORTER.exists():
+        raise Skipped(f"there is no {SORTER}")
+    return SORTER
+
+
+def _interpretability(source, bench):
+    source, figures = source(bench), []
+    for number, chosen in enumerate([(one,) for one in INTERPRETABILITY] + [INTERPRETABILITY]):
+        target = bench.scratch(f"passed-{number}")
+        with family_model.edited_copy(source, target) as model:
+            for one in chosen:
+                one(model)
+        figures.append(_same(bench, source, target, " and ".join(one.__name__ for one in chosen)))
+    target = bench.scratch("centred")
+    with family_model.edited_copy(source, target) as model:
+        for one in (*INTERPRETABILITY, passes.centre_unembedding):
+            one(model)
+    _distinct(bench, source, target, "centred unembedding, logits")
+    answer = bench.attnsym.check_models(source, target, "--outputs", "probabilities")
+    require(answer["verdict"] in SAME, f"centred unembedding: {answer['verdict']}: {answer['reason']}")
+    return f"{len(figures)} times {figures[-1]}; with a centred unembedding for probabilities only"
+
+
+def _quarot(bench):
+    figures = []
+    for dtype in ("F64", "BF16"):
+        source, target = _untied("llama")(bench, dtype), bench.scratch(f"rotated-{dtype}")
+        with family_model.edited_copy(source, target) as model:
+            passes.quarot(model)
+        figures.append(f"{dtype}: " + _same(bench, source, target, dtype, None if dtype == "BF16" else OUTPUTS))
+    return "; ".join(figures)
+
+
+def _wrong(bench):
+    figures = []
+    sources = {one: (_untied("llama")(bench), one) for one in WRONG_LLAMA}
+    sources |= {one: (_untied("gpt2")(bench), one) for one in WRONG_GPT2}
+    sources["rotation of a tied model"] = (_fixture(bench, "llama"), passes.rotate_stream)
+    relu = bench.scratch("relu")
+    with family_model.edited_copy(_fixture(bench, "gpt2"), relu) as model:
+        model.config["activation_function"] = "relu"
+    sources["negative scale"] = (relu, passes.negative_relu_scale)
+    for number, (source, slip) in enumerate(sources.values()):
+        target = bench.scratch(f"wrong-{number}")
+        with family_model.edited_copy(source, target) as model:
+            slip(model)
+        figures.append(_distinct(bench, source, target, slip.__name__))
+    return f"{len(figures)} distinct, such as {figures[-1]}"
+
+
+def _stories(bench):
+    if not STORIES.exists():
+        raise Skipped(f"there is no {STORIES}")
+    answer = bench.attnsym.check_models(STORIES / "hf", STORIES / "stories260K.bin")
+    require(answer["verdict"] == "identical", f"{answer['verdict']}: {answer['reason']}")
+    return f"{answer['verdict']}, stream {answer['stream']}"
+
+
+def _same(bench, a, b, what, limit=OUTPUTS):
+    """The figures, once the command has said that a and b are one model and NumPy has agreed."""
+    answer = bench.attnsym.check_models(a, b)
+    one, other = (model_numpy.outputs(family_model.load(directory), _tokens(a)) for directory in (a, b))
+    off = np.linalg.norm(one - other) / np.linalg.norm(one)
+    figures = f"{answer['verdict']}, stream {answer['stream']}, outputs within {off:.1e}"
+    require(answer["verdict"] in SAME, f"{what}: {figures}: {answer['reason']}")
+    require(limit is None or off <= limit, f"{what}: {figures}")
+    return figures
+
+
+def _tokens(directory):
+    """Ids that the vocabulary has."""
+    model = family_model.load(directory)
+    spec = model_numpy._spec(model.config)
+    vocabulary = len(model.tensors.numbers(spec.embedding + ".weight"))
+    return [token % vocabulary for token in TOKENS]
+
+
+def _distinct(bench, a, b, what):
+    """What the command says, once NumPy has found the outputs that the witness claims."""
+    answer = bench.attnsym.check_models(a, b)
+    require(answer["verdict"] == "distinct", f"{what}: {answer['verdict']}: {answer['reason']}")
+    witness = answer["witness"]
+    for directory, claimed in ((a, witness["output_a"]), (b, witness["output_b"])):
+        found = model_numpy.outputs(family_model.load(directory), witness["tokens"])
+        off = abs(found[witness["position"], witness["output"]] - claimed) / np.abs(found).max()
+        require(off <= REPLAY, f"{what}: an output in the witness is off by {off:.1e}")
+    return answer["reason"]
+
+
+def _tensor_change(a, b):
+    one, other = (family_model.load(directory).tensors for directory in (a, b))
+    changes = []
+    for name in one.stored:
+        if one.dtypes[name] not in ("F64", "F32", "F16", "BF16"):
+            continue
+        old, new = one.numbers(name), other.numbers(name)
+        changes.append(np.linalg.norm(new - old) / max(np.linalg.norm(old), 1e-30))
+    return max(changes)

@@ -1,0 +1,56 @@
+#include "tools/rewrite_whole.hpp"
+
+#include <utility>
+
+#include "checkpoint/model_tensors.hpp"
+#include "symmetry/folding.hpp"
+#include "tools/output.hpp"
+
+namespace attnsym {
+namespace {
+
+bool rotates(const TransformerGroup& group) {
+  return group.stream() == TransformerGroup::Stream::Orthogonal ||
+         group.stream() == TransformerGroup::Stream::Centred;
+}
+
+}  // namespace
+
+TransformerGroup rewrite_whole(const RewriteOptions& options, const Model& model, const std::string& label,
+                               const WholeChange& change) {
+  const CheckpointModel stored(model.checkpoint, Radii::Decoded);
+  TransformerGroup group(stored.config());
+  const std::optional<Dtype> store_as = options.dtype ? parse_dtype(*options.dtype) : std::nullopt;
+  CheckpointRewrite rewrite(model.checkpoint, options.out, options.force ? Overwrite::Yes : Overwrite::No,
+                            store_as, RewriteScope::Model);
+  const auto blocks = static_cast<std::size_t>(stored.config().blocks());
+  Progress progress(label, blocks);
+  rewrite.write_outside(change.outside(group, stored, read_outside(stored)));
+  run_tasks(blocks + 1, options.threads, [&](std::size_t task) {
+    if (task == 0) return rewrite.copy_rest();
+    const auto layer = static_cast<Index>(task - 1);
+    rewrite.write_block(layer, change.block(group, layer, read_block(stored, layer)));
+    progress.advance();
+  });
+  rewrite.commit();
+  return group;
+}
+
+Block<double> folded(const TransformerGroup& group, Folding folding, Index layer, Block<double> block) {
+  const TransformerConfig& config = group.config();
+  if (folding == Folding::ToRotate && !rotates(group)) return block;
+  if (!gains_are_fixed(config)) block = with_folded_gains(config, layer, std::move(block));
+  return writes_means_in_vain(config) ? with_centred_writers(std::move(block)) : block;
+}
+
+TransformerWeights<double> folded(const TransformerGroup& group, Folding folding,
+                                  TransformerWeights<double> outside) {
+  const TransformerConfig& config = group.config();
+  if (folding == Folding::ToRotate && !rotates(group)) return outside;
+  if (!final_gain_is_fixed(config))
+    fold_final_gain(config, outside.final_norm, outside.unembedding, outside.head_bias);
+  if (writes_means_in_vain(config)) centre_tables(config, outside);
+  return outside;
+}
+
+}  // namespace attnsym
