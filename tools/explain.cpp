@@ -2,9 +2,11 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
+#include <stdexcept>
 
+#include "checkpoint/checkpoint_model.hpp"
 #include "checkpoint/printable.hpp"
-#include "symmetry/symmetry_group.hpp"
+#include "symmetry/transformer_group.hpp"
 #include "tools/commands.hpp"
 #include "tools/measurement.hpp"
 #include "tools/model.hpp"
@@ -154,6 +156,42 @@ bool stores_interleaved(const Model& model) {
   return positions.kind == PositionKeys::Kind::Rotary && positions.pairs == PairLayout::Interleaved;
 }
 
+// What is known of the model beyond its attention.
+struct WholeModel {
+  std::optional<TransformerGroup> group;
+  std::string reason;  // why nothing is
+};
+
+WholeModel whole_model(const Model& model) {
+  try {
+    return {TransformerGroup(CheckpointModel(model.checkpoint).config()), ""};
+  } catch (const std::runtime_error& error) {
+    return {std::nullopt, error.what()};
+  }
+}
+
+std::string share_text(Index dimension, Index parameters) {
+  return std::to_string(dimension) + " of " + std::to_string(parameters) + " parameters are redundant (" +
+         brief(100.0 * static_cast<double>(dimension) / static_cast<double>(parameters)) + " %)";
+}
+
+void print_whole(const WholeModel& whole) {
+  if (!whole.group) {
+    std::printf("\nwhole model is not understood: %s\n", whole.reason.c_str());
+    return;
+  }
+  std::printf("\nwhole model %s\n", whole.group->describe().c_str());
+  std::printf("dimension   %s\n",
+              share_text(whole.group->dimension(), whole.group->config().parameter_count()).c_str());
+}
+
+nlohmann::json whole_json(const WholeModel& whole) {
+  if (!whole.group) return {{"reason", whole.reason}};
+  return {{"group", whole.group->describe()},
+          {"dimension", whole.group->dimension()},
+          {"parameters", whole.group->config().parameter_count()}};
+}
+
 void print_text(const Model& model, const AttentionConfig& config,
                 const std::optional<Measurement>& measurement) {
   const SymmetryGroup group = symmetry_of(config);
@@ -177,6 +215,7 @@ void print_text(const Model& model, const AttentionConfig& config,
   if (measurement) print_measurement(*measurement);
   std::printf("\nwhy\n");
   for (const std::string& line : reasons(config)) std::printf("  %s\n", line.c_str());
+  print_whole(whole_model(model));
 }
 
 void print_json(const Model& model, const AttentionConfig& config,
@@ -204,7 +243,8 @@ void print_json(const Model& model, const AttentionConfig& config,
                         {"group", group.describe()},
                         {"dimension", group.dimension()},
                         {"parameters", config.parameter_count()},
-                        {"why", reasons(config)}};
+                        {"why", reasons(config)},
+                        {"whole_model", whole_json(whole_model(model))}};
   if (measurement) object["measured"] = measurement->json();
   std::printf("%s\n", object.dump(2).c_str());
 }
