@@ -130,12 +130,9 @@ ExitStatus status_of(ModelVerdict verdict) {
   return verdict == ModelVerdict::Undecided ? ExitStatus::undecided : ExitStatus::yes;
 }
 
-}  // namespace
-
-ExitStatus check_models(const Model& a, const Model& b, const ModelCheckOptions& options) {
-  const auto start = std::chrono::steady_clock::now();
-  const CheckpointModel model_a(a.checkpoint);
-  const CheckpointModel model_b(b.checkpoint);
+ModelDecision decide(const Model& a, const Model& b, const ModelCheckOptions& options, Radii radii) {
+  const CheckpointModel model_a(a.checkpoint, radii);
+  const CheckpointModel model_b(b.checkpoint, radii);
   Progress progress("check", static_cast<std::size_t>(model_a.config().blocks()));
   ModelDecideOptions decide;
   decide.outputs = options.outputs;
@@ -146,7 +143,26 @@ ExitStatus check_models(const Model& a, const Model& b, const ModelCheckOptions&
       progress.advance();
     });
   };
-  const ModelDecision decision = decide_models(model_a, model_b, decide);
+  return decide_models(model_a, model_b, decide);
+}
+
+// What quantisation could hide does not matter if the decoded numbers agree by themselves.
+ModelDecision decide(const Model& a, const Model& b, const ModelCheckOptions& options) {
+  if (is_quantized(a, b)) {
+    ModelDecision decoded = decide(a, b, options, Radii::Decoded);
+    if (decoded.verdict == ModelVerdict::Identical || decoded.verdict == ModelVerdict::Equivalent) {
+      decoded.reason += ", within float32 rounding of the decoded numbers";
+      return decoded;
+    }
+  }
+  return decide(a, b, options, Radii::Quantized);
+}
+
+}  // namespace
+
+ExitStatus check_models(const Model& a, const Model& b, const ModelCheckOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  const ModelDecision decision = decide(a, b, options);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (options.as_json) {
     print_json(decision, options, a.checkpoint.weight_bytes() + b.checkpoint.weight_bytes(), seconds);

@@ -39,6 +39,14 @@ class QuantizedModel(unittest.TestCase):
         certified = run("certify", self.certificate, MODEL, self.out)
         self.assertTrue(certified.stdout.startswith("accepted: "), certified.stdout + certified.stderr)
 
+    def test_the_canonical_form_is_the_same_model(self):
+        whole = Path(self.folder.name) / "whole"
+        written = run("canonicalize", MODEL, "-o", whole, "--scope", "model")
+        self.assertEqual(written.returncode, 0, written.stderr)
+        for model in (self.out, whole):
+            checked = run("check", MODEL, model, "--scope", "model")
+            self.assertTrue(checked.stdout.startswith("equivalent: "), checked.stdout + checked.stderr)
+
 
 if __name__ == "__main__":
     ATTNSYM, MODEL = sys.argv[1:3]
