@@ -3,7 +3,9 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "checkpoint/checkpoint_model.hpp"
 #include "symmetry/errors.hpp"
+#include "tools/check_models.hpp"
 #include "tools/commands.hpp"
 #include "tools/evidence_file.hpp"
 #include "tools/executor.hpp"
@@ -11,6 +13,7 @@
 #include "tools/output.hpp"
 #include "verify/certificate.hpp"
 #include "verify/exact.hpp"
+#include "verify/models/model_evidence.hpp"
 #include "verify/verdict.hpp"
 
 namespace attnsym {
@@ -103,7 +106,34 @@ struct Answer {
 Answer rejected(const std::string& reason) { return {"rejected", reason, ExitStatus::no}; }
 
 Answer accepted(const CertificateFile& certificate) {
-  return {"accepted", "the two models are " + certificate.verdict + " at attention scope", ExitStatus::yes};
+  const std::string scope = certificate.model ? "as a whole, by their " + certificate.model->outputs
+                                              : std::string("at attention scope");
+  return {"accepted", "the two models are " + certificate.verdict + " " + scope, ExitStatus::yes};
+}
+
+Refutation refute_models(const CertifyOptions& options, const CertificateFile& certificate, const Model& a,
+                         const Model& b, Radii radii) {
+  const CheckpointModel from(a.checkpoint, radii);
+  const CheckpointModel to(b.checkpoint, radii);
+  const Outputs outputs = outputs_of(certificate.model->outputs);
+  if (certificate.verdict == "distinct")
+    return refute_token_witness(from, to, certificate.model->tokens, outputs);
+  if (certificate.verdict != "equivalent" && certificate.verdict != "identical")
+    return "'" + certificate.verdict + "' cannot be certified";
+  return refute_models(from, to, {certificate.model->stream, certificate.layers, certificate.model->neurons},
+                       outputs, [&](std::size_t count, const std::function<void(std::size_t)>& task) {
+                         run_tasks(count, options.threads, task);
+                       });
+}
+
+Answer check_models(const CertifyOptions& options, const CertificateFile& certificate, const Model& a,
+                    const Model& b) {
+  // If the decoded numbers agree by themselves, what quantisation could hide does not matter.
+  if (is_quantized(a, b) && certificate.verdict != "distinct" &&
+      !refute_models(options, certificate, a, b, Radii::Decoded))
+    return accepted(certificate);
+  const auto reason = refute_models(options, certificate, a, b, Radii::Quantized);
+  return reason ? rejected(*reason) : accepted(certificate);
 }
 
 Answer check_layers(const CertifyOptions& options, const CertificateFile& certificate, const Model& a,
@@ -139,6 +169,7 @@ Answer answer(const CertifyOptions& options) {
   const Model b = open_model(options.b, options.files);
   if (const auto reason = refute_files("A", certificate->a_files, a.digests())) return rejected(*reason);
   if (const auto reason = refute_files("B", certificate->b_files, b.digests())) return rejected(*reason);
+  if (certificate->model) return check_models(options, *certificate, a, b);
   if (certificate->verdict == "identical" || certificate->verdict == "equivalent") {
     return check_layers(options, *certificate, a, b);
   }

@@ -275,8 +275,8 @@ ExitStatus run_check(const CheckOptions& options) {
   const Model b = open_model(options.b, options.files);
   if (options.scope == "model") {
     return check_models(a, b,
-                        {options.outputs == "logits" ? Outputs::Logits : Outputs::Probabilities,
-                         options.seed.value_or(1), options.threads, options.as_json});
+                        {outputs_of(options.outputs), options.seed.value_or(1), options.threads,
+                         options.certificate, options.force, options.as_json});
   }
   CheckResult result = decide_layers(options, a, b);
   if (options.ladder) {
@@ -297,7 +297,7 @@ void refuse_at_model_scope(const CLI::App& command, const CheckOptions& options)
     if (command.count("--outputs") > 0) throw CLI::ValidationError("--outputs needs --scope model");
     return;
   }
-  for (const char* option : {"--certificate", "--witness", "--exact", "--explain", "--ladder"}) {
+  for (const char* option : {"--witness", "--exact", "--explain", "--ladder"}) {
     if (command.count(option) > 0)
       throw CLI::ValidationError(std::string(option) + " is about attention modules, not --scope model");
   }

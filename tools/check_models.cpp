@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/checkpoint_model.hpp"
+#include "tools/evidence_file.hpp"
 #include "tools/output.hpp"
 
 namespace attnsym {
@@ -46,6 +47,29 @@ json witness_json(const ModelDecision& decision) {
   return {{"tokens", witness.tokens},     {"position", witness.position}, {"output", witness.output},
           {"output_a", witness.output_a}, {"output_b", witness.output_b}, {"gap", witness.gap},
           {"noise", witness.noise}};
+}
+
+void write_certificate(const Model& a, const Model& b, const ModelDecision& decision,
+                       const ModelCheckOptions& options) {
+  if (decision.verdict == ModelVerdict::Undecided) {
+    std::fprintf(stderr, "attnsym: no certificate is written for an undecided answer\n");
+    return;
+  }
+  CertificateFile file;
+  file.verdict = attnsym::name_of(decision.verdict);
+  file.seed = options.seed;
+  file.a_files = a.digests();
+  file.b_files = b.digests();
+  file.model = CertificateFile::Model{name_of(options.outputs), {}, {}, {}};
+  if (decision.verdict == ModelVerdict::Distinct) {
+    file.model->tokens = decision.witness->tokens;
+  } else {
+    ModelEvidence evidence = evidence_of(decision);
+    file.layers = std::move(evidence.attention);
+    file.model->stream = std::move(evidence.stream);
+    file.model->neurons = std::move(evidence.neurons);
+  }
+  write_evidence(*options.certificate, serialize(file), options.force);
 }
 
 void print_json(const ModelDecision& decision, const ModelCheckOptions& options, std::size_t bytes_read,
@@ -123,6 +147,8 @@ void print_text(const ModelDecision& decision, const ModelCheckOptions& options)
     }
   }
   if (decision.verdict == ModelVerdict::Distinct) print_witness(*decision.witness);
+  if (options.certificate && decision.verdict != ModelVerdict::Undecided)
+    std::printf("\ncertificate  %s\n", options.certificate->c_str());
 }
 
 ExitStatus status_of(ModelVerdict verdict) {
@@ -160,9 +186,14 @@ ModelDecision decide(const Model& a, const Model& b, const ModelCheckOptions& op
 
 }  // namespace
 
+Outputs outputs_of(const std::string& name) {
+  return name == "logits" ? Outputs::Logits : Outputs::Probabilities;
+}
+
 ExitStatus check_models(const Model& a, const Model& b, const ModelCheckOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   const ModelDecision decision = decide(a, b, options);
+  if (options.certificate) write_certificate(a, b, decision, options);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (options.as_json) {
     print_json(decision, options, a.checkpoint.weight_bytes() + b.checkpoint.weight_bytes(), seconds);

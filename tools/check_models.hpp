@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
+#include <optional>
 
 #include "tools/executor.hpp"
 #include "tools/exit_status.hpp"
@@ -14,8 +16,12 @@ struct ModelCheckOptions {
   Outputs outputs = Outputs::Logits;
   std::uint64_t seed = 1;
   std::size_t threads = default_workers();
+  std::optional<std::filesystem::path> certificate;
+  bool force = false;  ///< replaces it
   bool as_json = false;
 };
+
+Outputs outputs_of(const std::string& name);
 
 /// Decides whether two models compute the same outputs, and prints the answer.
 ExitStatus check_models(const Model& a, const Model& b, const ModelCheckOptions& options);

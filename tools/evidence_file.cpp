@@ -246,6 +246,33 @@ bool is_intact(const Reader& reader) {
   return digest.size() == digest_placeholder().size() && digest_of(bytes, digest) == digest;
 }
 
+NamedTensor index_tensor(const std::string& name, const std::vector<Index>& numbers) {
+  return {name,
+          Dtype::I64,
+          {static_cast<std::int64_t>(numbers.size())},
+          bytes_of(numbers.data(), numbers.size())};
+}
+
+void add_model(std::vector<NamedTensor>& tensors, const CertificateFile::Model& model) {
+  if (model.stream.size() > 0) tensors.push_back(matrix_tensor("stream", model.stream));
+  for (std::size_t layer = 0; layer < model.neurons.size(); ++layer)
+    tensors.push_back(index_tensor(layer_prefix(layer) + ".neurons", model.neurons[layer]));
+  if (!model.tokens.empty()) tensors.push_back(index_tensor("witness.tokens", model.tokens));
+}
+
+CertificateFile::Model read_model(const Reader& reader, std::size_t layers) {
+  CertificateFile::Model model;
+  model.outputs = reader.fact("outputs");
+  if (model.outputs != "logits" && model.outputs != "probabilities")
+    reader.refuse("'outputs' is neither logits nor probabilities");
+  if (reader.find("stream") != nullptr) model.stream = reader.matrix(reader.tensor("stream", Dtype::F64, 2));
+  for (std::size_t layer = 0; layer < layers; ++layer)
+    model.neurons.push_back(reader.indices(reader.tensor(layer_prefix(layer) + ".neurons", Dtype::I64, 1)));
+  if (reader.find("witness.tokens") != nullptr)
+    model.tokens = reader.indices(reader.tensor("witness.tokens", Dtype::I64, 1));
+  return model;
+}
+
 }  // namespace
 
 std::vector<std::byte> serialize(const CertificateFile& certificate) {
@@ -256,7 +283,7 @@ std::vector<std::byte> serialize(const CertificateFile& certificate) {
   }
   Metadata metadata{{"schema", certificate_schema},
                     {"version", version},
-                    {"scope", "attention"},
+                    {"scope", certificate.model ? "model" : "attention"},
                     {"verdict", certificate.verdict},
                     {"arithmetic", certificate.exact ? "exact" : "rounded"},
                     {"seed", std::to_string(certificate.seed)},
@@ -267,6 +294,10 @@ std::vector<std::byte> serialize(const CertificateFile& certificate) {
   if (certificate.witness_input.size() > 0) {
     metadata["witness_layer"] = std::to_string(certificate.witness_layer);
     tensors.push_back(matrix_tensor("witness.input", certificate.witness_input));
+  }
+  if (certificate.model) {
+    metadata["outputs"] = certificate.model->outputs;
+    add_model(tensors, *certificate.model);
   }
   metadata["digest"] = sha256(serialize_safetensors(tensors, metadata));
   return serialize_safetensors(tensors, metadata);
@@ -291,6 +322,7 @@ std::optional<CertificateFile> read_certificate(const std::filesystem::path& pat
     certificate.witness_layer = reader.number<std::size_t>("witness_layer");
     certificate.witness_input = reader.matrix(reader.tensor("witness.input", Dtype::F64, 2));
   }
+  if (reader.fact("scope") == "model") certificate.model = read_model(reader, layers);
   return certificate;
 }
 

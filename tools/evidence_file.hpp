@@ -25,6 +25,15 @@ struct CertificateFile {
   std::vector<EqualityEvidence> layers;  ///< per layer; empty for distinct
   std::size_t witness_layer = 0;
   Matrix<double> witness_input;  ///< n x D; empty unless distinct
+
+  /// Of whole models only: `layers` is then about the modules of A moved by the stream's change of basis.
+  struct Model {
+    std::string outputs;                      ///< logits or probabilities
+    Matrix<double> stream;                    ///< D x D; empty for distinct
+    std::vector<std::vector<Index>> neurons;  ///< see ModelEvidence
+    std::vector<Index> tokens;                ///< empty unless distinct
+  };
+  std::optional<Model> model;
 };
 
 /// The file's bytes. A digest over all of them, with its own digits zeroed, is part of the metadata, so that

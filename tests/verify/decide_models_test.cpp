@@ -4,6 +4,7 @@
 
 #include <Eigen/QR>
 
+#include "symmetry/errors.hpp"
 #include "tests/support/random_transformer.hpp"
 
 namespace attnsym {
@@ -237,6 +238,68 @@ TEST(DecideModels, ProbabilitiesAllowAShiftOfTheUnembedding) {
   expect(ModelVerdict::Distinct, decide(config, a, b));
   const ModelDecideOptions options{.outputs = Outputs::Probabilities};
   expect(ModelVerdict::Equivalent, decide_models(held(config, a, f32), held(config, b, f32), options));
+}
+
+// What is decided is certified, and what is forged is not.
+TEST(ModelEvidenceTest, HoldsForTheModelsItIsAbout) {
+  const TransformerConfig config = llama_like();
+  const auto a = random_transformer(config, 21);
+  auto b = a;
+  fold_gains(b);
+  rotate(b, random_rotation(config.model_width, 5));
+  b.blocks[0].mlp.up.col(0).swap(b.blocks[0].mlp.up.col(3));
+  b.blocks[0].mlp.gate.col(0).swap(b.blocks[0].mlp.gate.col(3));
+  b.blocks[0].mlp.down.row(0).swap(b.blocks[0].mlp.down.row(3));
+  b.blocks[1].mlp.down.row(5).setZero();
+  auto with_dead_neuron = a;
+  with_dead_neuron.blocks[1].mlp.down.row(5).setZero();
+  const HeldModel from = held(config, with_dead_neuron, f32);
+  const HeldModel to = held(config, b, f32);
+  const ModelDecision decision = decide_models(from, to);
+  expect(ModelVerdict::Equivalent, decision);
+  const ModelEvidence evidence = evidence_of(decision);
+  const auto refuted = [&](const ModelEvidence& claimed, const HeldModel& other) {
+    return refute_models(from, other, claimed, Outputs::Logits, run_in_turn).value_or("");
+  };
+  EXPECT_EQ(refuted(evidence, to), "");
+
+  ModelEvidence forged = evidence;
+  std::swap(forged.neurons[0][1], forged.neurons[0][2]);
+  EXPECT_NE(refuted(forged, to), "") << "neurons exchanged";
+  forged = evidence;
+  forged.neurons[0][1] = -1;
+  EXPECT_NE(refuted(forged, to), "") << "a neuron left out";
+  forged = evidence;
+  forged.neurons[0][1] = forged.neurons[0][2];
+  EXPECT_NE(refuted(forged, to), "") << "a neuron twice";
+  forged.neurons[0][1] = 1000;
+  EXPECT_NE(refuted(forged, to), "") << "a neuron that is not there";
+  forged = evidence;
+  forged.stream *= 2;
+  EXPECT_NE(refuted(forged, to), "") << "not orthogonal";
+  forged = evidence;
+  forged.stream = random_rotation(config.model_width, 6);
+  EXPECT_NE(refuted(forged, to), "") << "another rotation";
+  forged = evidence;
+  forged.attention.pop_back();
+  EXPECT_NE(refuted(forged, to), "") << "a block less";
+  auto c = b;
+  c.blocks[1].mlp.up(2, 3) += 0.01;
+  EXPECT_NE(refuted(evidence, held(config, c, f32)), "") << "another model";
+}
+
+TEST(ModelEvidenceTest, TokensThatTellModelsApart) {
+  const TransformerConfig config = llama_like();
+  const auto a = random_transformer(config, 22);
+  auto b = a;
+  b.blocks[0].mlp.gate.col(2) *= 2;
+  const HeldModel from = held(config, a, f32);
+  const HeldModel to = held(config, b, f32);
+  const ModelDecision decision = decide_models(from, to);
+  expect(ModelVerdict::Distinct, decision);
+  EXPECT_FALSE(refute_token_witness(from, to, decision.witness->tokens, Outputs::Logits));
+  EXPECT_TRUE(refute_token_witness(from, from, decision.witness->tokens, Outputs::Logits));
+  EXPECT_THROW(refute_token_witness(from, to, {1, 2, 1000}, Outputs::Logits), ShapeError);
 }
 
 TEST(DecideModels, OneChangedNumberShows) {

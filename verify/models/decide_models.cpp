@@ -5,29 +5,11 @@
 #include <utility>
 
 #include "symmetry/errors.hpp"
+#include "verify/models/architecture.hpp"
 #include "verify/models/stored_algebra.hpp"
 
 namespace attnsym {
 namespace {
-
-constexpr Index chunk_rows = 1024;
-
-// Why no transport of the stream can carry one model to the other, whatever the weights; empty if one may.
-std::string different_architecture(const TransformerConfig& a, const TransformerConfig& b) {
-  if (a.blocks() != b.blocks())
-    return std::to_string(a.blocks()) + " and " + std::to_string(b.blocks()) + " blocks";
-  if (a.model_width != b.model_width)
-    return "widths " + std::to_string(a.model_width) + " and " + std::to_string(b.model_width);
-  if (a.norm != b.norm || a.norm_epsilon != b.norm_epsilon) return "different norms";
-  if (a.placement != b.placement || a.parallel != b.parallel || a.embedding_norm != b.embedding_norm ||
-      a.final_norm != b.final_norm)
-    return "norms in different places";
-  if (a.positions != b.positions || a.position_offset != b.position_offset || a.token_types != b.token_types)
-    return "different tables of positions or token types";
-  if (a.mlp.activation != b.mlp.activation || a.mlp.gated != b.mlp.gated) return "different activations";
-  if (a.logit_softcap != b.logit_softcap) return "different caps of logits";
-  return {};
-}
 
 // Evenly spaced rows of all tables, as many as are asked for or there are.
 StoredMatrix sampled_rows(const SeenModel& model, Index wanted) {
@@ -92,121 +74,6 @@ std::optional<StreamTransport> find_stream(const SeenModel& a, const SeenModel& 
                                with_more_rows(b, sampled_rows(b, many)), false, centred);
 }
 
-// A norm's row, in the words of the stream's transport: gains lose signs, biases keep them.
-EntryComparison compare_norms(const StreamTransport& stream, const StoredNorm& a, const StoredNorm& b) {
-  const Index width = std::max<Index>(a.value.gain.size(), 1);
-  const StoredMatrix gain_a{a.value.gain, a.radius.gain};
-  const StoredMatrix gain_b{b.value.gain, b.radius.gain};
-  const StoredMatrix bias_a{a.value.bias, a.radius.bias};
-  const StoredMatrix bias_b{b.value.bias, b.radius.bias};
-  return worse(compare_entries(stream.placed(gain_a), gain_b, width),
-               compare_entries(stream.written(bias_a), bias_b, width));
-}
-
-class ModelJudge {
- public:
-  ModelJudge(const StoredModel& a, const StoredModel& b, const ModelDecideOptions& options)
-      : a_(a), b_(b), options_(options) {}
-
-  void compare_orbits(ModelDecision& decision) const {
-    const auto stream = find_stream(a_, b_);
-    decision.stream_found = stream.has_value();
-    decision.stream = stream.value_or(StreamTransport::identity(width()));
-    compare_table(decision, Table::Embedding, "embeddings");
-    compare_table(decision, Table::Positions, "positions");
-    compare_table(decision, Table::TokenTypes, "token types");
-    if (a_.config().embedding_norm) {
-      decision.outer.push_back(
-          {"norm of embeddings", compare_norms(decision.stream, a_.embedding_norm(), b_.embedding_norm())});
-    }
-    decision.blocks.resize(static_cast<std::size_t>(a_.config().blocks()));
-    options_.run_tasks(decision.blocks.size(), [&](std::size_t layer) {
-      decision.blocks[layer] = compare_block(decision.stream, static_cast<Index>(layer));
-    });
-    compare_head(decision);
-  }
-
- private:
-  Index width() const { return a_.config().model_width; }
-
-  void compare_table(ModelDecision& decision, Table table, const char* name) const {
-    const Index count = a_.row_count(table);
-    if (count == 0) return;
-    EntrySums sums;
-    for (Index first = 0; first < count; first += chunk_rows) {
-      const Index rows = std::min(chunk_rows, count - first);
-      sums.add(decision.stream.written(a_.rows(table, first, rows)), b_.rows(table, first, rows));
-    }
-    decision.outer.push_back({name, sums.result(width())});
-  }
-
-  BlockDecision compare_block(const StreamTransport& stream, Index layer) const {
-    const auto norms_at = [&](NormPlace place) {
-      return compare_norms(stream, a_.norm_behind(place, layer), b_.norm_behind(place, layer));
-    };
-    BlockDecision decision;
-    decision.norms = worse(norms_at(NormPlace::AttentionOutput), norms_at(NormPlace::MlpOutput));
-    decision.mlp = compare_mlps(
-        a_.config().mlp,
-        {a_.config().mlp.width,
-         [&](std::span<const Index> which) { return moved(stream, a_.neurons(layer, which)); }},
-        {b_.config().mlp.width, [&](std::span<const Index> which) { return b_.neurons(layer, which); }},
-        width());
-    DecideOptions options;
-    options.search_witness = false;
-    decision.attention = decide_equivalence(stream.moved(a_.attention(layer)), b_.attention(layer), options);
-    return decision;
-  }
-
-  static SeenMlp moved(const StreamTransport& stream, SeenMlp mlp) {
-    mlp.up = stream.read(mlp.up);
-    mlp.gate = stream.read(mlp.gate);
-    mlp.down = stream.written(mlp.down);
-    mlp.down_bias = stream.written(mlp.down_bias);
-    return mlp;
-  }
-
-  // What all outputs of a token have in common does not count for probabilities.
-  void compare_head(ModelDecision& decision) const {
-    const Index count = a_.row_count(Table::Unembedding);
-    const bool shifts = options_.outputs == Outputs::Probabilities && a_.config().logit_softcap == 0;
-    const StoredMatrix mean_a = shifts ? mean_row(a_) : StoredMatrix{};
-    const StoredMatrix mean_b = shifts ? mean_row(b_) : StoredMatrix{};
-    const auto rows_of = [&](const SeenModel& model, const StoredMatrix& mean, Index first, Index rows) {
-      StoredMatrix result = model.rows(Table::Unembedding, first, rows);
-      if (shifts) result.value.rowwise() -= mean.value.row(0);
-      return result;
-    };
-    EntrySums sums;
-    for (Index first = 0; first < count; first += chunk_rows) {
-      const Index rows = std::min(chunk_rows, count - first);
-      sums.add(decision.stream.written(rows_of(a_, mean_a, first, rows)), rows_of(b_, mean_b, first, rows));
-    }
-    decision.outer.push_back({"unembedding", sums.result(width())});
-    const auto bias_of = [&](const SeenModel& model) {
-      StoredMatrix bias = model.output_bias();
-      if (bias.value.size() == 0) bias = {Matrix<double>::Zero(1, count), Matrix<double>::Zero(1, count)};
-      return shifts ? centred_rows(std::move(bias)) : bias;
-    };
-    decision.outer.push_back({"bias of the outputs", compare_entries(bias_of(a_), bias_of(b_), width())});
-  }
-
-  StoredMatrix mean_row(const SeenModel& model) const {
-    const Index count = model.row_count(Table::Unembedding);
-    StoredMatrix mean{Matrix<double>::Zero(1, width()), {}};
-    for (Index first = 0; first < count; first += chunk_rows) {
-      const Index rows = std::min(chunk_rows, count - first);
-      mean.value += model.rows(Table::Unembedding, first, rows).value.colwise().sum();
-    }
-    mean.value /= static_cast<double>(count);
-    return mean;
-  }
-
-  SeenModel a_;
-  SeenModel b_;
-  const ModelDecideOptions& options_;
-};
-
 // Notes the first piece that differs, and tokens and positions that show it best.
 void note_first_difference(ModelDecision& decision, TokenSearch& search) {
   const auto note = [&](const std::string& text) {
@@ -230,6 +97,29 @@ void note_first_difference(ModelDecision& decision, TokenSearch& search) {
 bool is_exact(const ModelDecision& decision) {
   return std::ranges::all_of(decision.outer, [](const OuterComparison& o) { return o.entries.is_exact; }) &&
          std::ranges::all_of(decision.blocks, [](const BlockDecision& b) { return b.is_exact(); });
+}
+
+void compare_orbits(const StoredModel& model_a, const StoredModel& model_b, const ModelDecideOptions& options,
+                    ModelDecision& decision) {
+  const SeenModel a(model_a);
+  const SeenModel b(model_b);
+  const auto stream = find_stream(a, b);
+  decision.stream_found = stream.has_value();
+  decision.stream = stream.value_or(StreamTransport::identity(a.config().model_width));
+  const ModelPieces pieces(a, b, decision.stream, options.outputs);
+  decision.outer = pieces.compare_outside();
+  decision.blocks.resize(static_cast<std::size_t>(a.config().blocks()));
+  DecideOptions attention;
+  attention.search_witness = false;
+  options.run_tasks(decision.blocks.size(), [&](std::size_t i) {
+    const auto layer = static_cast<Index>(i);
+    BlockDecision& block = decision.blocks[i];
+    block.norms = pieces.compare_norms_behind(layer);
+    block.mlp = compare_mlps(a.config().mlp, pieces.neurons_of_a(layer), pieces.neurons_of_b(layer),
+                             a.config().model_width);
+    block.attention =
+        decide_equivalence(pieces.attention_of_a(layer), pieces.attention_of_b(layer), attention);
+  });
 }
 
 }  // namespace
@@ -261,12 +151,25 @@ const char* name_of(ModelVerdict verdict) {
   return names[static_cast<int>(verdict)];
 }
 
+ModelEvidence evidence_of(const ModelDecision& decision) {
+  ModelEvidence evidence;
+  evidence.stream = decision.stream.matrix();
+  for (const BlockDecision& block : decision.blocks) {
+    const auto* identical = std::get_if<Identical>(&block.attention.verdict);
+    evidence.attention.push_back(identical != nullptr
+                                     ? EqualityEvidence(identical->b_from_a)
+                                     : std::get<Equivalent>(block.attention.verdict).evidence);
+    evidence.neurons.push_back(block.mlp.image);
+  }
+  return evidence;
+}
+
 ModelDecision decide_models(const StoredModel& a, const StoredModel& b, const ModelDecideOptions& options) {
   ModelDecision decision;
   TokenSearch search{.seed = options.seed, .tokens = {}, .outputs = options.outputs};
   const std::string apart = different_architecture(a.config(), b.config());
   if (apart.empty()) {
-    ModelJudge(a, b, options).compare_orbits(decision);
+    compare_orbits(a, b, options, decision);
     note_first_difference(decision, search);
     if (!decision.first_difference) {
       decision.verdict = is_exact(decision) ? ModelVerdict::Identical : ModelVerdict::Equivalent;

@@ -6,8 +6,8 @@
 
 #include "symmetry/run_tasks.hpp"
 #include "verify/decide.hpp"
-#include "verify/models/neurons.hpp"
-#include "verify/models/stream_transport.hpp"
+#include "verify/models/model_evidence.hpp"
+#include "verify/models/model_pieces.hpp"
 #include "verify/models/token_witness.hpp"
 
 namespace attnsym {
@@ -31,12 +31,6 @@ struct BlockDecision {
   std::string difference() const;  ///< in words, what differs; empty if nothing does
 };
 
-/// What is outside of blocks.
-struct OuterComparison {
-  std::string part;  ///< "embeddings", "positions", "token types", "norm of embeddings", "unembedding", ...
-  EntryComparison entries;
-};
-
 enum class ModelVerdict { Identical, Equivalent, Distinct, Undecided };
 const char* name_of(ModelVerdict verdict);
 
@@ -53,6 +47,9 @@ struct ModelDecision {
   std::optional<TokenWitness>
       witness;  ///< of distinct models; else the best that was found, if one was sought
 };
+
+/// Why two models are one. @pre the verdict is Identical or Equivalent
+ModelEvidence evidence_of(const ModelDecision& decision);
 
 /// Decides whether two models compute the same outputs for all tokens [N12].
 ///

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <numeric>
 #include <optional>
 #include <utility>
@@ -64,6 +65,12 @@ Neurons neurons_of(const MlpConfig& config, SeenMlp mlp) {
                   {mlp.down.value.transpose(), mlp.down.radius.transpose()}};
   normalize(config, neurons);
   return neurons;
+}
+
+// Whether a neuron can put out something.
+bool is_live(const MlpConfig& config, const Neurons& neurons, Index k) {
+  const bool is_read = !config.gated || !neurons.up.value.col(k).isZero(0);
+  return is_read && !neurons.down.value.col(k).isZero(0);
 }
 
 // What gated neuron k of a has to be multiplied by to become neuron k of b.
@@ -159,8 +166,7 @@ struct Fingerprints {
     const auto up = probed(neurons.up, 1);
     const auto down = probed(neurons.down, 1);
     for (Index k = 0; k < neurons.count(); ++k) {
-      const bool is_read = !config.gated || !neurons.up.value.col(k).isZero(0);
-      if (!is_read || neurons.down.value.col(k).isZero(0)) continue;
+      if (!is_live(config, neurons, k)) continue;
       const auto place = static_cast<Index>(live.size());
       live.push_back(which[static_cast<std::size_t>(k)]);
       number.col(place).head(read_probes) = read.first.col(k);
@@ -239,16 +245,19 @@ std::optional<NeuronSums> compare_in_order(const MlpConfig& config, const Neuron
   return compare_listed(config, a, b, all, all);
 }
 
+EntryComparison compare_constants(const NeuronSource& a, const NeuronSource& b, Index width) {
+  return compare_entries(or_zero(a.read({}).down_bias, width), or_zero(b.read({}).down_bias, width), width);
+}
+
 }  // namespace
 
 MlpComparison compare_mlps(const MlpConfig& config, const NeuronSource& a, const NeuronSource& b,
                            Index inner_width) {
   MlpComparison result;
-  const Index width = inner_width;
-  result.constant = compare_entries(or_zero(a.read({}).down_bias, width),
-                                    or_zero(b.read({}).down_bias, width), inner_width);
+  result.constant = compare_constants(a, b, inner_width);
   if (const auto in_order = compare_in_order(config, a, b, inner_width)) {
     in_order->write(result, inner_width);
+    result.image = consecutive(0, a.count);
     if (result.neurons.agrees()) return result;
   }
   const Fingerprints of_a(config, a);
@@ -258,12 +267,50 @@ MlpComparison compare_mlps(const MlpConfig& config, const NeuronSource& a, const
   std::vector<Index> image = matched(of_a, of_b);
   fill_up(image);
   for (Index& l : image) l = of_b.live[static_cast<std::size_t>(l)];
-  MlpComparison permuted{.neurons = {}, .constant = result.constant, .in_order = false};
+  MlpComparison permuted{.neurons = {}, .constant = result.constant, .in_order = false, .image = {}};
   compare_listed(config, a, b, of_a.live, image).write(permuted, inner_width);
+  permuted.image.assign(static_cast<std::size_t>(a.count), -1);
+  for (std::size_t k = 0; k < image.size(); ++k)
+    permuted.image[static_cast<std::size_t>(of_a.live[k])] = image[k];
   if (permuted.worst_neuron >= 0)
     permuted.worst_neuron = image[static_cast<std::size_t>(permuted.worst_neuron)];
   const bool keeps_order = result.worst_neuron >= 0 && result.neurons.ratio <= permuted.neurons.ratio;
   return keeps_order ? result : permuted;
+}
+
+MlpComparison compare_matched_mlps(const MlpConfig& config, const NeuronSource& a, const NeuronSource& b,
+                                   const std::vector<Index>& image, Index inner_width) {
+  MlpComparison result{.neurons = {}, .constant = compare_constants(a, b, inner_width), .image = image};
+  std::vector<Index> of_a;
+  std::vector<Index> of_b;
+  for (std::size_t k = 0; k < image.size(); ++k) {
+    if (image[k] < 0) continue;
+    of_a.push_back(static_cast<Index>(k));
+    of_b.push_back(image[k]);
+  }
+  std::vector<Index> sorted = of_b;
+  std::ranges::sort(sorted);
+  const bool is_matching = static_cast<Index>(image.size()) == a.count &&
+                           std::ranges::adjacent_find(sorted) == sorted.end() &&
+                           (sorted.empty() || sorted.back() < b.count);
+  // Whoever is left out must not put out anything.
+  const auto others = [](const std::vector<Index>& listed, Index count) {
+    std::vector<Index> rest;
+    std::ranges::set_difference(consecutive(0, count), listed, std::back_inserter(rest));
+    return rest;
+  };
+  const auto are_dead = [&](const NeuronSource& source, const std::vector<Index>& which) {
+    bool dead = true;
+    for_each_chunk(which, [&](std::size_t, std::span<const Index> chunk) {
+      const Neurons neurons = neurons_of(config, source.read(chunk));
+      for (Index k = 0; k < neurons.count(); ++k) dead &= !is_live(config, neurons, k);
+    });
+    return dead;
+  };
+  result.same_count =
+      is_matching && are_dead(a, others(of_a, a.count)) && are_dead(b, others(sorted, b.count));
+  if (result.same_count) compare_listed(config, a, b, of_a, of_b).write(result, inner_width);
+  return result;
 }
 
 }  // namespace attnsym

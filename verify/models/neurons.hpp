@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <span>
+#include <vector>
 
 #include "verify/models/entries.hpp"
 #include "verify/models/seen_model.hpp"
@@ -15,6 +16,7 @@ struct MlpComparison {
   bool in_order = true;       ///< neuron k of A is neuron k of B
   bool same_count = true;     ///< as many neurons do something
   Index worst_neuron = -1;    ///< of B
+  std::vector<Index> image;   ///< of every neuron of A: the neuron of B that it is, -1 if it puts out nothing
   double smallest_scale = 1;  ///< by which neurons of A were scaled, in size
   double largest_scale = 1;
 
@@ -33,5 +35,10 @@ struct NeuronSource {
 /// @param inner_width  see EntrySums
 MlpComparison compare_mlps(const MlpConfig& config, const NeuronSource& a, const NeuronSource& b,
                            Index inner_width);
+
+/// The same for a given match, nothing searched. Neurons that are said to put out nothing have to.
+/// @param image  see MlpComparison; any numbers
+MlpComparison compare_matched_mlps(const MlpConfig& config, const NeuronSource& a, const NeuronSource& b,
+                                   const std::vector<Index>& image, Index inner_width);
 
 }  // namespace attnsym

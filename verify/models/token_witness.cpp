@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 #include <utility>
 
 #include "symmetry/errors.hpp"
@@ -147,7 +148,9 @@ double TokenWitness::strength() const {
   return gap / noise;
 }
 
-TokenWitness search_tokens(const StoredModel& a, const StoredModel& b, const TokenSearch& search) {
+namespace {
+
+void require_same_outputs(const StoredModel& a, const StoredModel& b) {
   if (a.config().vocabulary != b.config().vocabulary ||
       a.config().output_width() != b.config().output_width()) {
     throw ShapeError("models of " + std::to_string(a.config().vocabulary) + " and " +
@@ -155,11 +158,22 @@ TokenWitness search_tokens(const StoredModel& a, const StoredModel& b, const Tok
                      std::to_string(a.config().output_width()) + " and " +
                      std::to_string(b.config().output_width()) + " outputs cannot be compared");
   }
-  const TransformerConfig& shorter =
-      b.config().positions > 0 && (a.config().positions == 0 || b.config().positions < a.config().positions)
-          ? b.config()
-          : a.config();
-  const std::vector<Tokens> sequences = sequences_of(shorter, search);
+}
+
+void require_tokens(const TransformerConfig& config, const Tokens& tokens) {
+  const auto count = static_cast<Index>(tokens.size());
+  if (count == 0) throw ShapeError("there are no tokens");
+  if (config.positions > 0 && count + config.position_offset > config.positions)
+    throw ShapeError(std::to_string(count) + " tokens are more than the model has positions");
+  for (const Index token : tokens) {
+    if (token < 0 || token >= config.vocabulary)
+      throw ShapeError("there is no token " + std::to_string(token) + " of " +
+                       std::to_string(config.vocabulary));
+  }
+}
+
+TokenWitness strongest(const StoredModel& a, const StoredModel& b, const std::vector<Tokens>& sequences,
+                       const TokenSearch& search) {
   const auto outputs_a = Runs(a, sequences, search).outputs();
   const auto outputs_b = Runs(b, sequences, search).outputs();
   TokenWitness best;
@@ -173,6 +187,25 @@ TokenWitness search_tokens(const StoredModel& a, const StoredModel& b, const Tok
     if (s == 0 || witness.strength() > best.strength()) best = std::move(witness);
   }
   return best;
+}
+
+}  // namespace
+
+TokenWitness measure_tokens(const StoredModel& a, const StoredModel& b, const Tokens& tokens, Outputs outputs,
+                            std::uint64_t seed) {
+  require_same_outputs(a, b);
+  require_tokens(a.config(), tokens);
+  require_tokens(b.config(), tokens);
+  return strongest(a, b, {tokens}, {.seed = seed, .tokens = {}, .outputs = outputs});
+}
+
+TokenWitness search_tokens(const StoredModel& a, const StoredModel& b, const TokenSearch& search) {
+  require_same_outputs(a, b);
+  const TransformerConfig& shorter =
+      b.config().positions > 0 && (a.config().positions == 0 || b.config().positions < a.config().positions)
+          ? b.config()
+          : a.config();
+  return strongest(a, b, sequences_of(shorter, search), search);
 }
 
 }  // namespace attnsym

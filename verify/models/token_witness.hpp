@@ -35,6 +35,10 @@ struct TokenSearch {
   Outputs outputs = Outputs::Logits;
 };
 
+/// The same for given tokens: nothing is searched. @throws ShapeError also for tokens that a model has not
+TokenWitness measure_tokens(const StoredModel& a, const StoredModel& b, const Tokens& tokens, Outputs outputs,
+                            std::uint64_t seed);
+
 /// Runs both models, block by block, on the same sequences of tokens, and returns the sequence on which they
 /// are furthest apart in units of rounding.
 /// @throws ShapeError unless both have the same outputs

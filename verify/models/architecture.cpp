@@ -1,0 +1,21 @@
+#include "verify/models/architecture.hpp"
+
+namespace attnsym {
+
+std::string different_architecture(const TransformerConfig& a, const TransformerConfig& b) {
+  if (a.blocks() != b.blocks())
+    return std::to_string(a.blocks()) + " and " + std::to_string(b.blocks()) + " blocks";
+  if (a.model_width != b.model_width)
+    return "widths " + std::to_string(a.model_width) + " and " + std::to_string(b.model_width);
+  if (a.norm != b.norm || a.norm_epsilon != b.norm_epsilon) return "different norms";
+  if (a.placement != b.placement || a.parallel != b.parallel || a.embedding_norm != b.embedding_norm ||
+      a.final_norm != b.final_norm)
+    return "norms in different places";
+  if (a.positions != b.positions || a.position_offset != b.position_offset || a.token_types != b.token_types)
+    return "different tables of positions or token types";
+  if (a.mlp.activation != b.mlp.activation || a.mlp.gated != b.mlp.gated) return "different activations";
+  if (a.logit_softcap != b.logit_softcap) return "different caps of logits";
+  return {};
+}
+
+}  // namespace attnsym

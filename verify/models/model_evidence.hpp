@@ -1,0 +1,36 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "symmetry/run_tasks.hpp"
+#include "symmetry/stored_model.hpp"
+#include "symmetry/transformer_group.hpp"
+#include "verify/models/token_witness.hpp"
+#include "verify/verdict.hpp"
+
+namespace attnsym {
+
+/// Why two models are one, up to rounding: the change of basis of the stream, and for every block what
+/// carries attention and the neurons over.
+struct ModelEvidence {
+  Matrix<double> stream;                    ///< Q, D x D
+  std::vector<EqualityEvidence> attention;  ///< of A moved by Q
+  std::vector<std::vector<Index>> neurons;  ///< of every neuron of A that of B, -1 for those that do nothing
+};
+
+/// Checks evidence and searches nothing: Q is orthogonal, and with A moved by it every piece is that of B -
+/// attention by refute_equivalence, neurons as they are matched, tables entry by entry. Shares with the
+/// finder what the pieces of a model are and how entries are compared (SeenModel, ModelPieces), but neither
+/// how the stream's basis nor how heads or neurons were found.
+/// @returns the reason why the evidence fails, or nothing if it holds
+std::optional<std::string> refute_models(const StoredModel& a, const StoredModel& b,
+                                         const ModelEvidence& evidence, Outputs outputs,
+                                         const RunTasks& run_tasks);
+
+/// Tokens tell the models apart: outputs are further apart than 7 times what rounding, drawn anew, explains.
+std::optional<std::string> refute_token_witness(const StoredModel& a, const StoredModel& b,
+                                                const Tokens& tokens, Outputs outputs);
+
+}  // namespace attnsym

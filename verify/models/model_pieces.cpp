@@ -1,0 +1,106 @@
+#include "verify/models/model_pieces.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "verify/models/stored_algebra.hpp"
+
+namespace attnsym {
+namespace {
+
+constexpr Index chunk_rows = 1024;
+
+}  // namespace
+
+std::vector<OuterComparison> ModelPieces::compare_outside() const {
+  std::vector<OuterComparison> list;
+  compare_table(list, Table::Embedding, "embeddings");
+  compare_table(list, Table::Positions, "positions");
+  compare_table(list, Table::TokenTypes, "token types");
+  if (a_.config().embedding_norm)
+    list.push_back({"norm of embeddings", compare_norms(a_.embedding_norm(), b_.embedding_norm())});
+  compare_head(list);
+  return list;
+}
+
+// Gains lose the signs of the stream's transport, biases keep them.
+EntryComparison ModelPieces::compare_norms(const StoredNorm& a, const StoredNorm& b) const {
+  const StoredMatrix gain_a{a.value.gain, a.radius.gain};
+  const StoredMatrix gain_b{b.value.gain, b.radius.gain};
+  const StoredMatrix bias_a{a.value.bias, a.radius.bias};
+  const StoredMatrix bias_b{b.value.bias, b.radius.bias};
+  return worse(compare_entries(stream_.placed(gain_a), gain_b, width()),
+               compare_entries(stream_.written(bias_a), bias_b, width()));
+}
+
+EntryComparison ModelPieces::compare_norms_behind(Index layer) const {
+  const auto at = [&](NormPlace place) {
+    return compare_norms(a_.norm_behind(place, layer), b_.norm_behind(place, layer));
+  };
+  return worse(at(NormPlace::AttentionOutput), at(NormPlace::MlpOutput));
+}
+
+NeuronSource ModelPieces::neurons_of_a(Index layer) const {
+  return {a_.config().mlp.width, [this, layer](std::span<const Index> which) {
+            SeenMlp mlp = a_.neurons(layer, which);
+            mlp.up = stream_.read(mlp.up);
+            mlp.gate = stream_.read(mlp.gate);
+            mlp.down = stream_.written(mlp.down);
+            mlp.down_bias = stream_.written(mlp.down_bias);
+            return mlp;
+          }};
+}
+
+NeuronSource ModelPieces::neurons_of_b(Index layer) const {
+  return {b_.config().mlp.width,
+          [this, layer](std::span<const Index> which) { return b_.neurons(layer, which); }};
+}
+
+void ModelPieces::compare_table(std::vector<OuterComparison>& list, Table table, const char* name) const {
+  const Index count = a_.row_count(table);
+  if (count == 0) return;
+  EntrySums sums;
+  for (Index first = 0; first < count; first += chunk_rows) {
+    const Index rows = std::min(chunk_rows, count - first);
+    sums.add(stream_.written(a_.rows(table, first, rows)), b_.rows(table, first, rows));
+  }
+  list.push_back({name, sums.result(width())});
+}
+
+// What all outputs of a token have in common does not count for probabilities.
+void ModelPieces::compare_head(std::vector<OuterComparison>& list) const {
+  const Index count = a_.row_count(Table::Unembedding);
+  const bool shifts = outputs_ == Outputs::Probabilities && a_.config().logit_softcap == 0;
+  const StoredMatrix mean_a = shifts ? mean_row(a_) : StoredMatrix{};
+  const StoredMatrix mean_b = shifts ? mean_row(b_) : StoredMatrix{};
+  const auto rows_of = [&](const SeenModel& model, const StoredMatrix& mean, Index first, Index rows) {
+    StoredMatrix result = model.rows(Table::Unembedding, first, rows);
+    if (shifts) result.value.rowwise() -= mean.value.row(0);
+    return result;
+  };
+  EntrySums sums;
+  for (Index first = 0; first < count; first += chunk_rows) {
+    const Index rows = std::min(chunk_rows, count - first);
+    sums.add(stream_.written(rows_of(a_, mean_a, first, rows)), rows_of(b_, mean_b, first, rows));
+  }
+  list.push_back({"unembedding", sums.result(width())});
+  const auto bias_of = [&](const SeenModel& model) {
+    StoredMatrix bias = model.output_bias();
+    if (bias.value.size() == 0) bias = {Matrix<double>::Zero(1, count), Matrix<double>::Zero(1, count)};
+    return shifts ? centred_rows(std::move(bias)) : bias;
+  };
+  list.push_back({"bias of the outputs", compare_entries(bias_of(a_), bias_of(b_), width())});
+}
+
+StoredMatrix ModelPieces::mean_row(const SeenModel& model) const {
+  const Index count = model.row_count(Table::Unembedding);
+  StoredMatrix mean{Matrix<double>::Zero(1, width()), {}};
+  for (Index first = 0; first < count; first += chunk_rows) {
+    const Index rows = std::min(chunk_rows, count - first);
+    mean.value += model.rows(Table::Unembedding, first, rows).value.colwise().sum();
+  }
+  mean.value /= static_cast<double>(count);
+  return mean;
+}
+
+}  // namespace attnsym
