@@ -183,8 +183,11 @@ void CheckpointModel::require_shapes() const {
 }
 
 StoredMatrix CheckpointModel::rows(Table table, Index first, Index count) const {
-  return transposed(
-      read_lines(*tensors_.table(table), consecutive(first, count), config_.model_width, radii_));
+  const StoredTensor tensor = *tensors_.table(table);
+  const StoredMatrix lines = read_lines(tensor, consecutive(first, count), config_.model_width, radii_);
+  // Tables are read from one end to the other; what is behind is not needed in memory.
+  if (first + count == extent(tensor, 0) || (first / count) % 8 == 7) tensor.file->done_with(*tensor.info);
+  return transposed(lines);
 }
 
 StoredNorm CheckpointModel::norm(NormPlace place, Index layer) const {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <mutex>
 #include <utility>
 
 #include "symmetry/errors.hpp"
@@ -111,6 +112,8 @@ void compare_orbits(const StoredModel& model_a, const StoredModel& model_b, cons
   decision.blocks.resize(static_cast<std::size_t>(a.config().blocks()));
   DecideOptions attention;
   attention.search_witness = false;
+  // Modules are the largest pieces; others are read in chunks.
+  std::mutex attention_in_memory;
   options.run_tasks(decision.blocks.size(), [&](std::size_t i) {
     const auto layer = static_cast<Index>(i);
     BlockDecision& block = decision.blocks[i];

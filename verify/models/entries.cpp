@@ -36,53 +36,80 @@ EntryComparison worse(const EntryComparison& x, const EntryComparison& y) {
   return result;
 }
 
+void EntrySums::Lines::note(const RowVector<double>& squares, const RowVector<double>& variances,
+                            Index length, Index first) {
+  for (Index k = 0; k < squares.size(); ++k) {
+    const double r = discounted(attnsym::ratio(std::sqrt(squares(k)), variances(k)), length);
+    if (r <= ratio || std::isnan(ratio)) continue;
+    ratio = r;
+    place = first + k;
+  }
+}
+
 void EntrySums::add(const StoredMatrix& a, const StoredMatrix& b) {
-  if (a.value.rows() != b.value.rows() || a.value.cols() != b.value.cols()) {
-    throw ShapeError("matrices of " + std::to_string(a.value.rows()) + " x " +
-                     std::to_string(a.value.cols()) + " and " + std::to_string(b.value.rows()) + " x " +
-                     std::to_string(b.value.cols()) + " cannot be compared");
+  const Index rows = a.value.rows();
+  const Index columns = a.value.cols();
+  if (rows != b.value.rows() || columns != b.value.cols()) {
+    throw ShapeError("matrices of " + std::to_string(rows) + " x " + std::to_string(columns) + " and " +
+                     std::to_string(b.value.rows()) + " x " + std::to_string(b.value.cols()) +
+                     " cannot be compared");
   }
   if (a.value.size() == 0) return;
-  const Matrix<double> squares = (a.value - b.value).cwiseAbs2();
-  const Matrix<double> variances = (a.radius.cwiseAbs2() + b.radius.cwiseAbs2()) / 3;
-  if (column_squares_.size() == 0) {
-    column_squares_ = RowVector<double>::Zero(a.value.cols());
-    column_variances_ = column_squares_;
+  RowVector<double> column_squares(columns);
+  RowVector<double> column_variances(columns);
+  Eigen::ArrayXd row_squares = Eigen::ArrayXd::Zero(rows);
+  Eigen::ArrayXd row_variances = row_squares;
+  Eigen::ArrayXd squares(rows);
+  Eigen::ArrayXd variances(rows);
+  // Column by column, as the numbers lie in memory.
+  for (Index k = 0; k < columns; ++k) {
+    squares = (a.value.col(k) - b.value.col(k)).array().square();
+    variances = (a.radius.col(k).array().square() + b.radius.col(k).array().square()) / 3;
+    row_squares += squares;
+    row_variances += variances;
+    column_squares(k) = squares.sum();
+    column_variances(k) = variances.sum();
+    norm_a_ += a.value.col(k).squaredNorm();
+    norm_b_ += b.value.col(k).squaredNorm();
+    radius_a_ += a.radius.col(k).squaredNorm();
+    radius_b_ += b.radius.col(k).squaredNorm();
   }
-  for (Index row = 0; row < squares.rows(); ++row) {
-    const double r = discounted(attnsym::ratio(std::sqrt(squares.row(row).sum()), variances.row(row).sum()),
-                                squares.cols());
-    if (r <= so_far_.row_ratio || std::isnan(so_far_.row_ratio)) continue;
-    so_far_.row_ratio = r;
-    so_far_.row = rows_ + row;
+  RowVector<double> row_sums = row_squares.matrix().transpose();
+  RowVector<double> row_noise = row_variances.matrix().transpose();
+  const bool by_rows = chunks_ == Chunks::Rows;
+  whole_.note(by_rows ? row_sums : column_squares, by_rows ? row_noise : column_variances,
+              by_rows ? columns : rows, whole_count_);
+  whole_count_ += by_rows ? rows : columns;
+  const RowVector<double>& open_squares = by_rows ? column_squares : row_sums;
+  const RowVector<double>& open_variances = by_rows ? column_variances : row_noise;
+  if (open_squares_.size() == 0) {
+    open_squares_ = open_squares;
+    open_variances_ = open_variances;
+  } else {
+    open_squares_ += open_squares;
+    open_variances_ += open_variances;
   }
-  rows_ += squares.rows();
-  column_squares_ += squares.colwise().sum();
-  column_variances_ += variances.colwise().sum();
-  squares_ += squares.sum();
-  variance_ += variances.sum();
-  norm_a_ += a.value.squaredNorm();
-  norm_b_ += b.value.squaredNorm();
-  radius_a_ += a.radius.squaredNorm();
-  radius_b_ += b.radius.squaredNorm();
 }
 
 EntryComparison EntrySums::result(Index inner_width) const {
-  EntryComparison result = so_far_;
-  if (rows_ == 0) return result;
-  result.ratio = attnsym::ratio(std::sqrt(squares_), variance_);
-  for (Index column = 0; column < column_squares_.size(); ++column) {
-    const double r =
-        discounted(attnsym::ratio(std::sqrt(column_squares_(column)), column_variances_(column)), rows_);
-    if (r <= result.column_ratio || std::isnan(result.column_ratio)) continue;
-    result.column_ratio = r;
-    result.column = column;
-  }
+  EntryComparison result;
+  if (whole_count_ == 0) return result;
+  Lines open;
+  open.note(open_squares_, open_variances_, whole_count_, 0);
+  const bool by_rows = chunks_ == Chunks::Rows;
+  const Lines& rows = by_rows ? whole_ : open;
+  const Lines& columns = by_rows ? open : whole_;
+  result.row_ratio = rows.ratio;
+  result.row = rows.place;
+  result.column_ratio = columns.ratio;
+  result.column = columns.place;
+  const double variance = open_variances_.sum();
+  result.ratio = attnsym::ratio(std::sqrt(open_squares_.sum()), variance);
   const double norm = std::max(norm_a_, norm_b_);
-  result.resolution = norm > 0 ? std::sqrt(variance_ / norm) : 0;
+  result.resolution = norm > 0 ? std::sqrt(variance / norm) : 0;
   const auto unit = [](double radius, double size) { return size > 0 ? std::sqrt(radius / size) : 0; };
   result.limit = ratio_limit(inner_width, std::max(unit(radius_a_, norm_a_), unit(radius_b_, norm_b_)));
-  result.is_exact = squares_ == 0;
+  result.is_exact = open_squares_.sum() == 0;
   return result;
 }
 

@@ -25,10 +25,14 @@ struct EntryComparison {
 /// The worse of two.
 EntryComparison worse(const EntryComparison& x, const EntryComparison& y);
 
-/// Adds up a comparison of matrices that come in chunks of rows. The ratio of a row or column of n entries
-/// counts for 1 / (1 + n^(-1/2)) of itself: few numbers may by chance all be rounded badly.
+/// Adds up a comparison of matrices that come in chunks, of whole rows or of whole columns. The ratio of a
+/// row or column of n entries counts for 1 / (1 + n^(-1/2)) of itself: few numbers may by chance all be
+/// rounded badly.
 class EntrySums {
  public:
+  enum class Chunks { Rows, Columns };
+  explicit EntrySums(Chunks chunks = Chunks::Rows) : chunks_(chunks) {}
+
   /// @throws ShapeError on different shapes
   void add(const StoredMatrix& a, const StoredMatrix& b);
 
@@ -36,16 +40,24 @@ class EntrySums {
   EntryComparison result(Index inner_width) const;
 
  private:
-  EntryComparison so_far_;
-  RowVector<double> column_squares_;
-  RowVector<double> column_variances_;
-  double squares_ = 0;
-  double variance_ = 0;
+  // Rows or columns, with the largest ratio among those that are complete.
+  struct Lines {
+    double ratio = 0;
+    Index place = -1;
+
+    void note(const RowVector<double>& squares, const RowVector<double>& variances, Index length,
+              Index first);
+  };
+
+  Chunks chunks_;
+  Lines whole_;  // lines of the chunks
+  Index whole_count_ = 0;
+  RowVector<double> open_squares_;  // lines that cross all chunks
+  RowVector<double> open_variances_;
   double norm_a_ = 0;  // squared, as all of these
   double norm_b_ = 0;
   double radius_a_ = 0;
   double radius_b_ = 0;
-  Index rows_ = 0;
 };
 
 /// @throws ShapeError on different shapes

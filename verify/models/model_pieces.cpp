@@ -8,7 +8,7 @@
 namespace attnsym {
 namespace {
 
-constexpr Index chunk_rows = 1024;
+constexpr Index chunk_rows = 256;
 
 }  // namespace
 

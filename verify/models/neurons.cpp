@@ -14,13 +14,13 @@ namespace attnsym {
 namespace {
 
 constexpr std::uint64_t probe_salt = 0x6e6575726f6e;
-constexpr Index chunk_neurons = 512;
+constexpr Index chunk_neurons = 128;  // two chunks of a model of width 2048 fit into a processor's caches
 
-// Neurons as columns: what they read, biases as the last row, and what they write.
+// What neurons read, (D + 1) x m with biases as the last row, and what they write.
 struct Neurons {
   StoredMatrix gate;  // empty unless gated
   StoredMatrix up;
-  StoredMatrix down;  // D x m
+  StoredMatrix down;  // m x D
 
   Index count() const { return up.value.cols(); }
 
@@ -47,22 +47,34 @@ void scale_column(StoredMatrix& matrix, Index column, double factor) {
   matrix.radius.col(column) *= std::abs(factor);
 }
 
+// Column by column, as the numbers lie in memory.
+void scale_rows(StoredMatrix& matrix, const Eigen::VectorXd& factors) {
+  const Eigen::ArrayXd sizes = factors.cwiseAbs().array();
+  for (Index k = 0; k < matrix.value.cols(); ++k) {
+    matrix.value.col(k).array() *= factors.array();
+    matrix.radius.col(k).array() *= sizes;
+  }
+}
+
+// What neurons read as their up part, and what they write against it.
+void scale(Neurons& neurons, const Eigen::VectorXd& factors) {
+  for (Index k = 0; k < factors.size(); ++k) scale_column(neurons.up, k, factors(k));
+  scale_rows(neurons.down, factors.cwiseInverse());
+}
+
 // Where the activation lets positive scales through, what it is applied to gets length 1.
 void normalize(const MlpConfig& config, Neurons& neurons) {
   if (config.activation != Activation::Relu) return;
   StoredMatrix& read = neurons.read();
-  for (Index k = 0; k < neurons.count(); ++k) {
-    const double length = read.value.col(k).norm();
-    if (!(length > 0)) continue;
-    scale_column(read, k, 1 / length);
-    scale_column(neurons.down, k, length);
-  }
+  Eigen::VectorXd lengths = read.value.colwise().norm().transpose();
+  for (double& length : lengths) length = length > 0 ? length : 1;
+  for (Index k = 0; k < neurons.count(); ++k) scale_column(read, k, 1 / lengths(k));
+  scale_rows(neurons.down, lengths);
 }
 
 Neurons neurons_of(const MlpConfig& config, SeenMlp mlp) {
   Neurons neurons{with_bias_row(std::move(mlp.gate), mlp.gate_bias),
-                  with_bias_row(std::move(mlp.up), mlp.up_bias),
-                  {mlp.down.value.transpose(), mlp.down.radius.transpose()}};
+                  with_bias_row(std::move(mlp.up), mlp.up_bias), std::move(mlp.down)};
   normalize(config, neurons);
   return neurons;
 }
@@ -70,7 +82,7 @@ Neurons neurons_of(const MlpConfig& config, SeenMlp mlp) {
 // Whether a neuron can put out something.
 bool is_live(const MlpConfig& config, const Neurons& neurons, Index k) {
   const bool is_read = !config.gated || !neurons.up.value.col(k).isZero(0);
-  return is_read && !neurons.down.value.col(k).isZero(0);
+  return is_read && !neurons.down.value.row(k).isZero(0);
 }
 
 // What gated neuron k of a has to be multiplied by to become neuron k of b.
@@ -81,25 +93,18 @@ double fitted_scale(const Neurons& a, const Neurons& b, Index k) {
   return scale != 0 && std::isfinite(scale) ? scale : 1;
 }
 
-StoredMatrix transposed(const StoredMatrix& matrix) {
-  return {matrix.value.transpose(), matrix.radius.transpose()};
-}
-
 // Adds up the comparison of neurons that come in chunks.
 class NeuronSums {
  public:
   void add(Neurons a, const Neurons& b) {
-    for (Index k = 0; k < a.count(); ++k) {
-      const double scale = fitted_scale(a, b, k);
-      smallest_scale_ = std::min(smallest_scale_, std::abs(scale));
-      largest_scale_ = std::max(largest_scale_, std::abs(scale));
-      scale_column(a.up, k, scale);
-      scale_column(a.down, k, 1 / scale);
-    }
-    // As rows, which may come in chunks.
-    gate_.add(transposed(a.gate), transposed(b.gate));
-    up_.add(transposed(a.up), transposed(b.up));
-    down_.add(transposed(a.down), transposed(b.down));
+    Eigen::VectorXd scales(a.count());
+    for (Index k = 0; k < a.count(); ++k) scales(k) = fitted_scale(a, b, k);
+    smallest_scale_ = std::min(smallest_scale_, scales.cwiseAbs().minCoeff());
+    largest_scale_ = std::max(largest_scale_, scales.cwiseAbs().maxCoeff());
+    if (!scales.isOnes(0)) scale(a, scales);
+    gate_.add(a.gate, b.gate);
+    up_.add(a.up, b.up);
+    down_.add(a.down, b.down);
   }
 
   EntryComparison so_far(Index inner_width) const {
@@ -108,15 +113,17 @@ class NeuronSums {
 
   void write(MlpComparison& result, Index inner_width) const {
     result.neurons = so_far(inner_width);
-    result.worst_neuron = result.neurons.row;
+    const EntryComparison down = down_.result(inner_width);
+    const EntryComparison read = worse(gate_.result(inner_width), up_.result(inner_width));
+    result.worst_neuron = read.column_ratio > down.row_ratio ? read.column : down.row;
     result.smallest_scale = smallest_scale_;
     result.largest_scale = largest_scale_;
   }
 
  private:
-  EntrySums gate_;
-  EntrySums up_;
-  EntrySums down_;
+  EntrySums gate_{EntrySums::Chunks::Columns};
+  EntrySums up_{EntrySums::Chunks::Columns};
+  EntrySums down_{EntrySums::Chunks::Rows};
   double smallest_scale_ = 1;
   double largest_scale_ = 1;
 };
@@ -164,7 +171,9 @@ struct Fingerprints {
     };
     const auto read = probed(neurons.read(), read_probes);
     const auto up = probed(neurons.up, 1);
-    const auto down = probed(neurons.down, 1);
+    const Matrix<double> probe = fixed_probe<double>(neurons.down.value.cols(), 1, probe_salt);
+    const Eigen::VectorXd down = neurons.down.value * probe;
+    const Eigen::VectorXd down_variances = neurons.down.radius.cwiseAbs2() * probe.cwiseAbs2() / 3;
     for (Index k = 0; k < neurons.count(); ++k) {
       if (!is_live(config, neurons, k)) continue;
       const auto place = static_cast<Index>(live.size());
@@ -172,10 +181,10 @@ struct Fingerprints {
       number.col(place).head(read_probes) = read.first.col(k);
       noise.col(place).head(read_probes) = read.second.col(k).cwiseSqrt();
       const double u = config.gated ? up.first(0, k) : 1;
-      const double d = down.first(0, k);
+      const double d = down(k);
       const double u_variance = config.gated ? up.second(0, k) : 0;
       number(read_probes, place) = u * d;
-      noise(read_probes, place) = std::sqrt(u_variance * d * d + u * u * down.second(0, k));
+      noise(read_probes, place) = std::sqrt(u_variance * d * d + u * u * down_variances(k));
     }
   }
 };

@@ -180,10 +180,9 @@ StoredMatrix SeenModel::rows(Table table, Index first, Index count) const {
       rows = model_.rows(table, first, count);
     }
     const StoredNorm norm = norm_before(Reader::Head, 0);
-    StoredMatrix weight{rows.value.transpose(), rows.radius.transpose()};
-    StoredMatrix unused;
-    fold({{norm.value.gain, {}}, {norm.radius.gain, {}}}, config().norm == NormKind::Layer, weight, unused);
-    return {weight.value.transpose(), weight.radius.transpose()};
+    if (norm.value.gain.size() == 0) return rows;
+    rows = scaled_columns(gain_of(norm), std::move(rows));
+    return config().norm == NormKind::Layer ? centred_rows(std::move(rows)) : rows;
   }
   StoredMatrix rows = model_.rows(table, first, count);
   const auto add_to_all = [&](const StoredMatrix& row, double factor) {

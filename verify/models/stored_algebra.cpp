@@ -22,6 +22,17 @@ StoredMatrix scaled_rows(const StoredMatrix& gain, const StoredMatrix& weight) {
   return result;
 }
 
+StoredMatrix scaled_columns(const StoredMatrix& gain, StoredMatrix rows) {
+  for (Index k = 0; k < rows.value.cols(); ++k) {
+    const double g = gain.value(0, k);
+    const double r = gain.radius(0, k);
+    rows.radius.col(k) =
+        (g * g * rows.radius.col(k).array().square() + r * r * rows.value.col(k).array().square()).sqrt();
+    rows.value.col(k) *= g;
+  }
+  return rows;
+}
+
 StoredMatrix product(const StoredMatrix& row, const StoredMatrix& weight) {
   StoredMatrix result{row.value * weight.value, {}};
   result.radius =

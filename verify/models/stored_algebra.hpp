@@ -10,6 +10,9 @@ namespace attnsym {
 /// diag(gain) W: what a reader does to a token before the norm's gain. @param gain 1 x D, weight D x n
 StoredMatrix scaled_rows(const StoredMatrix& gain, const StoredMatrix& weight);
 
+/// The same of rows that read by inner products: n x D.
+StoredMatrix scaled_columns(const StoredMatrix& gain, StoredMatrix rows);
+
 /// a b, errors of different entries of a product taken as independent, too.
 StoredMatrix product(const StoredMatrix& a, const StoredMatrix& b);
 
