@@ -71,7 +71,8 @@ std::optional<Affine<double>> with_gains(const Affine<double>& turn, const RowVe
   for (Index row = 0; row < matrix.rows(); ++row) {
     Index column = 0;
     matrix.row(row).cwiseAbs().maxCoeff(&column);
-    const double factor = std::abs(exact_factor(from(column), to(row)));
+    const bool vanish = from(column) == 0 && to(row) == 0;  // then any factor does
+    const double factor = vanish ? 1 : std::abs(exact_factor(from(column), to(row)));
     if (factor == 0) return std::nullopt;
     matrix.row(row) *= factor;
     inverse.col(row) /= factor;

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <Eigen/LU>
+
 #include "symmetry/symmetry_group.hpp"
 #include "verify/testing/closeness.hpp"
 
@@ -162,6 +164,23 @@ TEST(Config, RefusesPositionsThatDoNotFit) {
   c = tiny_config(2, 2);
   c.softcap = -1;
   EXPECT_THROW(symmetry_of(c), ShapeError);
+}
+
+// Beside temperatures nothing takes up sizes, whatever the positions allow.
+TEST(AttentionKinds, TemperaturesAllowIsometriesOnly) {
+  const AttentionConfig config = testing::with_temperatures(tiny_config(2, 2), 0.1);
+  const SymmetryGroup group = symmetry_of(config);
+  const auto with_gauge = [&](double first, double second) {
+    AttentionElement<double> element = group.identity<double>();
+    Matrix<double> gauge = Matrix<double>::Identity(4, 4);
+    gauge.topLeftCorner(2, 2) << first, -second, second, first;
+    element.local[0].second.first.linear =
+        GeneralLinear<double>::from_matrix_and_inverse(gauge, Matrix<double>(gauge.inverse()));
+    return element;
+  };
+  EXPECT_TRUE(group.contains(with_gauge(0.6, 0.8)));
+  EXPECT_FALSE(group.contains(with_gauge(2, 0)));
+  EXPECT_FALSE(group.contains(with_gauge(1, 1)));
 }
 
 }  // namespace

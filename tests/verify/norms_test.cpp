@@ -7,6 +7,7 @@
 #include "tests/support/wrong_move.hpp"
 #include "verify/certificate.hpp"
 #include "verify/decide.hpp"
+#include "verify/head_classes.hpp"
 
 namespace attnsym {
 namespace {
@@ -199,6 +200,28 @@ TEST(Decide, NormsOverAllHeadsSeeHeadsThatPutOutNothing) {
 }
 
 // The products of queries and keys are the same, the lengths that divide them are not.
+// The twin of the above, by counts alone: as many of every kind, or a norm over all heads sees it.
+TEST(Partition, NormsOverAllHeadsSeeHowManyHeadsThereAre) {
+  const AttentionConfig c = with_norms_over_all_heads(tiny_config(2, 2), 1e-3);
+  AttentionConfig one_by_one = c;
+  one_by_one.qk_norm->over_all_heads = false;
+  const HeadClasses uneven{{{0}, {0, 1}}, {{1}, {}}};
+  const HeadClasses even{{{0}, {1}}, {{1}, {0}}};
+  const auto module = [](const AttentionConfig& config) {
+    return stored(config, random_weights<double>(config, 6), f32);
+  };
+  EXPECT_TRUE(refute_partition(module(c), module(c), uneven));
+  EXPECT_FALSE(refute_partition(module(c), module(c), even));
+  EXPECT_FALSE(refute_partition(module(one_by_one), module(one_by_one), uneven));
+}
+
+TEST(Decide, FindsModulesWithAGainOfZeroIdenticalToThemselves) {
+  const AttentionConfig c = with_norms(tiny_config(2, 2), 1e-3);
+  AttentionWeights<double> w = random_weights<double>(c, 6);
+  w.key_gain(1) = 0;
+  EXPECT_EQ(verdict_of(stored(c, w, f32), stored(c, w, f32)), "identical");
+}
+
 TEST(Certificate, JudgesNormsByThemselves) {
   const AttentionConfig c = with_norms(with_rotary(tiny_config(4, 2), two), 1e-3);
   const StoredAttention a = stored(c, random_weights<double>(c, 6), f32);
