@@ -43,5 +43,6 @@ function(attnsym_test name)
   target_link_libraries(${name} PRIVATE ${ARGN} GTest::gtest_main)
   target_precompile_headers(${name} REUSE_FROM test_precompiled)
   add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES TIMEOUT 600)
+  # Threads of OpenBLAS wait for each other, which takes ages where tests run side by side.
+  set_tests_properties(${name} PROPERTIES TIMEOUT 600 ENVIRONMENT OPENBLAS_NUM_THREADS=1)
 endfunction()

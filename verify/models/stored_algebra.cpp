@@ -33,11 +33,10 @@ StoredMatrix scaled_columns(const StoredMatrix& gain, StoredMatrix rows) {
   return rows;
 }
 
-StoredMatrix product(const StoredMatrix& row, const StoredMatrix& weight) {
-  StoredMatrix result{row.value * weight.value, {}};
+StoredMatrix product(const StoredMatrix& a, const StoredMatrix& b) {
+  StoredMatrix result{a.value * b.value, {}};
   result.radius =
-      (row.value.cwiseAbs2() * weight.radius.cwiseAbs2() + row.radius.cwiseAbs2() * weight.value.cwiseAbs2())
-          .cwiseSqrt();
+      (a.value.cwiseAbs2() * b.radius.cwiseAbs2() + a.radius.cwiseAbs2() * b.value.cwiseAbs2()).cwiseSqrt();
   return result;
 }
 
