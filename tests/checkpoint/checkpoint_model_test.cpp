@@ -1,0 +1,191 @@
+// Whole models read and written: models/tiny-llama, and small ones made here with the serializer.
+#include "checkpoint/checkpoint_model.hpp"
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "checkpoint/model_tensors.hpp"
+#include "checkpoint/rewrite.hpp"
+#include "symmetry/errors.hpp"
+#include "symmetry/random.hpp"
+#include "tests/checkpoint/expect_error.hpp"
+#include "tests/checkpoint/temporary_directory.hpp"
+
+namespace attnsym {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using testing::expect_error;
+using testing::TemporaryDirectory;
+
+using Shapes = std::map<std::string, std::vector<std::int64_t>>;
+
+// A model of D 4, two heads, one layer, 6 neurons, 5 tokens.
+struct Small {
+  json config;
+  Shapes shapes;
+  std::string layout;
+
+  void write(const fs::path& directory) const {
+    std::vector<NamedTensor> tensors;
+    Random random(7);
+    for (const auto& [name, shape] : shapes) {
+      NamedTensor tensor{name, Dtype::F32, shape, {}};
+      std::size_t count = 1;
+      for (const std::int64_t extent : shape) count *= static_cast<std::size_t>(extent);
+      std::vector<double> numbers(count);
+      for (double& number : numbers) number = random.uniform();
+      tensor.bytes.resize(count * sizeof(float));
+      encode(Dtype::F32, numbers, tensor.bytes);
+      tensors.push_back(std::move(tensor));
+    }
+    const auto bytes = serialize_safetensors(std::move(tensors), {});
+    std::ofstream(directory / "config.json") << config.dump();
+    std::ofstream(directory / "model.safetensors", std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  }
+};
+
+Small llama() {
+  const std::string layer = "model.layers.0.";
+  return {{{"model_type", "llama"}, {"hidden_size", 4}, {"num_hidden_layers", 1}, {"num_attention_heads", 2}},
+          {{"model.embed_tokens.weight", {5, 4}},
+           {layer + "input_layernorm.weight", {4}},
+           {layer + "self_attn.q_proj.weight", {4, 4}},
+           {layer + "self_attn.k_proj.weight", {4, 4}},
+           {layer + "self_attn.v_proj.weight", {4, 4}},
+           {layer + "self_attn.o_proj.weight", {4, 4}},
+           {layer + "post_attention_layernorm.weight", {4}},
+           {layer + "mlp.gate_proj.weight", {6, 4}},
+           {layer + "mlp.up_proj.weight", {6, 4}},
+           {layer + "mlp.down_proj.weight", {4, 6}},
+           {"model.norm.weight", {4}},
+           {"lm_head.weight", {5, 4}}},
+          {}};
+}
+
+Small gpt2() {
+  const std::string layer = "h.0.";
+  return {{{"model_type", "gpt2"}, {"n_embd", 4}, {"n_layer", 1}, {"n_head", 2}},
+          {{"wte.weight", {5, 4}},
+           {"wpe.weight", {7, 4}},
+           {layer + "ln_1.weight", {4}},
+           {layer + "ln_1.bias", {4}},
+           {layer + "attn.bias", {1, 1, 7, 7}},
+           {layer + "attn.c_attn.weight", {4, 12}},
+           {layer + "attn.c_attn.bias", {12}},
+           {layer + "attn.c_proj.weight", {4, 4}},
+           {layer + "attn.c_proj.bias", {4}},
+           {layer + "ln_2.weight", {4}},
+           {layer + "ln_2.bias", {4}},
+           {layer + "mlp.c_fc.weight", {4, 6}},
+           {layer + "mlp.c_fc.bias", {6}},
+           {layer + "mlp.c_proj.weight", {6, 4}},
+           {layer + "mlp.c_proj.bias", {4}},
+           {"ln_f.weight", {4}},
+           {"ln_f.bias", {4}}},
+          {}};
+}
+
+Small phi3() {
+  Small model = llama();
+  const std::string layer = "model.layers.0.";
+  model.config["model_type"] = "phi3";
+  for (const char* part :
+       {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.gate_proj", "mlp.up_proj"})
+    model.shapes.erase(layer + part + ".weight");
+  model.shapes[layer + "self_attn.qkv_proj.weight"] = {12, 4};
+  model.shapes[layer + "mlp.gate_up_proj.weight"] = {12, 4};
+  return model;
+}
+
+// Every tensor that is written has the bytes that were read.
+void expect_round_trip(const Small& small) {
+  const TemporaryDirectory directory;
+  small.write(directory.path());
+  const Checkpoint checkpoint = Checkpoint::open(directory.path());
+  const CheckpointModel model(checkpoint);
+  std::vector<NamedTensor> written = outside_tensors(checkpoint, read_outside(model));
+  for (NamedTensor& tensor : block_tensors(checkpoint, 0, read_block(model, 0).value))
+    written.push_back(std::move(tensor));
+  std::set<std::string> names;
+  for (const NamedTensor& tensor : written) {
+    names.insert(tensor.name);
+    const StoredTensor stored = *checkpoint.find(tensor.name);
+    EXPECT_EQ(tensor.shape, stored.info->shape) << tensor.name;
+    EXPECT_TRUE(std::ranges::equal(tensor.bytes, stored.bytes())) << tensor.name;
+  }
+  EXPECT_EQ(names, model_tensor_names(checkpoint));
+}
+
+TEST(CheckpointModel, WritesWhatItRead) {
+  for (const Small& small : {llama(), gpt2(), phi3()}) expect_round_trip(small);
+}
+
+TEST(CheckpointModel, ReadsConfigurationAndShapes) {
+  const TemporaryDirectory directory;
+  gpt2().write(directory.path());
+  const Checkpoint checkpoint = Checkpoint::open(directory.path());
+  const CheckpointModel model(checkpoint);
+  const TransformerConfig& config = model.config();
+  EXPECT_EQ(config.vocabulary, 5);
+  EXPECT_EQ(config.positions, 7);
+  EXPECT_EQ(config.mlp.width, 6);
+  EXPECT_EQ(config.mlp.activation, Activation::GeluTanh);
+  EXPECT_EQ(config.head, Head::Tied);
+  EXPECT_EQ(config.norm, NormKind::Layer);
+  EXPECT_TRUE(config.mlp.input_bias && config.mlp.output_bias && config.final_norm);
+}
+
+// Some neurons, in any order, are those of the whole.
+TEST(CheckpointModel, ReadsAnyNeurons) {
+  for (const Small& small : {llama(), gpt2(), phi3()}) {
+    const TemporaryDirectory directory;
+    small.write(directory.path());
+    const Checkpoint checkpoint = Checkpoint::open(directory.path());
+    const CheckpointModel model(checkpoint);
+    const StoredMlp all = model.neurons(0, consecutive(0, 6));
+    const StoredMlp some = model.neurons(0, std::vector<Index>{4, 1, 5});
+    EXPECT_EQ(some.value.up.col(0), all.value.up.col(4));
+    EXPECT_EQ(some.value.down.row(2), all.value.down.row(5));
+    EXPECT_EQ(some.radius.down.row(1), all.radius.down.row(1));
+    if (all.value.gate.size() > 0) {
+      EXPECT_EQ(some.value.gate.col(1), all.value.gate.col(1));
+    }
+    if (all.value.up_bias.size() > 0) {
+      EXPECT_EQ(some.value.up_bias(2), all.value.up_bias(5));
+    }
+  }
+}
+
+TEST(CheckpointModel, RefusesWhatIsNotTheModelOfTheTable) {
+  const auto refused = [](const Small& small, std::initializer_list<std::string_view> words) {
+    const TemporaryDirectory directory;
+    small.write(directory.path());
+    const Checkpoint checkpoint = Checkpoint::open(directory.path());
+    expect_error<std::runtime_error>([&] { CheckpointModel{checkpoint}; }, words);
+  };
+  Small small = llama();
+  small.shapes["model.layers.0.mlp.experts.0.weight"] = {4, 4};
+  refused(small, {"experts", "has no place in a llama model"});
+  small = llama();
+  small.shapes.erase("model.norm.weight");
+  refused(small, {"model.norm.weight", "is missing"});
+  small = llama();
+  small.shapes["model.layers.0.mlp.up_proj.weight"] = {7, 4};
+  refused(small, {"up_proj.weight", "[7, 4]", "[6, 4]"});
+  small = llama();
+  small.config["hidden_act"] = "mish";
+  refused(small, {"mish", "expected one of"});
+  small = llama();
+  small.config["tie_word_embeddings"] = true;
+  refused(small, {"lm_head.weight", "ties"});
+  small = llama();
+  small.config["rms_norm_eps"] = 1e-6;
+  small.shapes["model.layers.0.mlp.up_proj.bias"] = {6};
+  refused(small, {"biases"});
+}
+
+}  // namespace
+}  // namespace attnsym
