@@ -277,6 +277,11 @@ TEST(ModelEvidenceTest, HoldsForTheModelsItIsAbout) {
   forged = evidence;
   forged.stream *= 2;
   EXPECT_NE(refuted(forged, to), "") << "not orthogonal";
+  auto stretched = with_dead_neuron;
+  rotate(stretched, 2 * Matrix<double>::Identity(config.model_width, config.model_width));
+  forged = evidence_of(decide_models(from, from));
+  forged.stream *= 2;
+  EXPECT_NE(refuted(forged, held(config, stretched, f32)), "") << "pieces that fit, but not by a symmetry";
   forged = evidence;
   forged.stream = random_rotation(config.model_width, 6);
   EXPECT_NE(refuted(forged, to), "") << "another rotation";
