@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "nfn/activation.hpp"
 #include "nfn/equivariant_linear.hpp"
 #include "nfn/invariant.hpp"
@@ -37,6 +39,23 @@ void expect_equal_parameters(A a, B b) {
     EXPECT_EQ(mine[v].name, others[v].name);
     for (Index i = 0; i < mine[v].size(); ++i) EXPECT_EQ(mine[v](i), others[v](i)) << mine[v].name;
   }
+}
+
+// Gains and biases of inner norms go with their checkpoints.
+TEST(Checkpoints, AreTakenOutAndPutBackWithAllTheirTensors) {
+  BlockShape affine = shape;
+  affine.affine_norm = true;
+  const auto all = random_features<Rational>(affine, 2, batch, 4);
+  auto put_together = WeightFeatures<Rational>::zero(affine, 2, batch);
+  for (const Index first : {0, 2, 4}) {
+    const Index count = std::min<Index>(2, batch - first);
+    const auto part = checkpoints(all, first, count);
+    EXPECT_EQ(part.norm_gain, Matrix<Rational>(all.norm_gain.middleCols(first, count)));
+    set_checkpoints(put_together, first, part);
+  }
+  EXPECT_EQ(put_together, all);
+  add(put_together, all);
+  EXPECT_EQ(put_together.norm_bias, Matrix<Rational>(all.norm_bias * Rational(2)));
 }
 
 class Slices : public ::testing::TestWithParam<Index> {};
