@@ -196,6 +196,13 @@ void encode_run(const StoredTensor& tensor, Index offset, std::span<const double
   }
 }
 
+// Numbers in pieces that stay in the cache while several things are done with them.
+template <class Visit>
+void for_each_piece(std::size_t count, Visit visit) {
+  constexpr std::size_t piece = 4096;
+  for (std::size_t first = 0; first < count; first += piece) visit(first, std::min(piece, count - first));
+}
+
 // Fills a slice of weights, and the same slice of radii unless there are none.
 void read_slice(const StoredTensor& tensor, const ModuleSlice<double>& slice, double* radius, Radii radii,
                 Run& run, Run& radius_run) {
@@ -204,8 +211,12 @@ void read_slice(const StoredTensor& tensor, const ModuleSlice<double>& slice, do
   const std::span<double> numbers = dense ? std::span(slice.numbers, count) : run.of(slice.count);
   std::span<double> errors;
   if (radius != nullptr) errors = dense ? std::span(radius, count) : radius_run.of(slice.count);
-  read_numbers(tensor, static_cast<std::size_t>(slice.offset), numbers, errors, radii);
-  require_finite(tensor, slice.offset, numbers, "stored");
+  for_each_piece(count, [&](std::size_t first, std::size_t size) {
+    const std::span<double> piece = numbers.subspan(first, size);
+    const std::size_t offset = static_cast<std::size_t>(slice.offset) + first;
+    read_numbers(tensor, offset, piece, radius != nullptr ? errors.subspan(first, size) : errors, radii);
+    require_finite(tensor, static_cast<Index>(offset), piece, "stored");
+  });
   if (dense) return;
   for (std::size_t i = 0; i < count; ++i) {
     const std::size_t place = i * static_cast<std::size_t>(slice.stride);
@@ -440,22 +451,30 @@ std::vector<NamedTensor> attention_tensors(const Checkpoint& checkpoint, Index l
 
   std::vector<NamedTensor> encoded;
   const bool transposes = tensors.written_as().transposed != tensors.placement().transposed;
-  for (const StoredTensor& tensor : tensors.present())
+  const std::vector<StoredTensor> present = tensors.present();
+  for (const StoredTensor& tensor : present)
     encoded.push_back(
         blank_tensor(*tensor.info, store_as.value_or(written_dtype(tensor.info->dtype)), transposes));
+  const auto target_of = [&](const StoredTensor& tensor) -> NamedTensor& {
+    const auto place = std::ranges::find(present, tensor.info, &StoredTensor::info);
+    return encoded[static_cast<std::size_t>(place - present.begin())];
+  };
   const ModuleSlices slices(config, tensors.written_as());
   Run run;
   slices.for_each(weights, [&](const ModuleSlice<const double>& slice) {
     const StoredTensor& tensor = *tensors.at(slice.projection, slice.part);
     const std::span<const double> numbers = run.gathered(slice);
-    require_finite(tensor, slice.offset, numbers, "new");
-    encode_run(tensor, slice.offset, numbers,
-               *std::ranges::find(encoded, tensor.info->name, &NamedTensor::name));
+    NamedTensor& target = target_of(tensor);
+    for_each_piece(numbers.size(), [&](std::size_t first, std::size_t size) {
+      const std::span<const double> piece = numbers.subspan(first, size);
+      const Index offset = slice.offset + static_cast<Index>(first);
+      require_finite(tensor, offset, piece, "new");
+      encode_run(tensor, offset, piece, target);
+    });
   });
   for (const StoredGain& gain : stored_gains(checkpoint, tensors, slices, config, weights)) {
     require_finite(gain.tensor, 0, gain.numbers, "new");
-    encode_run(gain.tensor, 0, gain.numbers,
-               *std::ranges::find(encoded, gain.tensor.info->name, &NamedTensor::name));
+    encode_run(gain.tensor, 0, gain.numbers, target_of(gain.tensor));
   }
   return encoded;
 }
