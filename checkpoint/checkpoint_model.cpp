@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "checkpoint/attention_io.hpp"
+#include "checkpoint/checkpoint_neurons.hpp"
 #include "checkpoint/printable.hpp"
 #include "checkpoint/tensor_checks.hpp"
 #include "symmetry/errors.hpp"
@@ -35,6 +36,11 @@ Index extent(const StoredTensor& tensor, std::size_t axis) {
 
 Index row_count(const std::optional<StoredTensor>& table) { return table ? extent(*table, 0) : 0; }
 
+// What a patch of an image has, by the convolution that projects patches.
+Index numbers_of_a_patch(const StoredTensor& projection) {
+  return extent(projection, 1) * extent(projection, 2) * extent(projection, 3);
+}
+
 TransformerConfig config_of(const Checkpoint& checkpoint, const OuterTensors& tensors, bool transposed) {
   const ModelLayout& layout = *checkpoint.layout().model;
   const ModelConfig::Outside& outside = *checkpoint.config().outside;
@@ -44,6 +50,12 @@ TransformerConfig config_of(const Checkpoint& checkpoint, const OuterTensors& te
   config.positions = row_count(tensors.table(Table::Positions));
   config.position_offset = layout.position_offset;
   config.token_types = row_count(tensors.table(Table::TokenTypes));
+  if (!tensors.types_apart().empty()) {
+    config.class_token = true;
+    config.vocabulary = numbers_of_a_patch(*tensors.table(Table::Embedding));
+    config.positions = extent(*tensors.table(Table::Positions), 1);
+    config.token_types = 2;
+  }
   config.norm = layout.norm;
   config.norm_epsilon = outside.norm_epsilon;
   config.placement = layout.placement;
@@ -74,44 +86,21 @@ void read(const StoredTensor& tensor, Index offset, std::span<double> numbers, s
 }
 
 // Lines of a row-major tensor as columns.
-StoredMatrix read_lines(const StoredTensor& tensor, std::span<const Index> which, Index length, Radii radii) {
-  const auto count = static_cast<Index>(which.size());
+StoredMatrix read_lines(const StoredTensor& tensor, Index first, Index count, Index length, Radii radii) {
   StoredMatrix result{Matrix<double>(length, count), Matrix<double>(length, count)};
-  const auto size = static_cast<std::size_t>(length);
-  for (Index k = 0; k < count; ++k) {
-    read(tensor, which[static_cast<std::size_t>(k)] * length, {result.value.col(k).data(), size},
-         {result.radius.col(k).data(), size}, radii);
-  }
+  const auto size = static_cast<std::size_t>(length * count);
+  read(tensor, first * length, {result.value.data(), size}, {result.radius.data(), size}, radii);
   return result;
 }
 
-bool is_run(std::span<const Index> which) {
-  for (std::size_t i = 1; i < which.size(); ++i) {
-    if (which[i] != which[i - 1] + 1) return false;
-  }
-  return true;
-}
-
-// Some entries of every line, as the rows of a matrix with a column per line.
-StoredMatrix read_across(const StoredTensor& tensor, std::span<const Index> which, Index lines, Index length,
-                         Radii radii) {
-  const auto count = static_cast<Index>(which.size());
-  StoredMatrix result{Matrix<double>(count, lines), Matrix<double>(count, lines)};
-  if (count == 0) return result;
-  if (is_run(which)) {
-    for (Index line = 0; line < lines; ++line) {
-      read(tensor, line * length + which.front(), {result.value.col(line).data(), which.size()},
-           {result.radius.col(line).data(), which.size()}, radii);
-    }
-    return result;
-  }
-  RowVector<double> numbers(length);
-  RowVector<double> errors(length);
-  const auto size = static_cast<std::size_t>(length);
-  for (Index line = 0; line < lines; ++line) {
-    read(tensor, line * length, {numbers.data(), size}, {errors.data(), size}, radii);
-    result.value.col(line) = numbers(which).transpose();
-    result.radius.col(line) = errors(which).transpose();
+// Columns of a row-major tensor, a row of the result each.
+StoredMatrix read_columns(const StoredTensor& tensor, Index first, Index count, Index columns, Index rows,
+                          Radii radii) {
+  StoredMatrix result{Matrix<double>(count, rows), Matrix<double>(count, rows)};
+  const auto size = static_cast<std::size_t>(count);
+  for (Index k = 0; k < rows; ++k) {
+    read(tensor, k * columns + first, {result.value.col(k).data(), size}, {result.radius.col(k).data(), size},
+         radii);
   }
   return result;
 }
@@ -122,17 +111,8 @@ StoredMatrix transposed(const StoredMatrix& matrix) {
 
 StoredMatrix read_row(const StoredTensor& tensor, Radii radii) {
   const Index length = extent(tensor, 0);
-  const StoredMatrix column = read_lines(tensor, consecutive(0, 1), length, radii);
+  const StoredMatrix column = read_lines(tensor, 0, 1, length, radii);
   return transposed(column);
-}
-
-// Entries of a bias.
-void read_bias(const std::optional<StoredTensor>& tensor, const std::vector<Index>& which,
-               RowVector<double>& value, RowVector<double>& radius, Radii radii) {
-  if (!tensor) return;
-  const StoredMatrix row = read_row(*tensor, radii);
-  value = row.value(0, which);
-  radius = row.radius(0, which);
 }
 
 }  // namespace
@@ -157,9 +137,23 @@ void CheckpointModel::require_shapes() const {
     require(linear.bias, {out});
   };
   const Index d = config_.model_width;
-  require(tensors_.table(Table::Embedding), {config_.vocabulary, d});
-  require(tensors_.table(Table::Positions), {config_.positions, d});
-  require(tensors_.table(Table::TokenTypes), {config_.token_types, d});
+  if (config_.class_token) {
+    const std::vector<StoredTensor> types = tensors_.types_apart();
+    const StoredTensor projection = *tensors_.table(Table::Embedding);
+    std::vector<std::int64_t> shape = projection.info->shape;
+    if (shape.size() != 4)
+      throw ShapeError(projection.describe() + " is " + shape_text(shape) +
+                       ", expected width, channels, height and width of a patch");
+    shape[0] = d;
+    require(projection, shape);
+    require(tensors_.table(Table::Positions), {1, config_.positions, d});
+    require(types[0], {d});
+    require(types[1], {1, 1, d});
+  } else {
+    require(tensors_.table(Table::Embedding), {config_.vocabulary, d});
+    require(tensors_.table(Table::Positions), {config_.positions, d});
+    require(tensors_.table(Table::TokenTypes), {config_.token_types, d});
+  }
   require(tensors_.table(Table::Unembedding), {config_.vocabulary, d});
   require(tensors_.head_bias(), {config_.vocabulary});
   const bool packed = checkpoint_.layout().model->packed;
@@ -183,11 +177,27 @@ void CheckpointModel::require_shapes() const {
 }
 
 StoredMatrix CheckpointModel::rows(Table table, Index first, Index count) const {
+  if (config_.class_token && table == Table::TokenTypes) return types_apart(first, count);
   const StoredTensor tensor = *tensors_.table(table);
-  const StoredMatrix lines = read_lines(tensor, consecutive(first, count), config_.model_width, radii_);
+  if (config_.class_token && table == Table::Embedding)
+    return read_columns(tensor, first, count, config_.vocabulary, config_.model_width, radii_);
+  const StoredMatrix lines = read_lines(tensor, first, count, config_.model_width, radii_);
   // Tables are read from one end to the other; what is behind is not needed in memory.
-  if (first + count == extent(tensor, 0) || (first / count) % 8 == 7) tensor.file->done_with(*tensor.info);
+  if (first + count == attnsym::row_count(config_, table) || (first / count) % 8 == 7)
+    tensor.file->done_with(*tensor.info);
   return transposed(lines);
+}
+
+StoredMatrix CheckpointModel::types_apart(Index first, Index count) const {
+  const Index width = config_.model_width;
+  const std::vector<StoredTensor> types = tensors_.types_apart();
+  StoredMatrix result{Matrix<double>(count, width), Matrix<double>(count, width)};
+  for (Index k = 0; k < count; ++k) {
+    const StoredMatrix row = read_lines(types[static_cast<std::size_t>(first + k)], 0, 1, width, radii_);
+    result.value.row(k) = row.value.transpose();
+    result.radius.row(k) = row.radius.transpose();
+  }
+  return result;
 }
 
 StoredNorm CheckpointModel::norm(NormPlace place, Index layer) const {
@@ -207,34 +217,17 @@ StoredAttention CheckpointModel::attention(Index layer) const {
   return read_attention(checkpoint_, layer, radii_);
 }
 
-StoredMlp CheckpointModel::neurons(Index layer, std::span<const Index> which) const {
-  const MlpTensors tensors = tensors_.mlp(layer);
-  const Index d = config_.model_width;
-  const Index m = config_.mlp.width;
-  const bool packed = checkpoint_.layout().model->packed;
-  StoredMlp mlp;
-  const auto read_input = [&](const LinearTensors& from, Index offset, Matrix<double> Mlp<double>::*weight,
-                              RowVector<double> Mlp<double>::*bias) {
-    std::vector<Index> lines(which.begin(), which.end());
-    for (Index& line : lines) line += offset;
-    StoredMatrix read = transposed_
-                            ? transposed(read_across(from.weight, lines, d, extent(from.weight, 1), radii_))
-                            : read_lines(from.weight, lines, d, radii_);
-    mlp.value.*weight = std::move(read.value);
-    mlp.radius.*weight = std::move(read.radius);
-    read_bias(from.bias, lines, mlp.value.*bias, mlp.radius.*bias, radii_);
-  };
-  read_input(tensors.up, packed ? m : 0, &Mlp<double>::up, &Mlp<double>::up_bias);
-  if (tensors.gate) read_input(*tensors.gate, 0, &Mlp<double>::gate, &Mlp<double>::gate_bias);
-  StoredMatrix down = transposed_ ? transposed(read_lines(tensors.down.weight, which, d, radii_))
-                                  : read_across(tensors.down.weight, which, d, m, radii_);
-  mlp.value.down = std::move(down.value);
-  mlp.radius.down = std::move(down.radius);
-  read_bias(tensors.down.bias, consecutive(0, d), mlp.value.down_bias, mlp.radius.down_bias, radii_);
-  for (const auto* linear : {&tensors.up, &tensors.down})
-    linear->weight.file->done_with(*linear->weight.info);
-  if (tensors.gate) tensors.gate->weight.file->done_with(*tensors.gate->weight.info);
-  return mlp;
+std::unique_ptr<NeuronReader> CheckpointModel::neurons(Index layer) const {
+  return checkpoint_neurons(tensors_.mlp(layer), {.model_width = config_.model_width,
+                                                  .count = config_.mlp.width,
+                                                  .transposed = transposed_,
+                                                  .packed = checkpoint_.layout().model->packed,
+                                                  .radii = radii_});
+}
+
+StoredMatrix CheckpointModel::mlp_bias(Index layer) const {
+  const auto tensor = tensors_.mlp(layer).down.bias;
+  return tensor ? read_row(*tensor, radii_) : StoredMatrix{};
 }
 
 StoredMatrix CheckpointModel::head_bias() const {

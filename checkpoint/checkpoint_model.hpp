@@ -19,11 +19,13 @@ class CheckpointModel : public StoredModel {
   StoredMatrix rows(Table table, Index first, Index count) const override;
   StoredNorm norm(NormPlace place, Index layer) const override;
   StoredAttention attention(Index layer) const override;
-  StoredMlp neurons(Index layer, std::span<const Index> which) const override;
+  std::unique_ptr<NeuronReader> neurons(Index layer) const override;
+  StoredMatrix mlp_bias(Index layer) const override;
   StoredMatrix head_bias() const override;
 
  private:
   void require_shapes() const;
+  StoredMatrix types_apart(Index first, Index count) const;
 
   const Checkpoint& checkpoint_;
   OuterTensors tensors_;

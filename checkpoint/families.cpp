@@ -533,7 +533,17 @@ constexpr FamilyTable tables[] = {
   "value": "encoder.layer.{layer}.attention.attention.value",
   "output": "encoder.layer.{layer}.attention.output.dense",
   "norm": {"kind": "layer", "modules": "encoder.layer.{layer}.layernorm_before"},
-  "causal": false
+  "causal": false,
+  "model": {
+    "embedding": "embeddings.patch_embeddings.projection", "class_token": "embeddings.cls_token",
+    "positions": "embeddings.position_embeddings", "placement": "before",
+    "norms": {"attention_input": "encoder.layer.{layer}.layernorm_before",
+              "mlp_input": "encoder.layer.{layer}.layernorm_after", "final": "layernorm"},
+    "mlp": {"up": "encoder.layer.{layer}.intermediate.dense", "down": "encoder.layer.{layer}.output.dense",
+            "activation": "hidden_act"},
+    "epsilon": "layer_norm_eps"
+  },
+  "defaults": {"hidden_act": "gelu", "layer_norm_eps": 1e-12}
 })"},
 };
 

@@ -60,8 +60,11 @@ enum class WindowLayers { All, Even, FromMaxWindowLayers, AllButEveryPattern };
 /// of its table. Sizes are those of the tensors.
 struct ModelLayout {
   std::string embedding, positions, token_types;  ///< tensors, or empty
-  Index position_offset = 0;                      ///< rows of the table of positions before the first token's
-  bool scaled_embedding = false;                  ///< embeddings are multiplied by the root of D
+  /// The tensor of a class token (TransformerConfig), or empty. Then the embedding is a convolution that
+  /// projects patches, D x channels x height x width, with a bias, and positions are 1 x positions x D.
+  std::string class_token, patch_bias;
+  Index position_offset = 0;      ///< rows of the table of positions before the first token's
+  bool scaled_embedding = false;  ///< embeddings are multiplied by the root of D
   NormKind norm = NormKind::Layer;
   NormPlacement placement = NormPlacement::Before;
   std::array<NormNames, norm_places> norms;  ///< by NormPlace

@@ -28,6 +28,7 @@ class Encoder {
     const Dtype dtype = store_as_.value_or(written_dtype(tensor.info->dtype));
     std::vector<std::int64_t> shape{numbers.rows(), numbers.cols()};
     if (is_row) shape = {numbers.size()};
+    if (tensor.info->shape.size() > 2) shape = tensor.info->shape;  // of images
     const std::span<const double> all(numbers.data(), static_cast<std::size_t>(numbers.size()));
     require_finite(tensor, 0, all, "new");
     NamedTensor result{tensor.info->name, dtype, shape,
@@ -109,6 +110,7 @@ std::set<std::string> model_tensor_names(const Checkpoint& checkpoint) {
   };
   for (const Table table : {Table::Embedding, Table::Positions, Table::TokenTypes, Table::Unembedding})
     note(tensors.table(table));
+  for (const StoredTensor& type : tensors.types_apart()) note(type);
   note(tensors.second_copy());
   note(tensors.head_bias());
   for (Index layer = 0; layer < layer_count(checkpoint); ++layer) {
@@ -159,7 +161,11 @@ std::vector<NamedTensor> outside_tensors(const Checkpoint& checkpoint,
   const OuterTensors tensors(checkpoint);
   const Encoder encoder(checkpoint, store_as);
   std::vector<NamedTensor> list;
-  encoder.add_table(tensors.table(Table::Embedding), outside.embedding, list);
+  const std::vector<StoredTensor> types = tensors.types_apart();
+  const Matrix<double> embedding = types.empty() ? outside.embedding : outside.embedding.transpose();
+  for (std::size_t i = 0; i < types.size(); ++i)
+    list.push_back(encoder.row(types[i], outside.token_types.row(static_cast<Index>(i))));
+  encoder.add_table(tensors.table(Table::Embedding), embedding, list);
   encoder.add_table(tensors.second_copy(), outside.embedding, list);
   encoder.add_table(tensors.table(Table::Positions), outside.positions, list);
   encoder.add_table(tensors.table(Table::TokenTypes), outside.token_types, list);

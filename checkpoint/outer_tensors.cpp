@@ -30,11 +30,16 @@ bool is_ignored(const std::string& name) {
   constexpr std::array<std::string_view, 6> ends{".attn.bias",      ".attn.masked_bias",
                                                  ".attention.bias", ".attention.masked_bias",
                                                  ".inv_freq",       "position_ids"};
-  constexpr std::array<std::string_view, 9> parts{"pooler.",         "cls.",
-                                                  "classifier.",     "qa_outputs.",
-                                                  "score.",          "embeddings.token_type_ids",
-                                                  "vision_tower.",   "multi_modal_projector.",
-                                                  "lm_head.decoder."};
+  constexpr std::array<std::string_view, 10> parts{"pooler.",
+                                                   "embeddings.mask_token",
+                                                   "cls.",
+                                                   "classifier.",
+                                                   "qa_outputs.",
+                                                   "score.",
+                                                   "embeddings.token_type_ids",
+                                                   "vision_tower.",
+                                                   "multi_modal_projector.",
+                                                   "lm_head.decoder."};
   return std::ranges::any_of(ends, [&](std::string_view end) { return name.ends_with(end); }) ||
          std::ranges::any_of(parts,
                              [&](std::string_view part) { return name.find(part) != std::string::npos; });
@@ -71,6 +76,11 @@ std::optional<StoredTensor> OuterTensors::table(Table table) const {
   const std::string& name = table == Table::Positions ? layout_.positions : layout_.token_types;
   if (name.empty()) return std::nullopt;
   return checkpoint_.require(name, 0);
+}
+
+std::vector<StoredTensor> OuterTensors::types_apart() const {
+  if (layout_.class_token.empty()) return {};
+  return {checkpoint_.require(layout_.patch_bias, 0), checkpoint_.require(layout_.class_token, 0)};
 }
 
 bool OuterTensors::wants(NormPlace place) const {
@@ -137,6 +147,7 @@ void OuterTensors::refuse_unknown() const {
     note(linear->bias);
   };
   for (const Table each : {Table::Embedding, Table::Positions, Table::TokenTypes}) note(table(each));
+  for (const StoredTensor& type : types_apart()) note(type);
   note(head_weight_);
   note(head_bias());
   for (Index layer = 0; layer < layer_count(checkpoint_); ++layer) {

@@ -29,6 +29,9 @@ class OuterTensors {
   /// Absent where the model has no such table. The unembedding of tied models is the embedding.
   std::optional<StoredTensor> table(Table table) const;
 
+  /// What stands for rows 0 and 1 of the token types of a model with a class token; else nothing.
+  std::vector<StoredTensor> types_apart() const;
+
   /// Gain, and bias of LayerNorms; absent where the model has no norm.
   std::optional<LinearTensors> norm(NormPlace place, Index layer) const;
 

@@ -155,10 +155,10 @@ void read_mlp(ModelLayout& model, const JsonObject& object) {
 }
 
 ModelLayout model_layout(const JsonObject& object, const std::string& norm_kind) {
-  constexpr std::array<string_view, 14> known{
-      "embedding", "positions", "position_offset", "token_types", "scaled_embedding", "norm_kind",
-      "placement", "norms",     "parallel",        "mlp",         "epsilon",          "softcap",
-      "head",      "refuse"};
+  constexpr std::array<string_view, 15> known{
+      "class_token", "embedding", "positions", "position_offset", "token_types", "scaled_embedding",
+      "norm_kind",   "placement", "norms",     "parallel",        "mlp",         "epsilon",
+      "softcap",     "head",      "refuse"};
   require_known(object, known, "'model'");
   ModelLayout model;
   const auto table = [&](string_view key) {
@@ -170,6 +170,13 @@ ModelLayout model_layout(const JsonObject& object, const std::string& norm_kind)
   model.positions = table("positions");
   model.position_offset = object.size("position_offset").value_or(0);
   model.token_types = table("token_types");
+  model.class_token = pattern(object, "class_token");
+  if (!model.class_token.empty()) {
+    model.patch_bias = pattern(object, "embedding") + ".bias";
+    model.positions = pattern(object, "positions");
+    if (model.positions.empty() || !model.token_types.empty())
+      object.refuse("class_token", "no token type, and a tensor of positions beside it");
+  }
   model.scaled_embedding = object.flag("scaled_embedding").value_or(false);
   model.norm = object.text("norm_kind").value_or(norm_kind) == "rms" ? NormKind::Rms : NormKind::Layer;
   model.placement = choice<NormPlacement, 4>(object, "placement", NormPlacement::Before,

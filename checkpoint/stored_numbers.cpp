@@ -44,8 +44,13 @@ void read_numbers(const StoredTensor& tensor, std::size_t offset, std::span<doub
     if (decoded) round_as(Dtype::F32, numbers, radius);
     return;
   }
+  read_numbers(dtype, tensor.bytes(), offset, numbers, radius);
+}
+
+void read_numbers(Dtype dtype, std::span<const std::byte> bytes, std::size_t offset,
+                  std::span<double> numbers, std::span<double> radius) {
   const std::size_t size = size_of(dtype);
-  decode(dtype, tensor.bytes().subspan(offset * size, numbers.size() * size), numbers);
+  decode(dtype, bytes.subspan(offset * size, numbers.size() * size), numbers);
   round_as(dtype, numbers, radius);
 }
 

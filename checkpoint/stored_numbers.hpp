@@ -20,4 +20,8 @@ enum class Radii {
 void read_numbers(const StoredTensor& tensor, std::size_t offset, std::span<double> numbers,
                   std::span<double> radius, Radii radii);
 
+/// The same of bytes that hold numbers of a dtype that has no blocks.
+void read_numbers(Dtype dtype, std::span<const std::byte> bytes, std::size_t offset,
+                  std::span<double> numbers, std::span<double> radius);
+
 }  // namespace attnsym

@@ -8,19 +8,6 @@
 #include "symmetry/errors.hpp"
 
 namespace attnsym {
-namespace {
-
-// By their bits and without a branch, which compilers turn into vector code.
-bool all_finite(std::span<const double> numbers) {
-  constexpr std::uint64_t exponent = 0x7ff0'0000'0000'0000U;
-  std::uint64_t others = 0;
-  for (const double number : numbers)
-    others += (std::bit_cast<std::uint64_t>(number) & exponent) == exponent ? 1 : 0;
-  return others == 0;
-}
-
-}  // namespace
-
 void require_readable(const StoredTensor& tensor, const std::vector<std::int64_t>& shape,
                       const char* config_name) {
   if (tensor.info->shape != shape) {
@@ -31,6 +18,15 @@ void require_readable(const StoredTensor& tensor, const std::vector<std::int64_t
     throw FormatError(tensor.describe() + " has dtype " + std::string(name_of(tensor.info->dtype)) +
                       "; F64, F32, F16, BF16, Q8_0, Q4_0 and Q4_1 can be read");
   }
+}
+
+// By their bits and without a branch, which compilers turn into vector code.
+bool all_finite(std::span<const double> numbers) {
+  constexpr std::uint64_t exponent = 0x7ff0'0000'0000'0000U;
+  std::uint64_t others = 0;
+  for (const double number : numbers)
+    others += (std::bit_cast<std::uint64_t>(number) & exponent) == exponent ? 1 : 0;
+  return others == 0;
 }
 
 std::string position_text(const std::vector<std::int64_t>& shape, Index offset) {

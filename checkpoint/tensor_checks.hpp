@@ -17,6 +17,8 @@ void require_readable(const StoredTensor& tensor, const std::vector<std::int64_t
 /// [row, column] of an entry in a stored tensor.
 std::string position_text(const std::vector<std::int64_t>& shape, Index offset);
 
+bool all_finite(std::span<const double> numbers);
+
 /// @param offset  of the first of these numbers in the tensor @param origin  "stored" or "new", for messages
 /// @throws FormatError naming tensor, position and number if one is not finite
 void require_finite(const StoredTensor& tensor, Index offset, std::span<const double> numbers,

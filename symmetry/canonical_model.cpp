@@ -162,6 +162,15 @@ StreamMove canonical_stream(const TransformerGroup& group, const TransformerWeig
 }
 
 void gather_positions(const TransformerGroup& group, TransformerWeights<double>& outside) {
+  if (group.config().class_token) {
+    auto patches = outside.positions.bottomRows(outside.positions.rows() - 1);
+    const RowVector<double> of_patches = patches.colwise().mean();
+    patches.rowwise() -= of_patches;
+    outside.token_types.row(0) += of_patches;
+    outside.token_types.row(1) += outside.positions.row(0);
+    outside.positions.row(0).setZero();
+    return;
+  }
   if (!group.shifts_tables()) return;
   const RowVector<double> common = outside.positions.colwise().mean();
   outside.positions.rowwise() -= common;

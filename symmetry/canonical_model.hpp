@@ -26,7 +26,8 @@ StreamMove canonical_stream(const TransformerGroup& group, const TransformerWeig
 /// if they were linear: rows that change their basis with the stream, whatever else moves [N12]. 2 n x D
 Matrix<double> passed_through(const Block<double>& block, const Matrix<double>& rows);
 
-/// Moves what all positions have in common to the embeddings, where the group allows it.
+/// Moves what all positions have in common to the embeddings, where the group allows it; with a class token
+/// to the type of all others, and all of its own position to its type.
 void gather_positions(const TransformerGroup& group, TransformerWeights<double>& outside);
 
 }  // namespace attnsym

@@ -9,14 +9,6 @@
 namespace attnsym {
 namespace {
 
-// The rotary key as the keys of an attention module: what gauge_blocks looks at.
-AttentionConfig rotary_part(const MlaConfig& config) {
-  AttentionConfig part;
-  part.key_width = config.rotary_width();
-  part.rotary = config.rotary;
-  return part;
-}
-
 template <Scalar S>
 MlaLatent<S> moved_latent(const MlaLatentMove<S>& move, const MlaLatent<S>& latent) {
   require_same_size("the gauge of a latent and its width", move.first.size(), latent.down.cols());
@@ -93,6 +85,13 @@ std::string describe_latent(Index size, const char* of, double epsilon) {
 
 }  // namespace
 
+std::vector<GaugeBlock> rotary_blocks(const MlaConfig& config) {
+  AttentionConfig part;  // the rotary key as the keys of an attention module: what gauge_blocks looks at
+  part.key_width = config.rotary_width();
+  part.rotary = config.rotary;
+  return gauge_blocks(part);
+}
+
 template <Scalar S>
 MlaWeights<S> act(const MlaElement<S>& element, const MlaWeights<S>& weights) {
   const GeneralLinear<S>& rotary = rotary_gauge(element);
@@ -120,7 +119,7 @@ MlaSymmetryGroup symmetry_of(const MlaConfig& config) {
 }
 
 MlaSymmetryGroup::MlaSymmetryGroup(MlaConfig config)
-    : config_(std::move(config)), blocks_(gauge_blocks(rotary_part(config_))) {}
+    : config_(std::move(config)), blocks_(rotary_blocks(config_)) {}
 
 template <Scalar S>
 MlaElement<S> MlaSymmetryGroup::identity() const {

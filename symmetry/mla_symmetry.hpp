@@ -45,6 +45,9 @@ const MlaLatentMove<S>& kv_latent_move(const MlaElement<S>& element) {
 template <Scalar S>
 MlaWeights<S> act(const MlaElement<S>& element, const MlaWeights<S>& weights);
 
+/// What commutes with positions on the rotary key.
+std::vector<GaugeBlock> rotary_blocks(const MlaConfig& config);
+
 /// The group of latent attention of one config: every element leaves the function of every module unchanged.
 class MlaSymmetryGroup {
  public:

@@ -1,7 +1,6 @@
 #include "symmetry/stored_model.hpp"
 
 #include <numeric>
-#include <type_traits>
 #include <utility>
 
 namespace attnsym {
@@ -31,14 +30,34 @@ const Norm<double>& norm_of(const TransformerWeights<double>& weights, NormPlace
   return place == NormPlace::MlpInput ? block.mlp_input : block.mlp_output;
 }
 
-Mlp<double> some_neurons(const Mlp<double>& mlp, std::span<const Index> which) {
-  const auto columns = [&](const auto& all) {
-    using Slot = std::decay_t<decltype(all)>;
-    return all.size() > 0 ? Slot(all(Eigen::all, which)) : Slot();
-  };
-  return {columns(mlp.up),      columns(mlp.gate),      mlp.down(which, Eigen::all),
-          columns(mlp.up_bias), columns(mlp.gate_bias), mlp.down_bias};
+// Weights with their biases below, some columns of them.
+Matrix<double> columns_with_bias(const Matrix<double>& weight, const RowVector<double>& bias,
+                                 std::span<const Index> which) {
+  if (weight.size() == 0) return {};
+  Matrix<double> some = Matrix<double>::Zero(weight.rows() + 1, static_cast<Index>(which.size()));
+  some.topRows(weight.rows()) = weight(Eigen::all, which);
+  if (bias.size() > 0) some.row(weight.rows()) = bias(which);
+  return some;
 }
+
+class HeldNeurons : public NeuronReader {
+ public:
+  HeldNeurons(const Mlp<double>& value, const Mlp<double>& radius) : value_(value), radius_(radius) {}
+
+  Index count() const override { return value_.down.rows(); }
+
+  StoredNeurons read(std::span<const Index> which) const override {
+    return {{columns_with_bias(value_.gate, value_.gate_bias, which),
+             columns_with_bias(radius_.gate, radius_.gate_bias, which)},
+            {columns_with_bias(value_.up, value_.up_bias, which),
+             columns_with_bias(radius_.up, radius_.up_bias, which)},
+            {value_.down(which, Eigen::all).transpose(), radius_.down(which, Eigen::all).transpose()}};
+  }
+
+ private:
+  const Mlp<double>& value_;
+  const Mlp<double>& radius_;
+};
 
 }  // namespace
 
@@ -69,6 +88,25 @@ std::vector<Index> consecutive(Index first, Index count) {
   return numbers;
 }
 
+StoredMlp read_mlp(const StoredModel& model, Index layer) {
+  const MlpConfig& config = model.config().mlp;
+  StoredNeurons all = model.neurons(layer)->read(consecutive(0, config.width));
+  const Index width = model.config().model_width;
+  const auto assemble = [&](Matrix<double> StoredMatrix::*part) {
+    Mlp<double> mlp;
+    if (config.input_bias) {
+      mlp.up_bias = (all.up.*part).row(width);
+      if (config.gated) mlp.gate_bias = (all.gate.*part).row(width);
+    }
+    mlp.up = (all.up.*part).topRows(width);
+    if (config.gated) mlp.gate = (all.gate.*part).topRows(width);
+    mlp.down = (all.down.*part).transpose();
+    if (config.output_bias) mlp.down_bias = model.mlp_bias(layer).*part;
+    return mlp;
+  };
+  return {assemble(&StoredMatrix::value), assemble(&StoredMatrix::radius)};
+}
+
 StoredBlock read_block(const StoredModel& model, Index layer) {
   const auto norm = [&](NormPlace place) { return model.norm(place, layer); };
   const StoredNorm attention_input = norm(NormPlace::AttentionInput);
@@ -76,7 +114,7 @@ StoredBlock read_block(const StoredModel& model, Index layer) {
   const StoredNorm mlp_input = norm(NormPlace::MlpInput);
   const StoredNorm mlp_output = norm(NormPlace::MlpOutput);
   StoredAttention attention = model.attention(layer);
-  StoredMlp mlp = model.neurons(layer, consecutive(0, model.config().mlp.width));
+  StoredMlp mlp = read_mlp(model, layer);
   return {{attention_input.value, attention_output.value, mlp_input.value, mlp_output.value,
            std::move(attention.weights), std::move(mlp.value)},
           {attention_input.radius, attention_output.radius, mlp_input.radius, mlp_output.radius,
@@ -84,6 +122,12 @@ StoredBlock read_block(const StoredModel& model, Index layer) {
 }
 
 StoredMatrix HeldModel::rows(Table table, Index first, Index count) const {
+  if (table == Table::Positions && !config_.learns_positions()) {
+    const Index width = config_.model_width;
+    using Rows = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+    const Eigen::Map<const Rows> all(config_.fixed_positions.data(), config_.positions, width);
+    return {all.middleRows(first, count), Matrix<double>::Zero(count, width)};
+  }
   return {table_of(config_, value_, table).middleRows(first, count),
           table_of(config_, radius_, table).middleRows(first, count)};
 }
@@ -97,9 +141,14 @@ StoredAttention HeldModel::attention(Index layer) const {
   return {config_.attention[at], value_.blocks[at].attention, radius_.blocks[at].attention};
 }
 
-StoredMlp HeldModel::neurons(Index layer, std::span<const Index> which) const {
+std::unique_ptr<NeuronReader> HeldModel::neurons(Index layer) const {
   const auto at = static_cast<std::size_t>(layer);
-  return {some_neurons(value_.blocks[at].mlp, which), some_neurons(radius_.blocks[at].mlp, which)};
+  return std::make_unique<HeldNeurons>(value_.blocks[at].mlp, radius_.blocks[at].mlp);
+}
+
+StoredMatrix HeldModel::mlp_bias(Index layer) const {
+  const auto at = static_cast<std::size_t>(layer);
+  return {value_.blocks[at].mlp.down_bias, radius_.blocks[at].mlp.down_bias};
 }
 
 StoredMatrix HeldModel::head_bias() const { return {value_.head_bias, radius_.head_bias}; }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -14,6 +15,25 @@ enum class Table { Embedding, Positions, TokenTypes, Unembedding };
 /// Where a model has norms.
 enum class NormPlace { Embedding, AttentionInput, AttentionOutput, MlpInput, MlpOutput, Final };
 constexpr std::size_t norm_places = 6;
+
+/// Some of the neurons of an MLP, a column each.
+struct StoredNeurons {
+  StoredMatrix gate;  ///< (D + 1) x n, the last row their biases or zero; empty unless gated
+  StoredMatrix up;    ///< likewise
+  StoredMatrix down;  ///< D x n, the rows of Mlp::down
+};
+
+/// The neurons of one block, read as they are needed. What makes that cheap is kept; for one thread.
+class NeuronReader {
+ public:
+  virtual ~NeuronReader() = default;
+
+  /// m.
+  virtual Index count() const = 0;
+
+  /// These neurons, in this order.
+  virtual StoredNeurons read(std::span<const Index> which) const = 0;
+};
 
 /// A whole model that is read piece by piece, as it may be larger than memory. Different pieces may be read
 /// from different threads. What the config does not have is empty.
@@ -32,8 +52,11 @@ class StoredModel {
 
   virtual StoredAttention attention(Index layer) const = 0;
 
-  /// Some of the neurons of a block, in this order, and the bias behind all of them.
-  virtual StoredMlp neurons(Index layer, std::span<const Index> which) const = 0;
+  /// Refers to the model, which has to outlive it.
+  virtual std::unique_ptr<NeuronReader> neurons(Index layer) const = 0;
+
+  /// 1 x D, behind the neurons.
+  virtual StoredMatrix mlp_bias(Index layer) const = 0;
 
   /// 1 x V.
   virtual StoredMatrix head_bias() const = 0;
@@ -44,6 +67,9 @@ Index row_count(const TransformerConfig& config, Table table);
 
 /// first, first + 1, ...
 std::vector<Index> consecutive(Index first, Index count);
+
+/// All of one MLP.
+StoredMlp read_mlp(const StoredModel& model, Index layer);
 
 /// All of one block.
 StoredBlock read_block(const StoredModel& model, Index layer);
@@ -58,7 +84,8 @@ class HeldModel : public StoredModel {
   StoredMatrix rows(Table table, Index first, Index count) const override;
   StoredNorm norm(NormPlace place, Index layer) const override;
   StoredAttention attention(Index layer) const override;
-  StoredMlp neurons(Index layer, std::span<const Index> which) const override;
+  std::unique_ptr<NeuronReader> neurons(Index layer) const override;
+  StoredMatrix mlp_bias(Index layer) const override;
   StoredMatrix head_bias() const override;
 
  private:

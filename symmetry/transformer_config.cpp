@@ -1,5 +1,6 @@
 #include "symmetry/transformer_config.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -19,7 +20,7 @@ Index numbers_of(const MlpConfig& mlp, Index model_width) {
 Index TransformerConfig::parameter_count() const {
   const Index per_norm = (norm == NormKind::Layer ? 2 : 1) * model_width;
   const Index places = (norms_before() ? (shared_norm ? 1 : 2) : 0) + (norms_behind() ? 2 : 0);
-  Index count = (vocabulary + positions + token_types) * model_width;
+  Index count = (vocabulary + (learns_positions() ? positions : 0) + token_types) * model_width;
   count += (Index{embedding_norm} + Index{final_norm} + places * blocks()) * per_norm;
   for (const AttentionConfig& module : attention)
     count += module.parameter_count() + numbers_of(mlp, model_width);
@@ -33,6 +34,13 @@ void TransformerConfig::validate() const {
   if (positions < 0 || token_types < 0 || position_offset < 0 ||
       (positions > 0 && position_offset >= positions))
     throw ShapeError("tables of positions and token types need rows");
+  const bool fits =
+      fixed_positions.empty() || static_cast<Index>(fixed_positions.size()) == positions * model_width;
+  if (!fits || !std::ranges::all_of(fixed_positions, [](double x) { return std::isfinite(x); }) ||
+      (!fixed_positions.empty() && (placement != NormPlacement::Before || class_token)))
+    throw ShapeError("fixed positions are finite, D for each, and for norms in front of attention and MLPs");
+  if (class_token && (positions < 2 || position_offset != 0 || token_types != 2 || head != Head::None))
+    throw ShapeError("a class token needs positions, two types, and outputs that are the stream");
   for (const AttentionConfig& module : attention) {
     module.validate();
     if (module.model_width != model_width) {

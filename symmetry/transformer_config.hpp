@@ -46,11 +46,14 @@ struct MlpConfig {
 
 /// Everything about a transformer that is not a weight and decides its function and its group (N12).
 struct TransformerConfig {
-  Index model_width = 0;      ///< D
-  Index vocabulary = 0;       ///< V, tokens
-  Index positions = 0;        ///< rows of the table of learned positions; 0 without one
-  Index position_offset = 0;  ///< token n has row n + offset of the table
-  Index token_types = 0;      ///< rows of a table of token types; all tokens here have type 0
+  Index model_width = 0;                ///< D
+  Index vocabulary = 0;                 ///< V, tokens
+  Index positions = 0;                  ///< rows of the table of positions; 0 without one
+  std::vector<double> fixed_positions;  ///< these rows, one after the other, where they are no weights
+  Index position_offset = 0;            ///< token n has row n + offset of the table
+  Index token_types = 0;                ///< rows of a table of token types; all tokens here have type 0
+  bool class_token = false;  ///< position 0 has no token but type 1, as in ViT, where a token is one number
+                             ///< of a patch of an image and type 0 is the bias of all patches
   NormKind norm = NormKind::Rms;
   double norm_epsilon = 0;
   NormPlacement placement = NormPlacement::Before;
@@ -70,7 +73,12 @@ struct TransformerConfig {
   bool norms_before() const {
     return placement == NormPlacement::Before || placement == NormPlacement::Around;
   }
+  bool learns_positions() const { return positions > 0 && fixed_positions.empty(); }
   bool norms_behind() const { return placement != NormPlacement::Before; }
+
+  /// Ids that tokens may have: rows of the embedding, and behind a class token one that embeds as zero, for
+  /// patches of zeros.
+  Index token_ids() const { return vocabulary + Index{class_token}; }
 
   /// Numbers that a token's output has: V, or D without a head.
   Index output_width() const { return head == Head::None ? model_width : vocabulary; }

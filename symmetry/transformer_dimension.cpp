@@ -1,3 +1,4 @@
+#include <Eigen/QR>
 #include <algorithm>
 
 #include "symmetry/transformer_group.hpp"
@@ -59,7 +60,23 @@ Index TransformerGroup::norm_dimension() const {
   return dimension;
 }
 
+// What fixed positions leave of the stream: rotations that keep the differences of all positions, while
+// embeddings take over what these have in common.
+Index TransformerGroup::stream_dimension_beside_positions() const {
+  TransformerConfig learned = config_;
+  learned.fixed_positions.clear();
+  const Stream kind = TransformerGroup(learned).stream();
+  if (kind != Stream::Orthogonal && kind != Stream::Centred) return 0;
+  Matrix<double> rows = Eigen::Map<const Matrix<double>>(config_.fixed_positions.data(), config_.model_width,
+                                                         config_.positions);
+  rows.colwise() -= rows.rowwise().mean().eval();
+  if (kind == Stream::Centred) rows.rowwise() -= rows.colwise().mean().eval();
+  const Index rank = Eigen::ColPivHouseholderQR<Matrix<double>>(rows).rank();
+  return squared_half(config_.model_width - (kind == Stream::Centred ? 1 : 0) - rank);
+}
+
 Index TransformerGroup::stream_dimension() const {
+  if (!config_.fixed_positions.empty()) return stream_dimension_beside_positions();
   const Index d = config_.model_width;
   const Index blocks = config_.blocks();
   Index dimension = 0;
@@ -84,13 +101,14 @@ Index TransformerGroup::writer_dimension() const {
   const bool unseen =
       is_layer(config_) && (post || (config_.placement == NormPlacement::Before && config_.final_norm));
   const bool unseen_embeddings = is_layer(config_) && (config_.embedding_norm || (unseen && !post));
-  // All tokens are of type 0, so other rows are not read.
-  Index dimension = config_.token_types > 0 ? (config_.token_types - 1) * d : 0;
-  for (const Index rows : {config_.positions, std::min<Index>(config_.token_types, 1)}) {
-    if (rows == 0) continue;
-    dimension += config_.head == Head::Tied ? 0 : d - (unseen_embeddings ? 1 : 0);
-    if (unseen_embeddings) dimension += rows;
-  }
+  // But behind a class token all tokens are of type 0, so other rows are not read.
+  const Index types_read = std::min<Index>(config_.token_types, config_.class_token ? 2 : 1);
+  Index dimension = (config_.token_types - types_read) * d;
+  // What all rows of a table have in common moves to another one. A class token's type stands beside its
+  // position, that of all others beside theirs.
+  const Index shifts = config_.class_token ? types_read : Index{config_.learns_positions()} + types_read;
+  if (config_.head != Head::Tied) dimension += shifts * (d - (unseen_embeddings ? 1 : 0));
+  if (unseen_embeddings) dimension += (config_.learns_positions() ? config_.positions : 0) + types_read;
   if (unseen_embeddings && config_.head != Head::Tied) dimension += config_.vocabulary;
   // Side by side, attention and MLP add their biases to one sum.
   if (config_.parallel && config_.mlp.output_bias) {
@@ -116,7 +134,7 @@ std::string TransformerGroup::describe() const {
   std::string text = "stream ";
   switch (stream()) {
     case Stream::Fixed:
-      text += "fixed, as it is the output";
+      text += config_.head == Head::None ? "fixed, as it is the output" : "fixed, as positions are";
       break;
     case Stream::Permutations:
       text += "permutations of " + width + " coordinates and a common sign";
@@ -138,8 +156,11 @@ std::string TransformerGroup::describe() const {
   if (is_relu) text += config_.mlp.gated ? ", positive scales of gates" : ", positive scales";
   text += "; attention " + symmetry_of(config_.attention.front()).describe();
   if (config_.norms_before()) text += "; gains of norms against what reads behind them";
-  if (config_.positions > 0 && config_.head != Head::Tied)
+  if (config_.class_token) {
+    text += "; shifts between the bias of patches, the class token and their positions";
+  } else if (config_.learns_positions() && config_.head != Head::Tied) {
     text += "; a shift between embeddings and positions";
+  }
   return text;
 }
 

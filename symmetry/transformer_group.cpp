@@ -128,7 +128,7 @@ TransformerGroup::TransformerGroup(TransformerConfig config) : config_(std::move
 
 TransformerGroup::Stream TransformerGroup::stream() const {
   const bool is_layer = config_.norm == NormKind::Layer;
-  if (config_.head == Head::None) return Stream::Fixed;
+  if (config_.head == Head::None || !config_.fixed_positions.empty()) return Stream::Fixed;
   const bool can_fold = config_.placement == NormPlacement::Before && config_.final_norm &&
                         config_.head == Head::Own && !config_.embedding_norm;
   if (can_fold) return is_layer ? Stream::Centred : Stream::Orthogonal;
@@ -137,7 +137,8 @@ TransformerGroup::Stream TransformerGroup::stream() const {
 
 // Tied embeddings are also read, where a shift shows.
 bool TransformerGroup::shifts_tables() const {
-  return config_.positions > 0 && config_.head != Head::Tied && config_.embedding_scale == 1;
+  return config_.learns_positions() && config_.head != Head::Tied && config_.embedding_scale == 1 &&
+         !config_.class_token;
 }
 
 TransformerElement TransformerGroup::identity() const {

@@ -58,7 +58,8 @@ class TransformerGroup {
 
   /// How the stream may change its basis.
   enum class Stream {
-    Fixed,         ///< not at all: the outputs are the stream
+    Fixed,         ///< not at all: the outputs are the stream; or positions are fixed, where elements leave
+                   ///< out the few that keep these
     Permutations,  ///< places of coordinates, and the sign of all together
     SignedPermutations,
     Centred,    ///< orthogonal matrices that keep the mean of a token, once gains are folded
@@ -66,7 +67,8 @@ class TransformerGroup {
   };
   Stream stream() const;
 
-  /// Whether embeddings and positions can trade what all of their rows have in common.
+  /// Whether embeddings and positions can trade what all of their rows have in common. With a class token
+  /// types and positions can, which elements leave alone.
   bool shifts_tables() const;
 
   TransformerElement identity() const;
@@ -87,6 +89,7 @@ class TransformerGroup {
   Index block_dimension(Index layer) const;
   Index norm_dimension() const;
   Index stream_dimension() const;
+  Index stream_dimension_beside_positions() const;
   Index writer_dimension() const;
 
   TransformerConfig config_;

@@ -71,7 +71,7 @@ void require_fits(const TransformerWeights<S>& weights, const TransformerConfig&
   config.validate();
   const Index d = config.model_width;
   require_shape("embedding", weights.embedding, true, config.vocabulary, d);
-  require_shape("positions", weights.positions, config.positions > 0, config.positions, d);
+  require_shape("positions", weights.positions, config.learns_positions(), config.positions, d);
   require_shape("token types", weights.token_types, config.token_types > 0, config.token_types, d);
   require_fits(weights.embedding_norm, config, config.embedding_norm, "norm of embeddings");
   if (static_cast<Index>(weights.blocks.size()) != config.blocks()) {

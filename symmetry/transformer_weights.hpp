@@ -40,7 +40,7 @@ struct Block {
 template <Scalar S>
 struct TransformerWeights {
   Matrix<S> embedding;    ///< V x D
-  Matrix<S> positions;    ///< one row per position, D wide, or empty
+  Matrix<S> positions;    ///< one row per position, D wide, or empty where none are learned
   Matrix<S> token_types;  ///< likewise
   Norm<S> embedding_norm;
   std::vector<Block<S>> blocks;

@@ -113,13 +113,10 @@ std::uint64_t seed_of(const CheckOptions& options) {
   return (std::uint64_t{device()} << 32U) | device();
 }
 
-// Weights and radii of both modules are held as doubles. Exact mode has no parts to run at once.
+// Exact mode has no parts to run at once.
 ThreadPlan plan_for(const CheckOptions& options, const Model& a, const Model& b) {
-  const auto numbers = [](const Model& model) {
-    return static_cast<std::size_t>(attention_config(model.checkpoint, 0).parameter_count());
-  };
   if (options.exact) return {options.threads, 1};
-  return plan_threads(options.threads, a.layers(), 2 * sizeof(double) * (numbers(a) + numbers(b)));
+  return plan_attention(options.threads, a, b);
 }
 
 // Decides single layers of two models.
@@ -276,7 +273,7 @@ ExitStatus run_check(const CheckOptions& options) {
   if (options.scope == "model") {
     return check_models(a, b,
                         {outputs_of(options.outputs), options.seed.value_or(1), options.threads,
-                         options.certificate, options.force, options.as_json});
+                         options.certificate, options.force, options.explain, options.as_json});
   }
   CheckResult result = decide_layers(options, a, b);
   if (options.ladder) {
@@ -297,7 +294,7 @@ void refuse_at_model_scope(const CLI::App& command, const CheckOptions& options)
     if (command.count("--outputs") > 0) throw CLI::ValidationError("--outputs needs --scope model");
     return;
   }
-  for (const char* option : {"--witness", "--exact", "--explain", "--ladder"}) {
+  for (const char* option : {"--witness", "--exact", "--ladder"}) {
     if (command.count(option) > 0)
       throw CLI::ValidationError(std::string(option) + " is about attention modules, not --scope model");
   }
@@ -331,9 +328,10 @@ void setup_check(CLI::App& app, ExitStatus& status) {
   CLI::Option* exact = command->add_flag(
       "--exact", options->exact, "Decide about the stored numbers themselves: nothing counts as rounding");
   command
-      ->add_flag("--explain", options->explain,
-                 "Where layers differ, name the slip of a conversion that made them, or what the difference "
-                 "looks like")
+      ->add_flag(
+          "--explain", options->explain,
+          "Where layers or models differ, name the slip of a conversion that made them so, or what the "
+          "difference looks like")
       ->excludes(exact);
   command->add_flag("--ladder", options->ladder,
                     "Also evaluate the deciding layer at float, double, 50 and 100 digits (takes seconds)");

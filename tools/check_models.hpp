@@ -17,7 +17,8 @@ struct ModelCheckOptions {
   std::uint64_t seed = 1;
   std::size_t threads = default_workers();
   std::optional<std::filesystem::path> certificate;
-  bool force = false;  ///< replaces it
+  bool force = false;    ///< replaces it
+  bool explain = false;  ///< why they are not equal
   bool as_json = false;
 };
 

@@ -1,7 +1,9 @@
 #include "tools/explanation.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "tools/output.hpp"
@@ -66,20 +68,24 @@ std::vector<Index> heads_by_ratio(const Decision& decision) {
 // What was found in one layer is the likeliest in the next.
 class Explainer {
  public:
-  Explainer(const Model& a, const Model& b) : a_(a.checkpoint), b_(b.checkpoint) {}
+  Explainer(const Model& a, const Model& b, ModulePair modules)
+      : a_(a.checkpoint), b_(b.checkpoint), modules_(std::move(modules)) {
+    if (!modules_) modules_ = [this](Index layer) { return stored(layer); };
+  }
 
   LayerExplanation operator()(std::size_t layer, const Decision& decision) {
     const auto index = static_cast<Index>(layer);
-    const StoredAttention a = read_attention(a_, index);
-    const StoredAttention b = read_attention(b_, index);
     LayerExplanation result;
     result.layer = layer;
-    if (const auto slips = slips_of(a, b)) {
+    result.ratio = decision.rounding_ratio();
+    if (std::isnan(result.ratio)) result.ratio = std::numeric_limits<double>::infinity();
+    if (const auto slips = slips_of(modules_(index))) {
       for (const Slip& slip : *slips)
         result.slips.push_back({slip.text, tensors_of(b_, slip.projections, index)});
       return result;
     }
     result.heads = heads_by_ratio(decision);
+    const auto [a, b] = stored(index);
     if (!same_shape(a.config, b.config)) return result;
     result.differences = projection_differences(with_all_biases(a), with_all_biases(b));
     for (const ProjectionDifference& one : result.differences)
@@ -88,7 +94,12 @@ class Explainer {
   }
 
  private:
-  std::optional<std::vector<Slip>> slips_of(const StoredAttention& a, const StoredAttention& b) {
+  std::array<StoredAttention, 2> stored(Index layer) const {
+    return {read_attention(a_, layer), read_attention(b_, layer)};
+  }
+
+  std::optional<std::vector<Slip>> slips_of(const std::array<StoredAttention, 2>& modules) {
+    const auto& [a, b] = modules;
     for (const std::vector<Slip>& known : found_) {
       if (slips_explain(a, b, known)) return known;
     }
@@ -99,6 +110,7 @@ class Explainer {
 
   const Checkpoint& a_;
   const Checkpoint& b_;
+  ModulePair modules_;
   std::vector<std::vector<Slip>> found_;
 };
 
@@ -138,8 +150,8 @@ void print_slips(const LayerExplanation& first, std::size_t last) {
 }
 
 void print_differences(const LayerExplanation& layer) {
-  std::printf("%s: no slip that this program knows explains the difference\n",
-              layers_text(layer.layer, layer.layer).c_str());
+  std::printf("%s: no slip that this program knows explains the difference (largest rounding ratio %s)\n",
+              layers_text(layer.layer, layer.layer).c_str(), brief(layer.ratio).c_str());
   if (!layer.heads.empty()) {
     std::printf("  heads that differ, the worst first:");
     for (const Index head : layer.heads) std::printf(" %td", head);
@@ -158,20 +170,29 @@ void print_differences(const LayerExplanation& layer) {
 }  // namespace
 
 std::vector<LayerExplanation> explain_differences(const Model& a, const Model& b,
-                                                  const std::vector<Decision>& decisions) {
-  Explainer explain(a, b);
+                                                  const std::vector<Decision>& decisions,
+                                                  ModulePair modules) {
+  Explainer explain(a, b, std::move(modules));
   std::vector<LayerExplanation> result;
   Progress progress("explain", decisions.size());
   for (std::size_t layer = 0; layer < decisions.size(); ++layer) {
     if (differs(decisions[layer])) result.push_back(explain(layer, decisions[layer]));
     progress.advance();
   }
+  const auto others = std::stable_partition(result.begin(), result.end(),
+                                            [](const LayerExplanation& one) { return !one.slips.empty(); });
+  std::stable_sort(others, result.end(),
+                   [](const LayerExplanation& x, const LayerExplanation& y) { return x.ratio > y.ratio; });
   return result;
 }
 
 void print_explanation(const std::vector<LayerExplanation>& layers) {
   std::printf("\nexplanation\n");
   if (layers.empty()) std::printf("no layer differs by more than rounding\n");
+  print_layers(layers);
+}
+
+void print_layers(const std::vector<LayerExplanation>& layers) {
   for (std::size_t i = 0; i < layers.size(); ++i) {
     if (layers[i].slips.empty()) {
       print_differences(layers[i]);
@@ -201,8 +222,11 @@ nlohmann::json explanation_json(const std::vector<LayerExplanation>& layers) {
                              {"relative", one.relative},
                              {"changed", one.changed}});
     }
-    result.push_back(
-        {{"layer", layer.layer}, {"slips", slips}, {"heads", layer.heads}, {"differences", differences}});
+    result.push_back({{"layer", layer.layer},
+                      {"ratio", layer.ratio},
+                      {"slips", slips},
+                      {"heads", layer.heads},
+                      {"differences", differences}});
   }
   return result;
 }

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
@@ -20,6 +22,7 @@ struct NamedSlip {
 /// Why one layer of B does not compute what A's does.
 struct LayerExplanation {
   std::size_t layer = 0;
+  double ratio = 0;              ///< the largest rounding ratio of its heads
   std::vector<NamedSlip> slips;  ///< without them it would; empty if none is known
   /// Where no slip is known and both modules have one shape: their projections, the largest difference first,
   /// and the tensors that have them.
@@ -28,13 +31,22 @@ struct LayerExplanation {
   std::vector<Index> heads;  ///< of A that rounding does not explain, the largest ratio first
 };
 
-/// Tries the known slips on every layer that differs [N11].
+/// The modules of a layer of A and B.
+using ModulePair = std::function<std::array<StoredAttention, 2>(Index layer)>;
+
+/// Tries the known slips on every layer that differs [N11]. Layers with slips come first, in order; then the
+/// others, the largest ratio first.
 /// @param decisions  one per layer
+/// @param modules  where slips are looked for; as they are stored where this is empty
 std::vector<LayerExplanation> explain_differences(const Model& a, const Model& b,
-                                                  const std::vector<Decision>& decisions);
+                                                  const std::vector<Decision>& decisions,
+                                                  ModulePair modules = {});
 
 /// For people, on standard output.
 void print_explanation(const std::vector<LayerExplanation>& layers);
+
+/// The same without heading and where nothing differs.
+void print_layers(const std::vector<LayerExplanation>& layers);
 
 nlohmann::json explanation_json(const std::vector<LayerExplanation>& layers);
 

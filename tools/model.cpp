@@ -61,6 +61,14 @@ bool is_quantized(const Model& a, const Model& b) {
   return has_quantized_attention(a.checkpoint) || has_quantized_attention(b.checkpoint);
 }
 
+// Weights and radii of both modules are held as doubles.
+ThreadPlan plan_attention(std::size_t threads, const Model& a, const Model& b) {
+  const auto numbers = [](const Model& model) {
+    return static_cast<std::size_t>(attention_config(model.checkpoint, 0).parameter_count());
+  };
+  return plan_threads(threads, a.layers(), 2 * sizeof(double) * (numbers(a) + numbers(b)));
+}
+
 void add_file_options(CLI::App& app, ModelFiles& files) {
   app.add_option("--config", files.config,
                  "config.json to use; needed when a model is a single .safetensors file (GGUF and llama2.c "

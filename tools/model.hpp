@@ -8,6 +8,7 @@
 
 #include "checkpoint/attention_io.hpp"
 #include "checkpoint/checkpoint.hpp"
+#include "tools/executor.hpp"
 
 namespace attnsym {
 
@@ -40,6 +41,9 @@ Model open_model(const std::filesystem::path& where, const ModelFiles& files);
 
 /// Whether attention of one of them is quantised.
 bool is_quantized(const Model& a, const Model& b);
+
+/// For work on one module of both at a time.
+ThreadPlan plan_attention(std::size_t threads, const Model& a, const Model& b);
 
 /// Adds --config and --layout to a subcommand.
 void add_file_options(CLI::App& app, ModelFiles& files);

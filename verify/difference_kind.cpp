@@ -103,35 +103,40 @@ double noise_of(const Matrix<double>& radius_a, const Matrix<double>& radius_b) 
   return std::sqrt((radius_a.squaredNorm() + radius_b.squaredNorm()) / 3);
 }
 
-struct Sides {
-  Matrix<double> a, b, radius_a, radius_b;
-};
-
-void find_kind(ProjectionDifference& result, const Sides& sides) {
-  const Matrix<double> difference = sides.b - sides.a;
+void find_kind(MatrixDifference& result, const StoredMatrix& a, const StoredMatrix& b) {
+  const Matrix<double> difference = b.value - a.value;
   const auto is = [&](DifferenceKind kind, Index detail = 0) {
     result.kind = kind;
     result.detail = detail;
   };
   if (result.changed == 0) return is(DifferenceKind::None);
   if (result.changed <= few) return is(DifferenceKind::FewEntries);
-  const int bits_a = significant_bits(sides.a);
-  const int bits_b = significant_bits(sides.b);
+  const int bits_a = significant_bits(a.value);
+  const int bits_b = significant_bits(b.value);
   const bool b_is_coarse = bits_b <= bits_a;
-  const Matrix<double>& coarse = b_is_coarse ? sides.b : sides.a;
-  const Matrix<double>& fine = b_is_coarse ? sides.a : sides.b;
+  const Matrix<double>& coarse = b_is_coarse ? b.value : a.value;
+  const Matrix<double>& fine = b_is_coarse ? a.value : b.value;
   if (is_rounded(fine, coarse, std::min(bits_a, bits_b)))
     return is(DifferenceKind::Rounding, std::min(bits_a, bits_b));
-  for (const Matrix<double>* one : {&sides.b, &sides.a}) {
+  for (const Matrix<double>* one : {&b.value, &a.value}) {
     const int bits = grid_bits(*one);
     if (bits > 0 && result.relative < unrelated) return is(DifferenceKind::Quantisation, bits);
   }
-  if (const Index rank = low_rank(difference, noise_of(sides.radius_a, sides.radius_b)))
+  if (const Index rank = low_rank(difference, noise_of(a.radius, b.radius)))
     return is(DifferenceKind::LowRank, rank);
   is(result.relative < unrelated ? DifferenceKind::Dense : DifferenceKind::Unrelated);
 }
 
 }  // namespace
+
+MatrixDifference matrix_difference(const StoredMatrix& a, const StoredMatrix& b) {
+  MatrixDifference result;
+  const double size = a.value.norm();
+  result.relative = size > 0 ? (b.value - a.value).norm() / size : b.value.norm() > 0 ? 1 : 0;
+  result.changed = share(a.value.size(), [&](Index i) { return a.value.data()[i] != b.value.data()[i]; });
+  find_kind(result, a, b);
+  return result;
+}
 
 std::vector<ProjectionDifference> projection_differences(const StoredAttention& a, const StoredAttention& b) {
   Projections of_a = projections_of(a.weights, a.config);
@@ -140,21 +145,15 @@ std::vector<ProjectionDifference> projection_differences(const StoredAttention& 
   Projections radius_b = projections_of(b.radius, b.config);
   std::vector<ProjectionDifference> result;
   for (const Projection one : {Projection::Query, Projection::Key, Projection::Value, Projection::Output}) {
-    const Sides sides{of_a.at(one), of_b.at(one), radius_a.at(one), radius_b.at(one)};
-    ProjectionDifference difference{one};
-    const double size = sides.a.norm();
-    difference.relative = size > 0 ? (sides.b - sides.a).norm() / size : sides.b.norm() > 0 ? 1 : 0;
-    difference.changed =
-        share(sides.a.size(), [&](Index i) { return sides.a.data()[i] != sides.b.data()[i]; });
-    find_kind(difference, sides);
-    result.push_back(difference);
+    result.push_back(
+        {matrix_difference({of_a.at(one), radius_a.at(one)}, {of_b.at(one), radius_b.at(one)}), one});
   }
   std::stable_sort(result.begin(), result.end(),
                    [](const auto& x, const auto& y) { return x.relative > y.relative; });
   return result;
 }
 
-std::string describe(const ProjectionDifference& difference) {
+std::string describe(const MatrixDifference& difference) {
   const std::string detail = std::to_string(difference.detail);
   switch (difference.kind) {
     case DifferenceKind::None:

@@ -5,6 +5,7 @@
 
 #include "symmetry/projection.hpp"
 #include "symmetry/stored_attention.hpp"
+#include "symmetry/stored_transformer.hpp"
 
 namespace attnsym {
 
@@ -19,14 +20,21 @@ enum class DifferenceKind {
   Unrelated,     ///< as large as the matrices: other weights, or the same in another basis
 };
 
-/// The difference of one projection, biases included, entry for entry: both modules are taken to be in one
-/// basis.
-struct ProjectionDifference {
-  Projection projection = Projection::Query;
+/// The difference of two matrices, entry for entry: both are taken to be in one basis.
+struct MatrixDifference {
   DifferenceKind kind = DifferenceKind::None;
   double relative = 0;  ///< |B - A| / |A|, Frobenius
   double changed = 0;   ///< share of the numbers that differ
   Index detail = 0;     ///< significant bits of the rounded one, bits of the grid, or the rank; else 0
+};
+
+/// @param a, b  rows of a file as columns, which is where quantised numbers come in blocks
+/// @pre equal shapes
+MatrixDifference matrix_difference(const StoredMatrix& a, const StoredMatrix& b);
+
+/// The same of one projection, biases included.
+struct ProjectionDifference : MatrixDifference {
+  Projection projection = Projection::Query;
 };
 
 /// One per projection, the largest relative difference first.
@@ -34,6 +42,6 @@ struct ProjectionDifference {
 std::vector<ProjectionDifference> projection_differences(const StoredAttention& a, const StoredAttention& b);
 
 /// "rounding to 8 significant bits", "low rank (4)", "a dense change, as full fine-tuning leaves it", ...
-std::string describe(const ProjectionDifference& difference);
+std::string describe(const MatrixDifference& difference);
 
 }  // namespace attnsym

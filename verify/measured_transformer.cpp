@@ -18,7 +18,7 @@ class GenericTransformer {
     const Index d = config_.model_width;
     TransformerWeights<double> weights;
     weights.embedding = matrix(config_.vocabulary, d, 1);
-    weights.positions = matrix(config_.positions, d, 1);
+    weights.positions = matrix(config_.learns_positions() ? config_.positions : 0, d, 1);
     weights.token_types = matrix(config_.token_types, d, 1);
     weights.embedding_norm = norm(config_.embedding_norm);
     for (const AttentionConfig& attention : config_.attention) weights.blocks.push_back(block(attention));
@@ -83,7 +83,7 @@ MeasuredDimension measure_dimension(const TransformerConfig& config,
   const auto draw_input = [&] {
     Matrix<double> tokens(1, options.tokens);
     for (Index n = 0; n < options.tokens; ++n)
-      tokens(n) = static_cast<double>(random.below(config.vocabulary));
+      tokens(n) = static_cast<double>(random.below(config.token_ids()));
     return tokens;
   };
   const auto forward = [&](const Matrix<Dual>& input) {

@@ -1,6 +1,5 @@
 #include "verify/mla_attend.hpp"
 
-#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -9,6 +8,7 @@
 #include "symmetry/random.hpp"
 #include "verify/attend.hpp"
 #include "verify/measured_dimension.hpp"
+#include "verify/mla_core.hpp"
 
 namespace attnsym {
 namespace {
@@ -28,61 +28,17 @@ Matrix<S> latents(const Matrix<S>& tokens, const MlaLatent<S>& latent, double ep
   return result;
 }
 
-// Where the parts of a longer token are: the query latent, that of keys and values, the rotary key.
-struct Places {
-  Index kv;
-  Index rotary;
-  Index width;
-
-  explicit Places(const MlaConfig& config)
-      : kv(config.query_latent),
-        rotary(kv + config.kv_latent),
-        width(std::max(config.model_width, rotary + config.rotary_width())) {}
-};
-
-// Attention that reads longer tokens. Turned coordinates come first.
-AttentionConfig core_config(const MlaConfig& config) {
-  AttentionConfig core{Places(config).width, config.heads, config.heads,
-                       config.rotary_width() + config.key_width, config.value_width};
-  core.causal = config.causal;
-  core.scale = config.scale;
-  core.rotary = config.rotary;
-  return core;
-}
-
-template <class S>
-AttentionWeights<S> core_weights(const MlaConfig& config, const MlaWeights<S>& weights) {
-  const Places at(config);
-  const Index turned = config.rotary_width();
-  AttentionWeights<S> core;
-  for (const MlaHead<S>& head : weights.heads) {
-    const Matrix<S> blank = Matrix<S>::Zero(at.width, turned + config.key_width);
-    Matrix<S> query = blank;
-    query.topRows(config.query_latent) << head.rotary_query, head.query;
-    Matrix<S> key = blank;
-    key.block(at.rotary, 0, turned, turned).setIdentity();
-    key.block(at.kv, turned, config.kv_latent, config.key_width) = head.key;
-    Matrix<S> value = Matrix<S>::Zero(at.width, config.value_width);
-    value.middleRows(at.kv, config.kv_latent) = head.value;
-    Matrix<S> output = Matrix<S>::Zero(config.value_width, at.width);
-    output.leftCols(config.model_width) = head.output;
-    core.groups.push_back({key, value, {}, {}, {{query, output, {}}}});
-  }
-  return core;
-}
-
 }  // namespace
 
 template <ForwardScalar S>
 Matrix<S> attend(const MlaConfig& config, const MlaWeights<S>& weights, const Matrix<S>& tokens) {
   require_fits(weights, config);
   require_same_size("the tokens and the model", tokens.cols(), config.model_width);
-  const Places at(config);
-  Matrix<S> longer = Matrix<S>::Zero(tokens.rows(), at.width);
-  longer.leftCols(config.query_latent) = latents(tokens, weights.query, config.epsilon);
-  longer.middleCols(at.kv, config.kv_latent) = latents(tokens, weights.kv, config.epsilon);
-  longer.middleCols(at.rotary, config.rotary_width()) = tokens * weights.rotary_key;
-  return attend(core_config(config), core_weights(config, weights), longer).leftCols(config.model_width);
+  const MlaCore core(config);
+  Matrix<S> longer(tokens.rows(), core.width);
+  longer << latents(tokens, weights.query, config.epsilon), latents(tokens, weights.kv, config.epsilon),
+      tokens;
+  return attend(core.config(config), core.weights(config, weights), longer).leftCols(config.model_width);
 }
 
 MeasuredDimension measure_dimension(const MlaConfig& config, std::uint64_t seed) {

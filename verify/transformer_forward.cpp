@@ -81,17 +81,23 @@ Matrix<S> joined(const TransformerConfig& config, const Norm<S>& input, const No
 
 template <ForwardScalar S>
 Matrix<S> embed(const TransformerConfig& config, const TransformerWeights<S>& weights, const Tokens& tokens) {
-  const auto count = static_cast<Index>(tokens.size());
+  const Index first = Index{config.class_token};  // position of the first token
+  const Index count = static_cast<Index>(tokens.size()) + first;
   if (config.positions > 0 && count + config.position_offset > config.positions)
-    throw ShapeError(std::to_string(count) + " tokens are more than there are positions");
-  Matrix<S> stream(count, config.model_width);
+    throw ShapeError(std::to_string(tokens.size()) + " tokens are more than there are positions");
+  Matrix<S> stream = Matrix<S>::Zero(count, config.model_width);
   for (Index n = 0; n < count; ++n) {
-    const Index token = tokens[static_cast<std::size_t>(n)];
-    if (token < 0 || token >= config.vocabulary)
-      throw ShapeError("token " + std::to_string(token) + " of " + std::to_string(config.vocabulary));
-    stream.row(n) = S(config.embedding_scale) * weights.embedding.row(token);
-    if (config.positions > 0) stream.row(n) += weights.positions.row(n + config.position_offset);
-    if (config.token_types > 0) stream.row(n) += weights.token_types.row(0);
+    if (n >= first) {
+      const Index token = tokens[static_cast<std::size_t>(n - first)];
+      if (token < 0 || token >= config.token_ids())
+        throw ShapeError("token " + std::to_string(token) + " of " + std::to_string(config.token_ids()));
+      if (token < config.vocabulary) stream.row(n) = S(config.embedding_scale) * weights.embedding.row(token);
+    }
+    const Index position = n + config.position_offset;
+    if (config.learns_positions()) stream.row(n) += weights.positions.row(position);
+    for (Index k = 0; k < stream.cols() && !config.fixed_positions.empty(); ++k)
+      stream(n, k) += S(config.fixed_positions[static_cast<std::size_t>(position * stream.cols() + k)]);
+    if (config.token_types > 0) stream.row(n) += weights.token_types.row(n < first ? 1 : 0);
   }
   return config.embedding_norm ? normalized<S>(config, weights.embedding_norm, std::move(stream)) : stream;
 }

@@ -10,7 +10,7 @@ namespace attnsym {
 using Tokens = std::vector<Index>;
 
 /// The reference forward pass of whole models, written from the definitions N1 and N12 and slow on purpose:
-/// the stream that tokens enter with, n x D.
+/// the stream that tokens enter with, n x D, and a row in front of a class token.
 /// @throws ShapeError for a token that there is no row for, or more tokens than positions
 template <ForwardScalar S>
 Matrix<S> embed(const TransformerConfig& config, const TransformerWeights<S>& weights, const Tokens& tokens);
@@ -27,7 +27,7 @@ Matrix<S> read_out(const TransformerConfig& config, const TransformerWeights<S>&
                    const Matrix<S>& stream);
 
 /// All of it.
-/// @returns n x V logits, or n x D without a head
+/// @returns n x V logits, or n x D without a head; with a class token n + 1 rows
 /// @throws ShapeError as embed, and if the weights do not fit the config
 template <ForwardScalar S>
 Matrix<S> run_transformer(const TransformerConfig& config, const TransformerWeights<S>& weights,

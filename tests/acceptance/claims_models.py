@@ -19,7 +19,7 @@ TOKENS = [1, 5, 3, 0, 2, 7, 4, 6, 5, 1]
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "data"  # not part of the project
 STORIES, SORTER = SHARED / "stories260K", SHARED / "gpt-nano-sort" / "hf"
-FAMILIES = [name for name in family_fixtures.FIXTURES if name != "vit"]
+FAMILIES = list(family_fixtures.FIXTURES)
 
 INTERPRETABILITY = (passes.fold_norms, passes.centre_writers, passes.fold_value_biases, passes.refactor_circuits)
 WRONG_LLAMA = (passes.rotate_stream, passes.remove_means, passes.scale_gate, passes.swap_neurons_in_up_only,
@@ -31,7 +31,7 @@ def claims():
     return ([Claim(f"{name}, whole: {what}", partial(show, name)) for name in FAMILIES
              for what, show in (("act on all that its group allows", _acted), ("canonical form", _canonical),
                                 ("one edited number", _edited))]
-            + [Claim("vit, whole: refused with the reason", _refused),
+            + [Claim("vit, whole: what patches, class token and positions may trade", _vit_trades),
                Claim("interpretability passes, on a random GPT-2", partial(_interpretability, _untied("gpt2"))),
                Claim("interpretability passes, on gpt-nano-sort", partial(_interpretability, _sorter)),
                Claim("a rotation pass in the manner of QuaRot", _quarot),
@@ -83,11 +83,25 @@ def _edited(name, bench):
     return figures
 
 
-def _refused(bench):
+def _vit_trades(bench):
+    """The bias of patches and their positions, the class token and its own; not numbers of patches and their bias."""
     fixture = _fixture(bench, "vit")
-    said = bench.attnsym.refusal("check", fixture, fixture, "--scope", "model")
-    require("only attention is understood" in said, said)
-    return said.strip()
+    trades = {"bias and positions": (("patch_embeddings.projection.bias", np.s_[:]), ("position_embeddings", np.s_[0, 1:])),
+              "class token and its position": (("cls_token", np.s_[0, 0]), ("position_embeddings", np.s_[0, 0])),
+              "numbers and bias": (("patch_embeddings.projection.weight", np.s_[:, 0, 0, 0]),
+                                   ("patch_embeddings.projection.bias", np.s_[:]))}
+    figures = []
+    for what, places in trades.items():
+        target = bench.scratch(what.replace(" ", "-"))
+        with family_model.edited_copy(fixture, target) as model:
+            shift = np.random.default_rng(9).standard_normal(model.config["hidden_size"])
+            for sign, (name, where) in zip((1, -1), places):
+                values = model.tensors.numbers("vit.embeddings." + name)
+                values[where] += sign * shift
+                model.tensors.store("vit.embeddings." + name, values)
+        show = _distinct if what == "numbers and bias" else _same
+        figures.append(f"{what}: {show(bench, fixture, target, what)}")
+    return "; ".join(figures)
 
 
 def _untied(name):
@@ -171,9 +185,13 @@ def _same(bench, a, b, what, limit=OUTPUTS):
 
 
 def _tokens(directory):
-    """Ids that the vocabulary has."""
+    """Ids that the vocabulary has; of a vision transformer as many as it has patches."""
     model = family_model.load(directory)
     spec = model_numpy._spec(model.config)
+    if spec.class_token:
+        patches = model.tensors.numbers(spec.positions).shape[1] - 1
+        numbers = model.tensors.numbers(spec.embedding + ".weight")[0].size
+        return [7 * n % (numbers + 1) for n in range(patches)]
     vocabulary = len(model.tensors.numbers(spec.embedding + ".weight"))
     return [token % vocabulary for token in TOKENS]
 

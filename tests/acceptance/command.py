@@ -30,6 +30,10 @@ class Attnsym:
         """Of every layer that differs: what check --explain says."""
         return _json(self._call("check", a, b, "--explain", "--json"), "attnsym.check/1")["explanation"]
 
+    def model_explanation(self, a, b):
+        """The same of whole models: slips of all of it, layers of attention, other parts."""
+        return self.check_models(a, b, "--explain")["explanation"]
+
     def check_text(self, a, b):
         return self._call("check", a, b).stdout
 

@@ -41,6 +41,7 @@ class Spec:
     positions: str | None = None
     first_position: int = 0
     types: str | None = None
+    class_token: str | None = None    # of a vision transformer, whose embedding is a projection of patches
     head: str | None = None
     activation: Callable = None       # of the config
     epsilon: str = "rms_norm_eps"
@@ -66,6 +67,14 @@ class _Run:
         self.spec = _spec(model.config)
 
     def outputs(self, tokens):
+        x = self.patches(tokens) if self.spec.class_token else self.embedded(tokens)
+        for layer in range(self.model.layers):
+            x = self.block(layer, x)
+        if "final" in self.spec.norms:
+            x = self.norm("final", x)
+        return self.logits(x)
+
+    def embedded(self, tokens):
         spec, tensor = self.spec, self.model.tensors.numbers
         x = tensor(spec.embedding + ".weight")[tokens]
         if spec.scaled:
@@ -74,13 +83,14 @@ class _Run:
             x = x + tensor(spec.positions + ".weight")[spec.first_position:][:len(tokens)]
         if spec.types:
             x = x + tensor(spec.types + ".weight")[0]
-        if "embedding" in spec.norms:
-            x = self.norm("embedding", x)
-        for layer in range(self.model.layers):
-            x = self.block(layer, x)
-        if "final" in spec.norms:
-            x = self.norm("final", x)
-        return self.logits(x)
+        return self.norm("embedding", x) if "embedding" in spec.norms else x
+
+    def patches(self, tokens):
+        """Token k is a patch whose number k is one, all others zero; the last token is a patch of zeros."""
+        spec, tensor = self.spec, self.model.tensors.numbers
+        weight = tensor(spec.embedding + ".weight").reshape(len(tensor(spec.embedding + ".bias")), -1)
+        seen = np.eye(weight.shape[1] + 1, weight.shape[1])[tokens] @ weight.T + tensor(spec.embedding + ".bias")
+        return np.vstack([tensor(spec.class_token)[0], seen]) + tensor(spec.positions)[0]
 
     def block(self, layer, x):
         spec = self.spec
@@ -179,6 +189,15 @@ def _bert(prefix, first_position):
                 epsilon="layer_norm_eps", centred=True, post=True)
 
 
+def _vit():
+    layer = "vit.encoder.layer.{layer}."
+    return Spec("vit.embeddings.patch_embeddings.projection", positions="vit.embeddings.position_embeddings",
+                class_token="vit.embeddings.cls_token",
+                norms={"attention": layer + "layernorm_before", "mlp": layer + "layernorm_after", "final": "vit.layernorm"},
+                up=layer + "intermediate.dense", down=layer + "output.dense", activation=_named("hidden_act", "gelu"),
+                epsilon="layer_norm_eps", centred=True)
+
+
 def _four_h(prefix, embedding, layers, norms, **more):
     layer = f"{prefix}{layers}.{{layer}}."
     norms = {place: prefix + name if place in ("final", "embedding") else
@@ -204,6 +223,7 @@ def _spec(config):
     return {
         "bert": lambda: _bert("bert.", 0),
         "roberta": lambda: _bert("roberta.", 2),
+        "vit": _vit,
         "gpt2": lambda: Spec(
             "transformer.wte", positions="transformer.wpe",
             norms={"attention": "transformer.h.{layer}.ln_1", "mlp": "transformer.h.{layer}.ln_2",

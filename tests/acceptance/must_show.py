@@ -15,6 +15,7 @@ import claims_different
 import claims_evidence
 import claims_families
 import claims_interrupted
+import claims_model_slips
 import claims_models
 import claims_same
 import claims_shapes
@@ -24,7 +25,8 @@ import report
 from workbench import Workbench
 
 CLAIMS = [claim for part in (claims_same, claims_different, claims_shapes, claims_canonical, claims_evidence,
-                               claims_interrupted, claims_families, claims_models, claims_slips, claims_text)
+                               claims_interrupted, claims_families, claims_models, claims_slips,
+                               claims_model_slips, claims_text)
           for claim in part.claims()]
 
 

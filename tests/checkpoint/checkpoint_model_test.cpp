@@ -88,6 +88,33 @@ Small gpt2() {
           {}};
 }
 
+// Images of 2 channels in 3 patches of 1 x 2.
+Small vit() {
+  const std::string layer = "encoder.layer.0.";
+  Small model{
+      {{"model_type", "vit"}, {"hidden_size", 4}, {"num_hidden_layers", 1}, {"num_attention_heads", 2}},
+      {{"embeddings.cls_token", {1, 1, 4}},
+       {"embeddings.position_embeddings", {1, 4, 4}},
+       {"embeddings.patch_embeddings.projection.weight", {4, 2, 1, 2}},
+       {"embeddings.patch_embeddings.projection.bias", {4}},
+       {layer + "intermediate.dense.weight", {6, 4}},
+       {layer + "intermediate.dense.bias", {6}},
+       {layer + "output.dense.weight", {4, 6}},
+       {layer + "output.dense.bias", {4}}},
+      {}};
+  for (const char* part : {"attention.attention.query", "attention.attention.key",
+                           "attention.attention.value", "attention.output.dense"}) {
+    model.shapes[layer + part + ".weight"] = {4, 4};
+    model.shapes[layer + part + ".bias"] = {4};
+  }
+  for (const std::string& norm :
+       {layer + "layernorm_before", layer + "layernorm_after", std::string("layernorm")}) {
+    model.shapes[norm + ".weight"] = {4};
+    model.shapes[norm + ".bias"] = {4};
+  }
+  return model;
+}
+
 Small phi3() {
   Small model = llama();
   const std::string layer = "model.layers.0.";
@@ -120,7 +147,34 @@ void expect_round_trip(const Small& small) {
 }
 
 TEST(CheckpointModel, WritesWhatItRead) {
-  for (const Small& small : {llama(), gpt2(), phi3()}) expect_round_trip(small);
+  for (const Small& small : {llama(), gpt2(), phi3(), vit()}) expect_round_trip(small);
+}
+
+// Tokens of images are the numbers of a patch; the bias of patches and the class token are types.
+TEST(CheckpointModel, ReadsImagesAsTokens) {
+  const TemporaryDirectory directory;
+  vit().write(directory.path());
+  const Checkpoint checkpoint = Checkpoint::open(directory.path());
+  const CheckpointModel model(checkpoint);
+  const TransformerConfig& config = model.config();
+  EXPECT_TRUE(config.class_token);
+  EXPECT_EQ(config.vocabulary, 4);
+  EXPECT_EQ(config.token_ids(), 5);
+  EXPECT_EQ(config.positions, 4);
+  EXPECT_EQ(config.head, Head::None);
+  const auto numbers = [&](const char* name) {
+    const StoredTensor tensor = *checkpoint.find(name);
+    std::vector<double> all(element_count(tensor.info->shape).value());
+    read_numbers(tensor, 0, all, {}, Radii::Decoded);
+    return all;
+  };
+  const std::vector<double> projection = numbers("embeddings.patch_embeddings.projection.weight");
+  const StoredMatrix embedding = model.rows(Table::Embedding, 1, 2);
+  EXPECT_EQ(embedding.value(0, 3), projection[3 * 4 + 1]);
+  EXPECT_EQ(embedding.value(1, 2), projection[2 * 4 + 2]);
+  const StoredMatrix types = model.rows(Table::TokenTypes, 0, 2);
+  EXPECT_EQ(types.value(0, 2), numbers("embeddings.patch_embeddings.projection.bias")[2]);
+  EXPECT_EQ(types.value(1, 3), numbers("embeddings.cls_token")[3]);
 }
 
 TEST(CheckpointModel, ReadsConfigurationAndShapes) {
@@ -145,17 +199,16 @@ TEST(CheckpointModel, ReadsAnyNeurons) {
     small.write(directory.path());
     const Checkpoint checkpoint = Checkpoint::open(directory.path());
     const CheckpointModel model(checkpoint);
-    const StoredMlp all = model.neurons(0, consecutive(0, 6));
-    const StoredMlp some = model.neurons(0, std::vector<Index>{4, 1, 5});
-    EXPECT_EQ(some.value.up.col(0), all.value.up.col(4));
-    EXPECT_EQ(some.value.down.row(2), all.value.down.row(5));
-    EXPECT_EQ(some.radius.down.row(1), all.radius.down.row(1));
+    const StoredMlp all = read_mlp(model, 0);
+    const StoredNeurons some = model.neurons(0)->read(std::vector<Index>{4, 1, 5});
+    const Index width = model.config().model_width;
+    EXPECT_EQ(some.up.value.col(0).head(width), all.value.up.col(4));
+    EXPECT_EQ(some.down.value.col(2).transpose(), all.value.down.row(5));
+    EXPECT_EQ(some.down.radius.col(1).transpose(), all.radius.down.row(1));
     if (all.value.gate.size() > 0) {
-      EXPECT_EQ(some.value.gate.col(1), all.value.gate.col(1));
+      EXPECT_EQ(some.gate.value.col(1).head(width), all.value.gate.col(1));
     }
-    if (all.value.up_bias.size() > 0) {
-      EXPECT_EQ(some.value.up_bias(2), all.value.up_bias(5));
-    }
+    EXPECT_EQ(some.up.value(width, 2), all.value.up_bias.size() > 0 ? all.value.up_bias(5) : 0);
   }
 }
 
@@ -166,6 +219,9 @@ TEST(CheckpointModel, RefusesWhatIsNotTheModelOfTheTable) {
     const Checkpoint checkpoint = Checkpoint::open(directory.path());
     expect_error<std::runtime_error>([&] { CheckpointModel{checkpoint}; }, words);
   };
+  Small patches = vit();
+  patches.shapes["embeddings.patch_embeddings.projection.weight"] = {4, 4};
+  refused(patches, {"projection.weight", "is [4, 4], expected width, channels"});
   Small small = llama();
   small.shapes["model.layers.0.mlp.experts.0.weight"] = {4, 4};
   refused(small, {"experts", "has no place in a llama model"});

@@ -121,6 +121,8 @@ ANSWERS = [
     ("certify llama.cert LLAMA acted-llama", YES, r"\Aaccepted: the two models are equivalent as a whole"),
     ("certify llama.cert acted-llama LLAMA", NO, r"\Arejected: .*SHA-256"),
     ("check LLAMA BLIND --scope model --certificate blind.cert", NO, r"\Adistinct: (.|\n)*tokens  \d"),
+    ("check LLAMA BLIND --scope model --explain", NO, r"\nexplanation\n"),
+    ("check LLAMA LLAMA --scope model --explain", YES, r"\nexplanation\nno part differs by more than rounding\n"),
     ("certify blind.cert LLAMA BLIND", YES, r"\Aaccepted: the two models are distinct as a whole"),
     ("check LLAMA acted-llama --scope model --threads 1", YES, r"\Aequivalent: (.|\n)*stream  a signed permutation"),
     ("check LLAMA acted-llama", NO, r"\Adistinct: "),

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "symmetry/random.hpp"
+
 namespace attnsym {
 namespace {
 
@@ -12,6 +14,7 @@ struct Row {
   TransformerConfig config;
   Index dimension;
   Outputs outputs = Outputs::Logits;
+  Index tokens = 5;
 };
 
 // Two blocks, D 5, two heads of 2, 6 neurons, 9 tokens.
@@ -51,6 +54,14 @@ TransformerConfig with(TransformerConfig config, T TransformerConfig::*member, T
   return config;
 }
 
+// As many positions as this, at random, that are no weights.
+TransformerConfig with_fixed_positions(TransformerConfig config, Index count) {
+  config.positions = count;
+  const Matrix<double> rows = fixed_probe<double>(config.model_width, count, 3);
+  config.fixed_positions.assign(rows.data(), rows.data() + rows.size());
+  return config;
+}
+
 std::vector<Row> rows() {
   using enum NormPlacement;
   const TransformerConfig rms = tiny(NormKind::Rms, Before);
@@ -64,6 +75,8 @@ std::vector<Row> rows() {
       {"tied", with(rotary(rms), &TransformerConfig::head, Head::Tied), 45},
       {"norms around", rotary(tiny(NormKind::Rms, Around)), 54},
       {"learned positions", with(rms, &TransformerConfig::positions, Index{5}), 73},
+      {"five fixed positions", with_fixed_positions(rms, 5), 57},
+      {"three fixed positions", with_fixed_positions(rms, 3), 60, Outputs::Logits, 3},
       {"LayerNorms before", layer, 174},
       {"LayerNorms before, learned positions", with(layer, &TransformerConfig::positions, Index{5}), 183},
       {"LayerNorms behind", tiny(NormKind::Layer, After), 135},
@@ -87,6 +100,13 @@ std::vector<Row> more_rows() {
   bert.positions = 5;
   bert.token_types = 2;
   bert.attention.pop_back();
+  TransformerConfig vit = tiny(NormKind::Layer, Before);
+  vit.class_token = true;
+  vit.positions = 6;
+  vit.token_types = 2;
+  vit.head = Head::None;
+  for (AttentionConfig& attention : vit.attention) attention.causal = false;
+  vit.attention.pop_back();
   return {
       {"an epsilon leaves no scale", with(llama, &TransformerConfig::norm_epsilon, 0.01), 71},
       {"RMS norms on branches", rotary(tiny(NormKind::Rms, OnBranch)), -1},
@@ -94,6 +114,7 @@ std::vector<Row> more_rows() {
       {"ReGLU", gated(llama, Activation::Relu), -1},
       {"the stream is the output", with(llama, &TransformerConfig::head, Head::None), -1},
       {"side by side behind one norm, a bias of the head", shared, -1},
+      {"numbers of patches behind a class token", vit, -1},
       {"LayerNorms behind and on embeddings, positions, token types", bert, -1},
   };
 }
@@ -102,7 +123,8 @@ class MeasuredTransformer : public ::testing::TestWithParam<Row> {};
 
 TEST_P(MeasuredTransformer, HasThePredictedDimension) {
   const Row& row = GetParam();
-  const MeasuredDimension measured = measure_dimension(row.config, {.outputs = row.outputs});
+  const MeasuredDimension measured =
+      measure_dimension(row.config, {.tokens = row.tokens, .outputs = row.outputs});
   if (row.dimension >= 0) {
     EXPECT_EQ(measured.dimension, row.dimension) << row.name;
   }

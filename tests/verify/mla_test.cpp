@@ -3,62 +3,27 @@
 
 #include "symmetry/errors.hpp"
 #include "symmetry/mla_symmetry.hpp"
-#include "tests/support/random_module.hpp"
+#include "tests/support/random_mla.hpp"
 #include "verify/measured_dimension.hpp"
 #include "verify/mla_attend.hpp"
 
 namespace attnsym {
 namespace {
 
-// The shapes of the reference figure: D 9, two heads, dn = dR = dv = 2, dc 5, dq 4.
-MlaConfig tiny() {
-  MlaConfig c{9, 2, 2, 2, 4, 5};
-  c.rotary.frequencies = {0.8};
-  c.scale = 0.5;
-  return c;
-}
+using testing::random_mla;
+using testing::slots;
 
-MlaConfig with_two_pairs() {
-  MlaConfig c = tiny();
-  c.rotary = {{0.8, 0.8}, PairLayout::Interleaved};
-  c.causal = true;
-  c.epsilon = 0.1;
-  return c;
-}
-
-template <Scalar S>
-MlaWeights<S> random_weights(const MlaConfig& c, std::uint64_t seed) {
-  const auto matrix = [&](Index rows, Index cols) {
-    return fixed_probe<S>(rows, cols, seed = seed * 31 + 7);
-  };
-  const auto latent = [&](Index width) {
-    const RowVector<S> moved = matrix(1, width) / S(2);
-    return MlaLatent<S>{matrix(c.model_width, width), RowVector<S>::Ones(width) + moved};
-  };
-  MlaWeights<S> w{latent(c.query_latent), latent(c.kv_latent), matrix(c.model_width, c.rotary_width()), {}};
-  for (Index i = 0; i < c.heads; ++i) {
-    w.heads.push_back({matrix(c.query_latent, c.key_width), matrix(c.query_latent, c.rotary_width()),
-                       matrix(c.kv_latent, c.key_width), matrix(c.kv_latent, c.value_width),
-                       matrix(c.value_width, c.model_width)});
-  }
-  return w;
-}
+MlaConfig tiny() { return testing::small_mla(); }
+MlaConfig with_two_pairs() { return testing::small_mla_with_two_pairs(); }
 
 Matrix<double> tokens() { return fixed_probe<double>(6, 9, 2); }
 
 double relative(const Matrix<double>& a, const Matrix<double>& b) { return (a - b).norm() / a.norm(); }
 
-template <Scalar S>
-std::vector<Matrix<S>> slots(const MlaWeights<S>& weights) {
-  std::vector<Matrix<S>> result;
-  for_each_mla_slot(weights, [&](const auto& slot) { result.emplace_back(slot); });
-  return result;
-}
-
 // Written out without the longer tokens: two tokens, the second looks at the first and at itself.
 TEST(MlaAttend, IsTheDefinition) {
   const MlaConfig c = tiny();
-  const auto w = random_weights<double>(c, 3);
+  const auto w = random_mla<double>(c, 3);
   const Matrix<double> x = fixed_probe<double>(2, 9, 4);
   const auto latent = [&](const MlaLatent<double>& l, Index n) {
     const RowVector<double> z = x.row(n) * l.down;
@@ -90,7 +55,7 @@ TEST(MlaAttend, IsTheDefinition) {
 
 TEST(MlaGroup, LeavesTheFunctionUnchanged) {
   for (const MlaConfig& c : {tiny(), with_two_pairs()}) {
-    const auto w = random_weights<double>(c, 3);
+    const auto w = random_mla<double>(c, 3);
     const MlaSymmetryGroup group = symmetry_of(c);
     Random random(11);
     for (int draw = 0; draw < 5; ++draw) {
@@ -107,7 +72,7 @@ TEST(MlaGroup, ActsFromTheLeftExactly) {
   options.monomial = true;
   for (const MlaConfig& c : {tiny(), with_two_pairs()}) {
     const MlaSymmetryGroup group = symmetry_of(c);
-    const auto w = random_weights<Rational>(c, 3);
+    const auto w = random_mla<Rational>(c, 3);
     Random random(5);
     const auto g = group.sample<Rational>(random, options);
     const auto h = group.sample<Rational>(random, options);
@@ -144,7 +109,7 @@ TEST(MlaGroup, IsDescribed) {
 TEST(MlaGroup, DoesNotContainWhatChangesTheFunction) {
   const MlaConfig c = tiny();
   const MlaSymmetryGroup group = symmetry_of(c);
-  const auto w = random_weights<double>(c, 3);
+  const auto w = random_mla<double>(c, 3);
   const auto wrong = [&](auto edit) {
     MlaElement<double> element = group.identity<double>();
     edit(element);
@@ -163,7 +128,7 @@ TEST(MlaGroup, DoesNotContainWhatChangesTheFunction) {
 // Moves that are no elements: what is shared cannot be moved for one head, and gains take part.
 TEST(MlaGroup, LeavesNoPartOut) {
   const MlaConfig c = tiny();
-  const auto w = random_weights<double>(c, 3);
+  const auto w = random_mla<double>(c, 3);
   const auto differs = [&](const MlaWeights<double>& other) {
     return relative(attend(c, w, tokens()), attend(c, other, tokens())) > 1e-3;
   };
@@ -190,10 +155,10 @@ TEST(MlaConfig, RefusesImpossibleShapes) {
   MlaConfig c = tiny();
   c.rotary.frequencies.clear();
   EXPECT_THROW(symmetry_of(c), ShapeError);
-  auto w = random_weights<double>(tiny(), 3);
+  auto w = random_mla<double>(tiny(), 3);
   w.heads[1].value.resize(5, 3);
   EXPECT_THROW(attend(tiny(), w, tokens()), ShapeError);
-  w = random_weights<double>(tiny(), 3);
+  w = random_mla<double>(tiny(), 3);
   w.kv.gain(2) = 0;
   EXPECT_THROW(act(symmetry_of(tiny()).identity<double>(), w), SingularError);
 }

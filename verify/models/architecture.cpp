@@ -11,7 +11,8 @@ std::string different_architecture(const TransformerConfig& a, const Transformer
   if (a.placement != b.placement || a.parallel != b.parallel || a.embedding_norm != b.embedding_norm ||
       a.final_norm != b.final_norm)
     return "norms in different places";
-  if (a.positions != b.positions || a.position_offset != b.position_offset || a.token_types != b.token_types)
+  if (a.positions != b.positions || a.position_offset != b.position_offset ||
+      a.token_types != b.token_types || a.class_token != b.class_token)
     return "different tables of positions or token types";
   if (a.mlp.activation != b.mlp.activation || a.mlp.gated != b.mlp.gated) return "different activations";
   if (a.logit_softcap != b.logit_softcap) return "different caps of logits";

@@ -1,8 +1,8 @@
 #include "verify/models/decide_models.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
-#include <mutex>
 #include <utility>
 
 #include "symmetry/errors.hpp"
@@ -66,38 +66,86 @@ StoredMatrix with_more_rows(const SeenModel& model, StoredMatrix rows) {
 // Few rows tell the identity and permutations; all others need more rows than the stream is wide.
 std::optional<StreamTransport> find_stream(const SeenModel& a, const SeenModel& b) {
   const bool centred = a.is_centred() && a.has_centred_embeddings();
+  const auto find = [&](Index rows, bool only_simple) {
+    StoredMatrix of_a = sampled_rows(a, rows);
+    StoredMatrix of_b = sampled_rows(b, rows);
+    const Index stored = of_a.value.rows();
+    if (!only_simple) {
+      of_a = with_more_rows(a, std::move(of_a));
+      of_b = with_more_rows(b, std::move(of_b));
+    }
+    return find_stream_transport(of_a, of_b, stored, only_simple, centred);
+  };
   constexpr Index few = 256;
-  if (auto simple = find_stream_transport(sampled_rows(a, few), sampled_rows(b, few), true, centred))
-    return simple;
+  if (auto simple = find(few, true)) return simple;
   if (a.is_rigid()) return std::nullopt;
-  const Index many = std::max<Index>(1024, 4 * a.config().model_width);
-  return find_stream_transport(with_more_rows(a, sampled_rows(a, many)),
-                               with_more_rows(b, sampled_rows(b, many)), false, centred);
+  return find(std::max<Index>(1024, 4 * a.config().model_width), false);
 }
 
-// Notes the first piece that differs, and tokens and positions that show it best.
-void note_first_difference(ModelDecision& decision, TokenSearch& search) {
-  const auto note = [&](const std::string& text) {
-    if (!decision.first_difference) decision.first_difference = text;
-  };
-  std::vector<const OuterComparison*> heads;
+bool is_head(const OuterComparison& outer) {
+  return outer.part == "unembedding" || outer.part == "bias of the outputs";
+}
+
+// In reading order.
+std::optional<std::string> first_difference(const ModelDecision& decision) {
+  const auto differs = [](const OuterComparison& outer) { return !outer.entries.agrees(); };
+  for (const OuterComparison& outer : decision.outer) {
+    if (differs(outer) && !is_head(outer)) return outer.part;
+  }
+  for (std::size_t layer = 0; layer < decision.blocks.size(); ++layer) {
+    const std::string difference = decision.blocks[layer].difference();
+    if (!difference.empty()) return "block " + std::to_string(layer) + ": " + difference;
+  }
+  for (const OuterComparison& outer : decision.outer) {
+    if (differs(outer)) return outer.part;
+  }
+  return std::nullopt;
+}
+
+// Tokens and positions that show best what differs have to occur.
+TokenSearch token_search(const ModelDecision& decision, const ModelDecideOptions& options) {
+  TokenSearch search{.seed = options.seed, .tokens = {}, .outputs = options.outputs};
   for (const OuterComparison& outer : decision.outer) {
     if (outer.entries.agrees()) continue;
     if (outer.part == "embeddings" || outer.part == "unembedding") search.tokens.push_back(outer.entries.row);
     if (outer.part == "positions") search.position = std::min<Index>(outer.entries.row, 512);
-    const bool is_head = outer.part == "unembedding" || outer.part == "bias of the outputs";
-    is_head ? heads.push_back(&outer) : note(outer.part);
   }
-  for (std::size_t layer = 0; layer < decision.blocks.size(); ++layer) {
-    const std::string difference = decision.blocks[layer].difference();
-    if (!difference.empty()) note("block " + std::to_string(layer) + ": " + difference);
-  }
-  for (const OuterComparison* head : heads) note(head->part);
+  return search;
 }
 
 bool is_exact(const ModelDecision& decision) {
   return std::ranges::all_of(decision.outer, [](const OuterComparison& o) { return o.entries.is_exact; }) &&
          std::ranges::all_of(decision.blocks, [](const BlockDecision& b) { return b.is_exact(); });
+}
+
+void compare_parts(const ModelPieces& pieces, const TransformerConfig& config,
+                   const ModelDecideOptions& options, ModelDecision& decision) {
+  options.run_parts(decision.blocks.size() + 1, [&](std::size_t part) {
+    if (part == 0) {
+      decision.outer = pieces.compare_outside();
+      return;
+    }
+    const auto layer = static_cast<Index>(part - 1);
+    BlockDecision& block = decision.blocks[part - 1];
+    block.norms = pieces.compare_norms_behind(layer);
+    block.mlp = compare_mlps(config.mlp, pieces.mlp_of_a(layer), pieces.mlp_of_b(layer), config.model_width);
+  });
+}
+
+void compare_attention(const ModelPieces& pieces, const ModelDecideOptions& options,
+                       ModelDecision& decision) {
+  DecideOptions decide;
+  decide.search_witness = false;
+  decide.run_tasks = options.run_in_module;
+  options.run_modules(decision.blocks.size(), [&](std::size_t block) {
+    const auto layer = static_cast<Index>(block);
+    std::array<StoredAttention, 2> modules;
+    options.run_in_module(2, [&](std::size_t i) {
+      modules[i] = i == 0 ? pieces.attention_of_a(layer) : pieces.attention_of_b(layer);
+    });
+    decision.blocks[block].attention =
+        decide_equivalence(std::move(modules[0]), std::move(modules[1]), decide);
+  });
 }
 
 void compare_orbits(const StoredModel& model_a, const StoredModel& model_b, const ModelDecideOptions& options,
@@ -108,21 +156,9 @@ void compare_orbits(const StoredModel& model_a, const StoredModel& model_b, cons
   decision.stream_found = stream.has_value();
   decision.stream = stream.value_or(StreamTransport::identity(a.config().model_width));
   const ModelPieces pieces(a, b, decision.stream, options.outputs);
-  decision.outer = pieces.compare_outside();
   decision.blocks.resize(static_cast<std::size_t>(a.config().blocks()));
-  DecideOptions attention;
-  attention.search_witness = false;
-  // Modules are the largest pieces; others are read in chunks.
-  std::mutex attention_in_memory;
-  options.run_tasks(decision.blocks.size(), [&](std::size_t i) {
-    const auto layer = static_cast<Index>(i);
-    BlockDecision& block = decision.blocks[i];
-    block.norms = pieces.compare_norms_behind(layer);
-    block.mlp = compare_mlps(a.config().mlp, pieces.neurons_of_a(layer), pieces.neurons_of_b(layer),
-                             a.config().model_width);
-    block.attention =
-        decide_equivalence(pieces.attention_of_a(layer), pieces.attention_of_b(layer), attention);
-  });
+  compare_parts(pieces, a.config(), options, decision);
+  compare_attention(pieces, options, decision);
 }
 
 }  // namespace
@@ -167,30 +203,35 @@ ModelEvidence evidence_of(const ModelDecision& decision) {
   return evidence;
 }
 
-ModelDecision decide_models(const StoredModel& a, const StoredModel& b, const ModelDecideOptions& options) {
+ModelDecision compare_models(const StoredModel& a, const StoredModel& b, const ModelDecideOptions& options) {
   ModelDecision decision;
-  TokenSearch search{.seed = options.seed, .tokens = {}, .outputs = options.outputs};
-  const std::string apart = different_architecture(a.config(), b.config());
-  if (apart.empty()) {
-    compare_orbits(a, b, options, decision);
-    note_first_difference(decision, search);
-    if (!decision.first_difference) {
-      decision.verdict = is_exact(decision) ? ModelVerdict::Identical : ModelVerdict::Equivalent;
-      decision.reason =
-          std::string("every piece of A agrees with B, the stream moved by ") + name_of(decision.stream);
-      return decision;
-    }
+  if (const std::string apart = different_architecture(a.config(), b.config()); !apart.empty()) {
+    decision.different_architecture = apart;
+    decision.reason = "the architectures differ: " + apart;
+    return decision;
   }
-  decision.witness = search_tokens(a, b, search);
-  const std::string where = apart.empty() ? "the first difference is in " + *decision.first_difference
-                                          : "the architectures differ: " + apart;
+  compare_orbits(a, b, options, decision);
+  decision.first_difference = first_difference(decision);
+  if (decision.first_difference) {
+    decision.reason = "the first difference is in " + *decision.first_difference;
+    return decision;
+  }
+  decision.verdict = is_exact(decision) ? ModelVerdict::Identical : ModelVerdict::Equivalent;
+  decision.reason =
+      std::string("every piece of A agrees with B, the stream moved by ") + name_of(decision.stream);
+  return decision;
+}
+
+ModelDecision decide_models(const StoredModel& a, const StoredModel& b, const ModelDecideOptions& options) {
+  ModelDecision decision = compare_models(a, b, options);
+  if (decision.verdict != ModelVerdict::Undecided) return decision;
+  decision.witness = search_tokens(a, b, token_search(decision, options));
   if (decision.witness->strength() >= options.witness_factor) {
     decision.verdict = ModelVerdict::Distinct;
     decision.reason = "outputs are " + brief(decision.witness->gap) + " apart where rounding explains " +
-                      brief(decision.witness->noise) + "; " + where;
+                      brief(decision.witness->noise) + "; " + decision.reason;
   } else {
-    decision.reason =
-        where + ", but on no tokens that were tried are outputs further apart than rounding explains";
+    decision.reason += ", but on no tokens that were tried are outputs further apart than rounding explains";
   }
   return decision;
 }

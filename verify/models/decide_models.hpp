@@ -14,9 +14,11 @@ namespace attnsym {
 
 struct ModelDecideOptions {
   Outputs outputs = Outputs::Logits;
-  double witness_factor = 10;        ///< tokens count when their gap is this many times its noise
-  std::uint64_t seed = 1;            ///< of the token search
-  RunTasks run_tasks = run_in_turn;  ///< how blocks are compared
+  double witness_factor = 10;            ///< tokens count when their gap is this many times its noise
+  std::uint64_t seed = 1;                ///< of the token search
+  RunTasks run_parts = run_in_turn;      ///< how tables and MLPs are compared
+  RunTasks run_modules = run_in_turn;    ///< then attention of the blocks, which takes most memory
+  RunTasks run_in_module = run_in_turn;  ///< how independent parts of one module are
 };
 
 /// One block of A, moved by the stream's transport, against the same of B.
@@ -39,8 +41,9 @@ struct ModelDecision {
   ModelVerdict verdict = ModelVerdict::Undecided;
   std::string reason;
   StreamTransport stream = StreamTransport::identity(1);
-  bool stream_found = false;          ///< else A was compared as it is
-  std::vector<BlockDecision> blocks;  ///< empty where the architectures differ
+  bool stream_found = false;                          ///< else A was compared as it is
+  std::optional<std::string> different_architecture;  ///< in words; then no pieces were compared
+  std::vector<BlockDecision> blocks;
   std::vector<OuterComparison> outer;
   std::optional<std::string> first_difference;  ///< in words, where the two part: the first piece in reading
                                                 ///< order that rounding does not explain
@@ -50,6 +53,11 @@ struct ModelDecision {
 
 /// Why two models are one. @pre the verdict is Identical or Equivalent
 ModelEvidence evidence_of(const ModelDecision& decision);
+
+/// The part of decide_models that compares pieces: what these do not settle stays `undecided`, and no tokens
+/// are searched.
+ModelDecision compare_models(const StoredModel& a, const StoredModel& b,
+                             const ModelDecideOptions& options = {});
 
 /// Decides whether two models compute the same outputs for all tokens [N12].
 ///

@@ -1,3 +1,4 @@
+#include <Eigen/Cholesky>
 #include <Eigen/LU>
 #include <algorithm>
 #include <cmath>
@@ -89,20 +90,33 @@ std::optional<Matrix<double>> orthogonal_factor(Matrix<double> x) {
   return x;
 }
 
+// The polar factor of from^T to is wrong by the square of from's condition, and by what computing rows added
+// to them; a step of least squares on rows as they are stored takes that away.
+Matrix<double> refined(const Matrix<double>& from, const Matrix<double>& to, const Matrix<double>& q) {
+  const Matrix<double> moved = from * q;
+  const Matrix<double> left = to - moved;
+  if (from.rows() < from.cols()) return q;
+  const Eigen::LDLT<Matrix<double>> gram(moved.transpose() * moved);
+  const Matrix<double> step = gram.solve(moved.transpose() * left);
+  Matrix<double> next = q + q * (step - step.transpose()) / 2;
+  next = (3 * next - next * (next.transpose() * next)) / 2;
+  return (from * next - to).norm() < left.norm() ? next : q;
+}
+
 StoredMatrix with_row_of_ones(const StoredMatrix& rows) {
   const Index count = rows.value.rows();
   const Index width = rows.value.cols();
   StoredMatrix result{Matrix<double>(count + 1, width), Matrix<double>::Zero(count + 1, width)};
-  result.value.topRows(count) = rows.value;
-  result.value.row(count).setConstant(rows.value.norm() / static_cast<double>(width));
-  result.radius.topRows(count) = rows.radius;
+  result.value.row(0).setConstant(rows.value.norm() / static_cast<double>(width));
+  result.value.bottomRows(count) = rows.value;
+  result.radius.bottomRows(count) = rows.radius;
   return result;
 }
 
 }  // namespace
 
-std::optional<StreamTransport> find_stream_transport(const StoredMatrix& a, const StoredMatrix& b, bool rigid,
-                                                     bool centred) {
+std::optional<StreamTransport> find_stream_transport(const StoredMatrix& a, const StoredMatrix& b,
+                                                     Index stored_rows, bool rigid, bool centred) {
   const Index width = a.value.cols();
   if (compare_entries(a, b, width).agrees()) return StreamTransport::identity(width);
   const auto carries = [&](const StreamTransport& transport) {
@@ -115,8 +129,10 @@ std::optional<StreamTransport> find_stream_transport(const StoredMatrix& a, cons
   // Centred rows leave the direction of ones open, which has to stay.
   const Matrix<double> from = centred ? with_row_of_ones(a).value : a.value;
   const Matrix<double> to = centred ? with_row_of_ones(b).value : b.value;
+  const Index first = centred ? 1 : 0;
   if (auto q = orthogonal_factor(from.transpose() * to)) {
-    StreamTransport rotated = StreamTransport::orthogonal(*std::move(q));
+    StreamTransport rotated = StreamTransport::orthogonal(
+        refined(from.topRows(first + stored_rows), to.topRows(first + stored_rows), *q));
     if (carries(rotated)) return rotated;
   }
   return std::nullopt;

@@ -36,9 +36,8 @@ Refutation refute_block(const ModelPieces& pieces, const ModelEvidence& evidence
     return where + "attention: " + *reason;
   if (evidence_resolution(a, b, evidence.attention[at]) > coarsest_resolution)
     return where + "attention: the stored precision is too coarse to prove much";
-  const MlpComparison mlp =
-      compare_matched_mlps(config.mlp, pieces.neurons_of_a(layer), pieces.neurons_of_b(layer),
-                           evidence.neurons[at], config.model_width);
+  const MlpComparison mlp = compare_matched_mlps(config.mlp, pieces.mlp_of_a(layer), pieces.mlp_of_b(layer),
+                                                 evidence.neurons[at], config.model_width);
   if (!mlp.agrees()) return where + "the neurons do not match";
   if (!pieces.compare_norms_behind(layer).agrees()) return where + "norms behind attention or MLP differ";
   return std::nullopt;

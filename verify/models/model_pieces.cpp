@@ -8,7 +8,32 @@
 namespace attnsym {
 namespace {
 
-constexpr Index chunk_rows = 256;
+constexpr Index chunk_rows = 32;
+
+class MovedNeurons : public NeuronReader {
+ public:
+  MovedNeurons(std::unique_ptr<NeuronReader> neurons, const StreamTransport& stream)
+      : neurons_(std::move(neurons)), stream_(stream) {}
+
+  Index count() const override { return neurons_->count(); }
+
+  StoredNeurons read(std::span<const Index> which) const override {
+    StoredNeurons neurons = neurons_->read(which);
+    for (StoredMatrix* one : {&neurons.gate, &neurons.up}) {
+      if (one->value.size() == 0) continue;
+      const Index width = one->value.rows() - 1;  // biases are below
+      const StoredMatrix moved = stream_.read({one->value.topRows(width), one->radius.topRows(width)});
+      one->value.topRows(width) = moved.value;
+      one->radius.topRows(width) = moved.radius;
+    }
+    neurons.down = stream_.read(std::move(neurons.down));
+    return neurons;
+  }
+
+ private:
+  std::unique_ptr<NeuronReader> neurons_;
+  const StreamTransport& stream_;
+};
 
 }  // namespace
 
@@ -40,21 +65,14 @@ EntryComparison ModelPieces::compare_norms_behind(Index layer) const {
   return worse(at(NormPlace::AttentionOutput), at(NormPlace::MlpOutput));
 }
 
-NeuronSource ModelPieces::neurons_of_a(Index layer) const {
-  return {a_.config().mlp.width, [this, layer](std::span<const Index> which) {
-            SeenMlp mlp = a_.neurons(layer, which);
-            mlp.up = stream_.read(mlp.up);
-            mlp.gate = stream_.read(mlp.gate);
-            mlp.down = stream_.written(mlp.down);
-            mlp.down_bias = stream_.written(mlp.down_bias);
-            return mlp;
-          }};
+SeenMlp ModelPieces::mlp_of_a(Index layer) const {
+  SeenMlp mlp{a_.neurons(layer), stream_.written(a_.mlp_bias(layer))};
+  if (stream_.kind() != StreamTransport::Kind::Identity)
+    mlp.neurons = std::make_unique<MovedNeurons>(std::move(mlp.neurons), stream_);
+  return mlp;
 }
 
-NeuronSource ModelPieces::neurons_of_b(Index layer) const {
-  return {b_.config().mlp.width,
-          [this, layer](std::span<const Index> which) { return b_.neurons(layer, which); }};
-}
+SeenMlp ModelPieces::mlp_of_b(Index layer) const { return {b_.neurons(layer), b_.mlp_bias(layer)}; }
 
 void ModelPieces::compare_table(std::vector<OuterComparison>& list, Table table, const char* name) const {
   const Index count = a_.row_count(table);

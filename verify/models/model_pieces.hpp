@@ -5,6 +5,7 @@
 
 #include "symmetry/transformer_group.hpp"
 #include "verify/models/neurons.hpp"
+#include "verify/models/seen_model.hpp"
 #include "verify/models/stream_transport.hpp"
 
 namespace attnsym {
@@ -30,8 +31,8 @@ class ModelPieces {
 
   StoredAttention attention_of_a(Index layer) const { return stream_.moved(a_.attention(layer)); }
   StoredAttention attention_of_b(Index layer) const { return b_.attention(layer); }
-  NeuronSource neurons_of_a(Index layer) const;
-  NeuronSource neurons_of_b(Index layer) const;
+  SeenMlp mlp_of_a(Index layer) const;
+  SeenMlp mlp_of_b(Index layer) const;
 
  private:
   Index width() const { return a_.config().model_width; }

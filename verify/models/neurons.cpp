@@ -14,32 +14,14 @@ namespace attnsym {
 namespace {
 
 constexpr std::uint64_t probe_salt = 0x6e6575726f6e;
-constexpr Index chunk_neurons = 128;  // two chunks of a model of width 2048 fit into a processor's caches
+// How many neurons are read at once, so that what they take stays in a processor's second cache.
+Index chunk_size(Index width) { return std::clamp<Index>(16384 / width, 4, 512); }
 
-// What neurons read, (D + 1) x m with biases as the last row, and what they write.
-struct Neurons {
-  StoredMatrix gate;  // empty unless gated
-  StoredMatrix up;
-  StoredMatrix down;  // m x D
+Index count_of(const StoredNeurons& neurons) { return neurons.down.value.cols(); }
 
-  Index count() const { return up.value.cols(); }
-
-  // What the activation is applied to.
-  StoredMatrix& read() { return gate.value.size() > 0 ? gate : up; }
-  const StoredMatrix& read() const { return gate.value.size() > 0 ? gate : up; }
-};
-
-StoredMatrix with_bias_row(StoredMatrix weight, const StoredMatrix& bias) {
-  if (weight.value.size() == 0) return weight;
-  const Index rows = weight.value.rows();
-  for (Matrix<double>* matrix : {&weight.value, &weight.radius}) {
-    matrix->conservativeResize(rows + 1, Eigen::NoChange);
-    matrix->row(rows).setZero();
-  }
-  if (bias.value.size() == 0) return weight;
-  weight.value.row(rows) = bias.value.row(0);
-  weight.radius.row(rows) = bias.radius.row(0);
-  return weight;
+// What the activation is applied to.
+StoredMatrix& read_by(StoredNeurons& neurons) {
+  return neurons.gate.value.size() > 0 ? neurons.gate : neurons.up;
 }
 
 void scale_column(StoredMatrix& matrix, Index column, double factor) {
@@ -47,46 +29,32 @@ void scale_column(StoredMatrix& matrix, Index column, double factor) {
   matrix.radius.col(column) *= std::abs(factor);
 }
 
-// Column by column, as the numbers lie in memory.
-void scale_rows(StoredMatrix& matrix, const Eigen::VectorXd& factors) {
-  const Eigen::ArrayXd sizes = factors.cwiseAbs().array();
-  for (Index k = 0; k < matrix.value.cols(); ++k) {
-    matrix.value.col(k).array() *= factors.array();
-    matrix.radius.col(k).array() *= sizes;
+// Where the activation lets positive scales through, what it is applied to gets length 1.
+void normalize(const MlpConfig& config, StoredNeurons& neurons) {
+  if (config.activation != Activation::Relu) return;
+  StoredMatrix& read = read_by(neurons);
+  for (Index k = 0; k < count_of(neurons); ++k) {
+    const double length = read.value.col(k).norm();
+    if (!(length > 0)) continue;
+    scale_column(read, k, 1 / length);
+    scale_column(neurons.down, k, length);
   }
 }
 
-// What neurons read as their up part, and what they write against it.
-void scale(Neurons& neurons, const Eigen::VectorXd& factors) {
-  for (Index k = 0; k < factors.size(); ++k) scale_column(neurons.up, k, factors(k));
-  scale_rows(neurons.down, factors.cwiseInverse());
-}
-
-// Where the activation lets positive scales through, what it is applied to gets length 1.
-void normalize(const MlpConfig& config, Neurons& neurons) {
-  if (config.activation != Activation::Relu) return;
-  StoredMatrix& read = neurons.read();
-  Eigen::VectorXd lengths = read.value.colwise().norm().transpose();
-  for (double& length : lengths) length = length > 0 ? length : 1;
-  for (Index k = 0; k < neurons.count(); ++k) scale_column(read, k, 1 / lengths(k));
-  scale_rows(neurons.down, lengths);
-}
-
-Neurons neurons_of(const MlpConfig& config, SeenMlp mlp) {
-  Neurons neurons{with_bias_row(std::move(mlp.gate), mlp.gate_bias),
-                  with_bias_row(std::move(mlp.up), mlp.up_bias), std::move(mlp.down)};
+StoredNeurons read_neurons(const MlpConfig& config, const SeenMlp& mlp, std::span<const Index> which) {
+  StoredNeurons neurons = mlp.neurons->read(which);
   normalize(config, neurons);
   return neurons;
 }
 
 // Whether a neuron can put out something.
-bool is_live(const MlpConfig& config, const Neurons& neurons, Index k) {
-  const bool is_read = !config.gated || !neurons.up.value.col(k).isZero(0);
-  return is_read && !neurons.down.value.row(k).isZero(0);
+bool is_live(const MlpConfig& config, const StoredNeurons& neurons, Index k) {
+  const auto acts = [&](const StoredMatrix& part) { return (part.value.col(k).array() != 0).any(); };
+  return (!config.gated || acts(neurons.up)) && acts(neurons.down);
 }
 
 // What gated neuron k of a has to be multiplied by to become neuron k of b.
-double fitted_scale(const Neurons& a, const Neurons& b, Index k) {
+double fitted_scale(const StoredNeurons& a, const StoredNeurons& b, Index k) {
   if (a.gate.value.size() == 0) return 1;
   const double square = a.up.value.col(k).squaredNorm();
   const double scale = square > 0 ? a.up.value.col(k).dot(b.up.value.col(k)) / square : 1;
@@ -96,26 +64,29 @@ double fitted_scale(const Neurons& a, const Neurons& b, Index k) {
 // Adds up the comparison of neurons that come in chunks.
 class NeuronSums {
  public:
-  void add(Neurons a, const Neurons& b) {
-    Eigen::VectorXd scales(a.count());
-    for (Index k = 0; k < a.count(); ++k) scales(k) = fitted_scale(a, b, k);
-    smallest_scale_ = std::min(smallest_scale_, scales.cwiseAbs().minCoeff());
-    largest_scale_ = std::max(largest_scale_, scales.cwiseAbs().maxCoeff());
-    if (!scales.isOnes(0)) scale(a, scales);
+  void add(StoredNeurons a, const StoredNeurons& b) {
+    for (Index k = 0; k < count_of(a); ++k) {
+      const double scale = fitted_scale(a, b, k);
+      smallest_scale_ = std::min(smallest_scale_, std::abs(scale));
+      largest_scale_ = std::max(largest_scale_, std::abs(scale));
+      if (scale == 1) continue;
+      scale_column(a.up, k, scale);
+      scale_column(a.down, k, 1 / scale);
+    }
     gate_.add(a.gate, b.gate);
     up_.add(a.up, b.up);
     down_.add(a.down, b.down);
   }
 
-  EntryComparison so_far(Index inner_width) const {
-    return worse(gate_.result(inner_width), worse(up_.result(inner_width), down_.result(inner_width)));
+  EntryComparison so_far(Index model_width) const {
+    return worse(gate_.result(model_width), worse(up_.result(model_width), down_.result(model_width)));
   }
 
-  void write(MlpComparison& result, Index inner_width) const {
-    result.neurons = so_far(inner_width);
-    const EntryComparison down = down_.result(inner_width);
-    const EntryComparison read = worse(gate_.result(inner_width), up_.result(inner_width));
-    result.worst_neuron = read.column_ratio > down.row_ratio ? read.column : down.row;
+  void write(MlpComparison& result, Index model_width) const {
+    result.neurons = so_far(model_width);
+    const EntryComparison down = down_.result(model_width);
+    const EntryComparison read = worse(gate_.result(model_width), up_.result(model_width));
+    result.worst_neuron = read.column_ratio > down.column_ratio ? read.column : down.column;
     result.smallest_scale = smallest_scale_;
     result.largest_scale = largest_scale_;
   }
@@ -123,25 +94,24 @@ class NeuronSums {
  private:
   EntrySums gate_{EntrySums::Chunks::Columns};
   EntrySums up_{EntrySums::Chunks::Columns};
-  EntrySums down_{EntrySums::Chunks::Rows};
+  EntrySums down_{EntrySums::Chunks::Columns};
   double smallest_scale_ = 1;
   double largest_scale_ = 1;
 };
 
 template <class Visit>
-void for_each_chunk(const std::vector<Index>& neurons, Visit visit) {
-  const std::span<const Index> all(neurons);
-  for (std::size_t first = 0; first < all.size(); first += chunk_neurons)
-    visit(first, all.subspan(first, std::min<std::size_t>(chunk_neurons, all.size() - first)));
+void for_each_chunk(std::span<const Index> neurons, Index size, Visit visit) {
+  const auto most = static_cast<std::size_t>(size);
+  for (std::size_t first = 0; first < neurons.size(); first += most)
+    visit(first, neurons.subspan(first, std::min(most, neurons.size() - first)));
 }
 
 // Compares the listed neurons of both, one to one.
-NeuronSums compare_listed(const MlpConfig& config, const NeuronSource& a, const NeuronSource& b,
-                          const std::vector<Index>& of_a, const std::vector<Index>& of_b) {
+NeuronSums compare_listed(const MlpConfig& config, const SeenMlp& a, const SeenMlp& b,
+                          std::span<const Index> of_a, std::span<const Index> of_b, Index width) {
   NeuronSums sums;
-  for_each_chunk(of_a, [&](std::size_t first, std::span<const Index> chunk) {
-    const std::span<const Index> others = std::span(of_b).subspan(first, chunk.size());
-    sums.add(neurons_of(config, a.read(chunk)), neurons_of(config, b.read(others)));
+  for_each_chunk(of_a, chunk_size(width), [&](std::size_t first, std::span<const Index> chunk) {
+    sums.add(read_neurons(config, a, chunk), read_neurons(config, b, of_b.subspan(first, chunk.size())));
   });
   return sums;
 }
@@ -155,38 +125,48 @@ struct Fingerprints {
   Matrix<double> number;    // (read_probes + 1) x live: of what they read; the last of what they do with it
   Matrix<double> noise;     // standard deviations
 
-  Fingerprints(const MlpConfig& config, const NeuronSource& source)
-      : number(read_probes + 1, source.count), noise(read_probes + 1, source.count) {
-    for_each_chunk(consecutive(0, source.count), [&](std::size_t, std::span<const Index> chunk) {
-      add(config, neurons_of(config, source.read(chunk)), chunk);
+  Fingerprints(const MlpConfig& config, const SeenMlp& mlp, Index width)
+      : number(read_probes + 1, mlp.neurons->count()),
+        noise(read_probes + 1, mlp.neurons->count()),
+        read_probe_(fixed_probe<double>(read_probes, width + 1, probe_salt)),
+        up_probe_(fixed_probe<double>(1, width + 1, probe_salt)),
+        down_probe_(fixed_probe<double>(1, width, probe_salt)) {
+    const std::vector<Index> all = consecutive(0, mlp.neurons->count());
+    for_each_chunk(all, chunk_size(width), [&](std::size_t, std::span<const Index> chunk) {
+      add(config, read_neurons(config, mlp, chunk), chunk);
     });
   }
 
  private:
-  void add(const MlpConfig& config, const Neurons& neurons, std::span<const Index> which) {
-    const auto probed = [](const StoredMatrix& matrix, Index probes) {
-      const Matrix<double> probe = fixed_probe<double>(probes, matrix.value.rows(), probe_salt);
-      return std::pair(Matrix<double>(probe * matrix.value),
-                       Matrix<double>(probe.cwiseAbs2() * matrix.radius.cwiseAbs2() / 3));
-    };
-    const auto read = probed(neurons.read(), read_probes);
-    const auto up = probed(neurons.up, 1);
-    const Matrix<double> probe = fixed_probe<double>(neurons.down.value.cols(), 1, probe_salt);
-    const Eigen::VectorXd down = neurons.down.value * probe;
-    const Eigen::VectorXd down_variances = neurons.down.radius.cwiseAbs2() * probe.cwiseAbs2() / 3;
-    for (Index k = 0; k < neurons.count(); ++k) {
+  struct Probed {
+    Matrix<double> number;
+    Matrix<double> variance;
+
+    Probed(const Matrix<double>& probe, const StoredMatrix& columns)
+        : number(probe * columns.value), variance(probe.cwiseAbs2() * columns.radius.cwiseAbs2() / 3) {}
+  };
+
+  void add(const MlpConfig& config, StoredNeurons neurons, std::span<const Index> which) {
+    const Probed read(read_probe_, read_by(neurons));
+    const Probed up(up_probe_, neurons.up);
+    const Probed down(down_probe_, neurons.down);
+    for (Index k = 0; k < count_of(neurons); ++k) {
       if (!is_live(config, neurons, k)) continue;
       const auto place = static_cast<Index>(live.size());
       live.push_back(which[static_cast<std::size_t>(k)]);
-      number.col(place).head(read_probes) = read.first.col(k);
-      noise.col(place).head(read_probes) = read.second.col(k).cwiseSqrt();
-      const double u = config.gated ? up.first(0, k) : 1;
-      const double d = down(k);
-      const double u_variance = config.gated ? up.second(0, k) : 0;
+      number.col(place).head(read_probes) = read.number.col(k);
+      noise.col(place).head(read_probes) = read.variance.col(k).cwiseSqrt();
+      const double u = config.gated ? up.number(k) : 1;
+      const double d = down.number(k);
+      const double u_variance = config.gated ? up.variance(k) : 0;
       number(read_probes, place) = u * d;
-      noise(read_probes, place) = std::sqrt(u_variance * d * d + u * u * down_variances(k));
+      noise(read_probes, place) = std::sqrt(u_variance * d * d + u * u * down.variance(k));
     }
   }
+
+  Matrix<double> read_probe_;
+  Matrix<double> up_probe_;
+  Matrix<double> down_probe_;
 };
 
 // For every live neuron of a the nearest of b, by fingerprints, that no other has taken; -1 where none is
@@ -243,42 +223,41 @@ StoredMatrix or_zero(const StoredMatrix& bias, Index width) {
 }
 
 // In the files' own order, which costs least; given up at the first chunk that is clearly another.
-std::optional<NeuronSums> compare_in_order(const MlpConfig& config, const NeuronSource& a,
-                                           const NeuronSource& b, Index inner_width) {
-  if (a.count != b.count) return std::nullopt;
-  const std::vector<Index> few = consecutive(0, std::min<Index>(16, a.count));
-  const EntryComparison start = compare_listed(config, a, b, few, few).so_far(inner_width);
+std::optional<NeuronSums> compare_in_order(const MlpConfig& config, const SeenMlp& a, const SeenMlp& b,
+                                           Index model_width) {
+  if (a.neurons->count() != b.neurons->count()) return std::nullopt;
+  const std::vector<Index> few = consecutive(0, std::min<Index>(16, a.neurons->count()));
+  const EntryComparison start = compare_listed(config, a, b, few, few, model_width).so_far(model_width);
   constexpr double hopeless = 100;
   if (!(start.ratio <= hopeless * start.limit)) return std::nullopt;
-  const std::vector<Index> all = consecutive(0, a.count);
-  return compare_listed(config, a, b, all, all);
+  const std::vector<Index> all = consecutive(0, a.neurons->count());
+  return compare_listed(config, a, b, all, all, model_width);
 }
 
-EntryComparison compare_constants(const NeuronSource& a, const NeuronSource& b, Index width) {
-  return compare_entries(or_zero(a.read({}).down_bias, width), or_zero(b.read({}).down_bias, width), width);
+EntryComparison compare_constants(const SeenMlp& a, const SeenMlp& b, Index width) {
+  return compare_entries(or_zero(a.bias, width), or_zero(b.bias, width), width);
 }
 
 }  // namespace
 
-MlpComparison compare_mlps(const MlpConfig& config, const NeuronSource& a, const NeuronSource& b,
-                           Index inner_width) {
+MlpComparison compare_mlps(const MlpConfig& config, const SeenMlp& a, const SeenMlp& b, Index model_width) {
   MlpComparison result;
-  result.constant = compare_constants(a, b, inner_width);
-  if (const auto in_order = compare_in_order(config, a, b, inner_width)) {
-    in_order->write(result, inner_width);
-    result.image = consecutive(0, a.count);
+  result.constant = compare_constants(a, b, model_width);
+  if (const auto in_order = compare_in_order(config, a, b, model_width)) {
+    in_order->write(result, model_width);
+    result.image = consecutive(0, a.neurons->count());
     if (result.neurons.agrees()) return result;
   }
-  const Fingerprints of_a(config, a);
-  const Fingerprints of_b(config, b);
+  const Fingerprints of_a(config, a, model_width);
+  const Fingerprints of_b(config, b, model_width);
   result.same_count = of_a.live.size() == of_b.live.size();
   if (!result.same_count) return result;
   std::vector<Index> image = matched(of_a, of_b);
   fill_up(image);
   for (Index& l : image) l = of_b.live[static_cast<std::size_t>(l)];
   MlpComparison permuted{.neurons = {}, .constant = result.constant, .in_order = false, .image = {}};
-  compare_listed(config, a, b, of_a.live, image).write(permuted, inner_width);
-  permuted.image.assign(static_cast<std::size_t>(a.count), -1);
+  compare_listed(config, a, b, of_a.live, image, model_width).write(permuted, model_width);
+  permuted.image.assign(static_cast<std::size_t>(a.neurons->count()), -1);
   for (std::size_t k = 0; k < image.size(); ++k)
     permuted.image[static_cast<std::size_t>(of_a.live[k])] = image[k];
   if (permuted.worst_neuron >= 0)
@@ -287,9 +266,9 @@ MlpComparison compare_mlps(const MlpConfig& config, const NeuronSource& a, const
   return keeps_order ? result : permuted;
 }
 
-MlpComparison compare_matched_mlps(const MlpConfig& config, const NeuronSource& a, const NeuronSource& b,
-                                   const std::vector<Index>& image, Index inner_width) {
-  MlpComparison result{.neurons = {}, .constant = compare_constants(a, b, inner_width), .image = image};
+MlpComparison compare_matched_mlps(const MlpConfig& config, const SeenMlp& a, const SeenMlp& b,
+                                   const std::vector<Index>& image, Index model_width) {
+  MlpComparison result{.neurons = {}, .constant = compare_constants(a, b, model_width), .image = image};
   std::vector<Index> of_a;
   std::vector<Index> of_b;
   for (std::size_t k = 0; k < image.size(); ++k) {
@@ -299,26 +278,26 @@ MlpComparison compare_matched_mlps(const MlpConfig& config, const NeuronSource& 
   }
   std::vector<Index> sorted = of_b;
   std::ranges::sort(sorted);
-  const bool is_matching = static_cast<Index>(image.size()) == a.count &&
+  const bool is_matching = static_cast<Index>(image.size()) == a.neurons->count() &&
                            std::ranges::adjacent_find(sorted) == sorted.end() &&
-                           (sorted.empty() || sorted.back() < b.count);
+                           (sorted.empty() || sorted.back() < b.neurons->count());
   // Whoever is left out must not put out anything.
   const auto others = [](const std::vector<Index>& listed, Index count) {
     std::vector<Index> rest;
     std::ranges::set_difference(consecutive(0, count), listed, std::back_inserter(rest));
     return rest;
   };
-  const auto are_dead = [&](const NeuronSource& source, const std::vector<Index>& which) {
+  const auto are_dead = [&](const SeenMlp& mlp, const std::vector<Index>& which) {
     bool dead = true;
-    for_each_chunk(which, [&](std::size_t, std::span<const Index> chunk) {
-      const Neurons neurons = neurons_of(config, source.read(chunk));
-      for (Index k = 0; k < neurons.count(); ++k) dead &= !is_live(config, neurons, k);
+    for_each_chunk(which, chunk_size(model_width), [&](std::size_t, std::span<const Index> chunk) {
+      const StoredNeurons neurons = read_neurons(config, mlp, chunk);
+      for (Index k = 0; k < count_of(neurons); ++k) dead &= !is_live(config, neurons, k);
     });
     return dead;
   };
-  result.same_count =
-      is_matching && are_dead(a, others(of_a, a.count)) && are_dead(b, others(sorted, b.count));
-  if (result.same_count) compare_listed(config, a, b, of_a, of_b).write(result, inner_width);
+  result.same_count = is_matching && are_dead(a, others(of_a, a.neurons->count())) &&
+                      are_dead(b, others(sorted, b.neurons->count()));
+  if (result.same_count) compare_listed(config, a, b, of_a, of_b, model_width).write(result, model_width);
   return result;
 }
 

@@ -1,11 +1,10 @@
 #pragma once
 
-#include <functional>
-#include <span>
+#include <memory>
 #include <vector>
 
+#include "symmetry/stored_model.hpp"
 #include "verify/models/entries.hpp"
-#include "verify/models/seen_model.hpp"
 
 namespace attnsym {
 
@@ -23,22 +22,20 @@ struct MlpComparison {
   bool agrees() const { return same_count && neurons.agrees() && constant.agrees(); }
 };
 
-/// The neurons of one MLP, read as they are needed.
-struct NeuronSource {
-  Index count = 0;
-  std::function<SeenMlp(std::span<const Index>)> read;
+/// An MLP of a model, piece by piece.
+struct SeenMlp {
+  std::unique_ptr<NeuronReader> neurons;
+  StoredMatrix bias;  ///< 1 x D, behind them; empty without one
 };
 
 /// Matches the neurons of A to those of B [N12]: permuted, and where the activation allows it scaled. No
-/// cubic algorithm, and no more than some hundred neurons of both in memory: numbers of a neuron for fixed
+/// cubic algorithm, and no more than some neurons of both in memory: numbers of a neuron for fixed
 /// probes say which others come into question.
-/// @param inner_width  see EntrySums
-MlpComparison compare_mlps(const MlpConfig& config, const NeuronSource& a, const NeuronSource& b,
-                           Index inner_width);
+MlpComparison compare_mlps(const MlpConfig& config, const SeenMlp& a, const SeenMlp& b, Index model_width);
 
 /// The same for a given match, nothing searched. Neurons that are said to put out nothing have to.
 /// @param image  see MlpComparison; any numbers
-MlpComparison compare_matched_mlps(const MlpConfig& config, const NeuronSource& a, const NeuronSource& b,
-                                   const std::vector<Index>& image, Index inner_width);
+MlpComparison compare_matched_mlps(const MlpConfig& config, const SeenMlp& a, const SeenMlp& b,
+                                   const std::vector<Index>& image, Index model_width);
 
 }  // namespace attnsym

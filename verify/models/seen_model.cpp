@@ -10,12 +10,12 @@ namespace {
 StoredMatrix gain_of(const StoredNorm& norm) { return {norm.value.gain, norm.radius.gain}; }
 StoredMatrix bias_of(const StoredNorm& norm) { return {norm.value.bias, norm.radius.bias}; }
 
-// Multiplies a norm into one reader: gain into the weight, bias into the reader's bias.
-void fold(const StoredNorm& norm, bool centres, StoredMatrix& weight, StoredMatrix& bias) {
+// Multiplies a norm into one reader: gain into the weight, bias into the reader's bias. What centred inputs
+// do not see stays; attention knows that itself.
+void fold(const StoredNorm& norm, StoredMatrix& weight, StoredMatrix& bias) {
   if (weight.value.size() == 0 || norm.value.gain.size() == 0) return;
   if (norm.value.bias.size() > 0) bias = sum(bias, product(bias_of(norm), weight));
-  weight = scaled_rows(gain_of(norm), weight);
-  if (centres) weight = centred_columns(std::move(weight));
+  weight = scaled_rows(gain_of(norm), std::move(weight));
 }
 
 // The same for slots of weights and radii.
@@ -24,8 +24,7 @@ void fold_slots(const StoredNorm& norm, Matrix<double>& weight, Matrix<double>& 
                 Bias& bias_radius) {
   StoredMatrix seen{std::move(weight), std::move(weight_radius)};
   StoredMatrix seen_bias{bias, bias_radius};
-  // Attention knows itself what centred inputs do not see.
-  fold(norm, false, seen, seen_bias);
+  fold(norm, seen, seen_bias);
   weight = std::move(seen.value);
   weight_radius = std::move(seen.radius);
   bias = seen_bias.value;
@@ -75,19 +74,64 @@ void centre_outputs(StoredAttention& module) {
   centre(module.weights.output_bias, module.radius.output_bias);
 }
 
-SeenMlp seen(StoredMlp mlp) {
-  const auto pair = [](auto& value, auto& radius) {
-    return StoredMatrix{std::move(value), std::move(radius)};
-  };
-  Mlp<double>& value = mlp.value;
-  Mlp<double>& radius = mlp.radius;
-  return {pair(value.up, radius.up),
-          pair(value.gate, radius.gate),
-          pair(value.down, radius.down),
-          pair(value.up_bias, radius.up_bias),
-          pair(value.gate_bias, radius.gate_bias),
-          pair(value.down_bias, radius.down_bias)};
-}
+// Neurons with the norm in front of them multiplied in, and without what later norms take away.
+class SeenNeurons : public NeuronReader {
+ public:
+  SeenNeurons(std::unique_ptr<NeuronReader> stored, StoredNorm norm, bool centres, bool centred_outputs)
+      : stored_(std::move(stored)),
+        norm_(std::move(norm)),
+        centres_(centres),
+        centred_outputs_(centred_outputs) {}
+
+  Index count() const override { return stored_->count(); }
+
+  StoredNeurons read(std::span<const Index> which) const override {
+    StoredNeurons neurons = stored_->read(which);
+    if (norm_.value.gain.size() > 0) {
+      fold_columns(neurons.gate);
+      fold_columns(neurons.up);
+    }
+    if (centred_outputs_) neurons.down = centred_columns(std::move(neurons.down));
+    return neurons;
+  }
+
+ private:
+  // As fold, of weights with their biases below.
+  void fold_columns(StoredMatrix& columns) const {
+    if (columns.value.size() == 0) return;
+    const Index width = norm_.value.gain.size();
+    const Eigen::ArrayXd gain = norm_.value.gain.transpose();
+    const Eigen::ArrayXd gain_squares = gain.square();
+    const Eigen::ArrayXd error_squares = norm_.radius.gain.transpose().array().square();
+    for (Index k = 0; k < columns.value.cols(); ++k) {
+      auto weight = columns.value.col(k).head(width).array();
+      auto errors = columns.radius.col(k).head(width).array();
+      if (norm_.value.bias.size() > 0) add_bias(columns, k);
+      errors = (gain_squares * errors.square() + error_squares * weight.square()).sqrt();
+      weight *= gain;
+    }
+    if (!centres_) return;
+    const StoredMatrix centred =
+        centred_columns({columns.value.topRows(width), columns.radius.topRows(width)});
+    columns.value.topRows(width) = centred.value;
+    columns.radius.topRows(width) = centred.radius;
+  }
+
+  void add_bias(StoredMatrix& columns, Index k) const {
+    const Index width = norm_.value.bias.size();
+    const auto weight = columns.value.col(k).head(width);
+    const auto errors = columns.radius.col(k).head(width);
+    columns.value(width, k) += norm_.value.bias.dot(weight);
+    const double variance = norm_.value.bias.cwiseAbs2().dot(errors.cwiseAbs2()) +
+                            norm_.radius.bias.cwiseAbs2().dot(weight.cwiseAbs2());
+    columns.radius(width, k) = std::hypot(columns.radius(width, k), std::sqrt(variance));
+  }
+
+  std::unique_ptr<NeuronReader> stored_;
+  StoredNorm norm_;
+  bool centres_;
+  bool centred_outputs_;
+};
 
 StoredMatrix mean_row(const StoredMatrix& rows) {
   const auto count = static_cast<double>(rows.value.rows());
@@ -95,6 +139,12 @@ StoredMatrix mean_row(const StoredMatrix& rows) {
 }
 
 }  // namespace
+
+SeenModel::SeenModel(const StoredModel& model) : model_(model) {
+  const TransformerConfig& c = model.config();
+  if (c.token_types > 0) types_ = model.rows(Table::TokenTypes, 0, c.class_token ? 2 : 1);
+  if (c.positions > 0) mean_position_ = mean_row(model.rows(Table::Positions, 0, c.positions));
+}
 
 bool SeenModel::is_centred() const {
   const TransformerConfig& c = config();
@@ -135,17 +185,15 @@ StoredAttention SeenModel::attention(Index layer) const {
   return module;
 }
 
-SeenMlp SeenModel::neurons(Index layer, std::span<const Index> which) const {
-  const StoredNorm norm = norm_before(Reader::Mlp, layer);
-  SeenMlp mlp = seen(model_.neurons(layer, which));
-  const bool centres = config().norm == NormKind::Layer;
-  fold(norm, centres, mlp.up, mlp.up_bias);
-  fold(norm, centres, mlp.gate, mlp.gate_bias);
-  if (config().placement == NormPlacement::After) mlp.down_bias = sum(mlp.down_bias, bias_of(norm));
-  if (!is_centred()) return mlp;
-  mlp.down = centred_rows(std::move(mlp.down));
-  mlp.down_bias = centred_rows(std::move(mlp.down_bias));
-  return mlp;
+std::unique_ptr<NeuronReader> SeenModel::neurons(Index layer) const {
+  return std::make_unique<SeenNeurons>(model_.neurons(layer), norm_before(Reader::Mlp, layer),
+                                       config().norm == NormKind::Layer, is_centred());
+}
+
+StoredMatrix SeenModel::mlp_bias(Index layer) const {
+  StoredMatrix bias = model_.mlp_bias(layer);
+  if (config().placement == NormPlacement::After) bias = sum(bias, bias_of(norm_before(Reader::Mlp, layer)));
+  return is_centred() ? centred_rows(std::move(bias)) : bias;
 }
 
 StoredNorm SeenModel::norm_behind(NormPlace place, Index layer) const {
@@ -156,16 +204,9 @@ StoredNorm SeenModel::norm_behind(NormPlace place, Index layer) const {
   return norm;
 }
 
-// What all positions have in common, and token type 0.
-StoredMatrix SeenModel::common_row() const {
-  StoredMatrix row;
-  if (config().positions > 0) row = mean_row(model_.rows(Table::Positions, 0, config().positions));
-  if (config().token_types > 0) row = sum(row, model_.rows(Table::TokenTypes, 0, 1));
-  return row;
-}
-
 Index SeenModel::row_count(Table table) const {
   if (table == Table::Unembedding) return config().output_width();
+  if (table == Table::TokenTypes && config().class_token) return 0;
   return attnsym::row_count(config(), table);
 }
 
@@ -182,24 +223,33 @@ StoredMatrix SeenModel::rows(Table table, Index first, Index count) const {
     const StoredNorm norm = norm_before(Reader::Head, 0);
     if (norm.value.gain.size() == 0) return rows;
     rows = scaled_columns(gain_of(norm), std::move(rows));
-    return config().norm == NormKind::Layer ? centred_rows(std::move(rows)) : rows;
+    if (config().norm == NormKind::Layer) rows = centred_rows(std::move(rows));
+    return rows;
   }
   StoredMatrix rows = model_.rows(table, first, count);
-  const auto add_to_all = [&](const StoredMatrix& row, double factor) {
-    if (row.value.size() == 0) return;
-    rows.value.rowwise() += factor * row.value.row(0);
-    const RowVector<double> squares = row.radius.row(0).cwiseAbs2();
-    rows.radius = (rows.radius.cwiseAbs2().rowwise() + squares).cwiseSqrt().eval();
+  if (table == Table::Embedding) rows = scaled(std::move(rows), config().embedding_scale);
+  const bool keeps = config().class_token && table == Table::Embedding;
+  if (!keeps) rows = sum(rows, common_part(table, first, count));
+  if (has_centred_embeddings()) rows = centred_rows(std::move(rows));
+  return rows;
+}
+
+// What is added to rows of a table because others lose it.
+StoredMatrix SeenModel::common_part(Table table, Index first, Index count) const {
+  const auto repeated = [count](const StoredMatrix& row, double factor) -> StoredMatrix {
+    if (row.value.size() == 0) return {};
+    return {factor * row.value.replicate(count, 1), row.radius.replicate(count, 1)};
   };
-  if (table == Table::Embedding) {
-    rows = scaled(std::move(rows), config().embedding_scale);
-    add_to_all(common_row(), 1);
-  } else if (table == Table::Positions) {
-    add_to_all(mean_row(model_.rows(table, 0, config().positions)), -1);
-  } else {
-    add_to_all(model_.rows(table, 0, 1), -1);
+  if (config().class_token) {
+    StoredMatrix part = repeated({types_.value.row(0), types_.radius.row(0)}, 1);
+    if (first == 0) {
+      part.value.row(0) = types_.value.row(1);
+      part.radius.row(0) = types_.radius.row(1);
+    }
+    return part;
   }
-  return has_centred_embeddings() ? centred_rows(std::move(rows)) : rows;
+  if (table == Table::Embedding) return repeated(sum(mean_position_, types_), 1);
+  return repeated(table == Table::Positions ? mean_position_ : types_, -1);
 }
 
 StoredMatrix SeenModel::output_bias() const {

@@ -1,20 +1,10 @@
 #pragma once
 
-#include <span>
+#include <memory>
 
 #include "symmetry/stored_model.hpp"
 
 namespace attnsym {
-
-/// An MLP as normalised tokens see it, see MlpConfig; biases 1 x m and 1 x D, empty for none.
-struct SeenMlp {
-  StoredMatrix up;
-  StoredMatrix gate;
-  StoredMatrix down;
-  StoredMatrix up_bias;
-  StoredMatrix gate_bias;
-  StoredMatrix down_bias;
-};
 
 /// A model without what its function does not depend on [N12], piece by piece: gains and biases of norms are
 /// multiplied into what reads behind them, and where LayerNorms take means away, writers have none. Two
@@ -22,20 +12,25 @@ struct SeenMlp {
 /// outlive it.
 class SeenModel {
  public:
-  explicit SeenModel(const StoredModel& model) : model_(model) {}
+  explicit SeenModel(const StoredModel& model);
 
   const TransformerConfig& config() const { return model_.config(); }
 
   StoredAttention attention(Index layer) const;
 
-  SeenMlp neurons(Index layer, std::span<const Index> which) const;
+  /// As normalised tokens see them.
+  std::unique_ptr<NeuronReader> neurons(Index layer) const;
+
+  /// 1 x D, behind the neurons; empty without one.
+  StoredMatrix mlp_bias(Index layer) const;
 
   /// Gains of the norms behind a branch, and their biases unless the next writer has taken them.
   StoredNorm norm_behind(NormPlace place, Index layer) const;
 
   /// Rows of a table as they are added to the stream, or, of the unembedding, D numbers per output as the
   /// last normalised stream meets them; without a head of the identity. What all positions have in common is
-  /// added to all embeddings instead, and so is token type 0 to both.
+  /// added to all embeddings instead, and so is token type 0 to both. With a class token there are no types
+  /// left: they are added to the positions.
   StoredMatrix rows(Table table, Index first, Index count) const;
 
   /// Of the table; D for the unembedding without a head.
@@ -60,9 +55,11 @@ class SeenModel {
   enum class Reader { Attention, Mlp, Head };
 
   StoredNorm norm_before(Reader reader, Index layer) const;
-  StoredMatrix common_row() const;
+  StoredMatrix common_part(Table table, Index first, Index count) const;
 
   const StoredModel& model_;
+  StoredMatrix types_;          // the rows of token types that are read
+  StoredMatrix mean_position_;  // 1 x D
 };
 
 }  // namespace attnsym

@@ -13,13 +13,18 @@ Matrix<double> centred_radii(const Matrix<double>& radius) {
 
 }  // namespace
 
-StoredMatrix scaled_rows(const StoredMatrix& gain, const StoredMatrix& weight) {
-  const auto g = gain.value.row(0).transpose().asDiagonal();
-  const auto g2 = gain.value.row(0).cwiseAbs2().transpose().asDiagonal();
-  const auto r2 = gain.radius.row(0).cwiseAbs2().transpose().asDiagonal();
-  StoredMatrix result{g * weight.value, {}};
-  result.radius = (g2 * weight.radius.cwiseAbs2() + r2 * weight.value.cwiseAbs2()).cwiseSqrt();
-  return result;
+// Column by column, as the numbers lie in memory.
+StoredMatrix scaled_rows(const StoredMatrix& gain, StoredMatrix weight) {
+  const Eigen::ArrayXd factors = gain.value.row(0).transpose();
+  const Eigen::ArrayXd squares = factors.square();
+  const Eigen::ArrayXd error_squares = gain.radius.row(0).transpose().array().square();
+  for (Index k = 0; k < weight.value.cols(); ++k) {
+    auto value = weight.value.col(k).array();
+    auto radius = weight.radius.col(k).array();
+    radius = (squares * radius.square() + error_squares * value.square()).sqrt();
+    value *= factors;
+  }
+  return weight;
 }
 
 StoredMatrix scaled_columns(const StoredMatrix& gain, StoredMatrix rows) {
@@ -40,7 +45,7 @@ StoredMatrix product(const StoredMatrix& a, const StoredMatrix& b) {
   return result;
 }
 
-StoredMatrix sum(const StoredMatrix& a, const StoredMatrix& b) {
+StoredMatrix sum(StoredMatrix a, const StoredMatrix& b) {
   if (a.value.size() == 0) return b;
   if (b.value.size() == 0) return a;
   return {a.value + b.value, (a.radius.cwiseAbs2() + b.radius.cwiseAbs2()).cwiseSqrt()};

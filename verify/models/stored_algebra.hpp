@@ -8,7 +8,7 @@ namespace attnsym {
 /// independent: squares add up [N7]. None of it rounds noticeably itself.
 
 /// diag(gain) W: what a reader does to a token before the norm's gain. @param gain 1 x D, weight D x n
-StoredMatrix scaled_rows(const StoredMatrix& gain, const StoredMatrix& weight);
+StoredMatrix scaled_rows(const StoredMatrix& gain, StoredMatrix weight);
 
 /// The same of rows that read by inner products: n x D.
 StoredMatrix scaled_columns(const StoredMatrix& gain, StoredMatrix rows);
@@ -17,7 +17,7 @@ StoredMatrix scaled_columns(const StoredMatrix& gain, StoredMatrix rows);
 StoredMatrix product(const StoredMatrix& a, const StoredMatrix& b);
 
 /// a + b, where one may be empty.
-StoredMatrix sum(const StoredMatrix& a, const StoredMatrix& b);
+StoredMatrix sum(StoredMatrix a, const StoredMatrix& b);
 
 /// Without the mean of every column, or of every row.
 StoredMatrix centred_columns(StoredMatrix matrix);

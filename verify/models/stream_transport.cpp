@@ -21,7 +21,7 @@ StreamTransport StreamTransport::orthogonal(Matrix<double> q) {
   return result;
 }
 
-StoredMatrix StreamTransport::written(const StoredMatrix& rows) const {
+StoredMatrix StreamTransport::written(StoredMatrix rows) const {
   if (kind_ == Kind::Identity || rows.value.size() == 0) return rows;
   if (kind_ == Kind::Orthogonal) return {rows.value * q_, (rows.radius.cwiseAbs2() * squares_).cwiseSqrt()};
   StoredMatrix result{Matrix<double>(rows.value.rows(), rows.value.cols()),
@@ -33,7 +33,7 @@ StoredMatrix StreamTransport::written(const StoredMatrix& rows) const {
   return result;
 }
 
-StoredMatrix StreamTransport::read(const StoredMatrix& weight) const {
+StoredMatrix StreamTransport::read(StoredMatrix weight) const {
   if (kind_ == Kind::Identity || weight.value.size() == 0) return weight;
   if (kind_ == Kind::Orthogonal) {
     return {q_.transpose() * weight.value, (squares_.transpose() * weight.radius.cwiseAbs2()).cwiseSqrt()};
@@ -47,7 +47,7 @@ StoredMatrix StreamTransport::read(const StoredMatrix& weight) const {
   return result;
 }
 
-StoredMatrix StreamTransport::placed(const StoredMatrix& row) const {
+StoredMatrix StreamTransport::placed(StoredMatrix row) const {
   if (kind_ == Kind::Identity || row.value.size() == 0) return row;
   StoredMatrix result = row;
   for (Index k = 0; k < order_.size(); ++k) {
@@ -58,14 +58,15 @@ StoredMatrix StreamTransport::placed(const StoredMatrix& row) const {
 }
 
 StoredAttention StreamTransport::moved(StoredAttention module) const {
+  if (kind_ == Kind::Identity) return module;
   const auto move = [](auto& value, auto& radius, const auto& transport) {
     if (value.size() == 0) return;
     StoredMatrix moved = transport(StoredMatrix{std::move(value), std::move(radius)});
     value = std::move(moved.value);
     radius = std::move(moved.radius);
   };
-  const auto reads = [&](const StoredMatrix& weight) { return read(weight); };
-  const auto writes = [&](const StoredMatrix& rows) { return written(rows); };
+  const auto reads = [&](StoredMatrix weight) { return read(std::move(weight)); };
+  const auto writes = [&](StoredMatrix rows) { return written(std::move(rows)); };
   for (std::size_t j = 0; j < module.weights.groups.size(); ++j) {
     KvGroup<double>& value = module.weights.groups[j];
     KvGroup<double>& radius = module.radius.groups[j];

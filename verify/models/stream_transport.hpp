@@ -24,13 +24,13 @@ class StreamTransport {
   Kind kind() const { return kind_; }
 
   /// Rows that are written to the stream, n x D: W Q.
-  StoredMatrix written(const StoredMatrix& rows) const;
+  StoredMatrix written(StoredMatrix rows) const;
 
   /// What reads the stream, D x n: Q^T W.
-  StoredMatrix read(const StoredMatrix& weight) const;
+  StoredMatrix read(StoredMatrix weight) const;
 
   /// A norm's gain, entry by entry: its places, without signs. @pre not Orthogonal
-  StoredMatrix placed(const StoredMatrix& row) const;
+  StoredMatrix placed(StoredMatrix row) const;
 
   /// Whole modules.
   StoredAttention moved(StoredAttention module) const;
@@ -52,10 +52,11 @@ class StreamTransport {
 const char* name_of(const StreamTransport& transport);
 
 /// The transport by which rows of A, n x D, become the rows of B, up to rounding; the simplest kind that
-/// does. @param rigid  no orthogonal matrices besides signed permutations
+/// does. @param stored_rows  how many of the first rows are as stored; others were computed from stored ones
+/// @param rigid  no orthogonal matrices besides signed permutations
 /// @param centred  all rows add up to zero, and so they shall behind the transport
 /// @returns nothing if none was found: there is none, or the rows span too little to tell
-std::optional<StreamTransport> find_stream_transport(const StoredMatrix& a, const StoredMatrix& b, bool rigid,
-                                                     bool centred);
+std::optional<StreamTransport> find_stream_transport(const StoredMatrix& a, const StoredMatrix& b,
+                                                     Index stored_rows, bool rigid, bool centred);
 
 }  // namespace attnsym

@@ -52,20 +52,28 @@ class Runs {
     for (const Tokens& tokens : sequences_) {
       TransformerConfig config = model_.config();
       config.vocabulary = static_cast<Index>(tokens.size());
+      const Index first = Index{config.class_token};
       TransformerWeights<double> weights;
       weights.embedding.resize(config.vocabulary, config.model_width);
       Tokens renamed;
       for (Index n = 0; n < config.vocabulary; ++n) {
         const Index token = tokens[static_cast<std::size_t>(n)];
-        weights.embedding.row(n) = drawn(draw, model_.rows(Table::Embedding, token, 1)).value;
+        if (token < model_.config().vocabulary) {
+          weights.embedding.row(n) = drawn(draw, model_.rows(Table::Embedding, token, 1)).value;
+        } else {
+          weights.embedding.row(n).setZero();
+        }
         renamed.push_back(n);
       }
       if (config.positions > 0) {
-        config.positions = config.position_offset + config.vocabulary;
-        weights.positions = drawn(draw, model_.rows(Table::Positions, 0, config.positions)).value;
+        config.positions = config.position_offset + first + config.vocabulary;
+        if (config.learns_positions())
+          weights.positions = drawn(draw, model_.rows(Table::Positions, 0, config.positions)).value;
+        else
+          config.fixed_positions.resize(static_cast<std::size_t>(config.positions * config.model_width));
       }
       if (config.token_types > 0)
-        weights.token_types = drawn(draw, model_.rows(Table::TokenTypes, 0, 1)).value;
+        weights.token_types = drawn(draw, model_.rows(Table::TokenTypes, 0, 1 + first)).value;
       weights.embedding_norm = drawn(draw, model_.norm(NormPlace::Embedding, 0));
       streams_[draw].push_back(embed(config, weights, renamed));
     }
@@ -112,13 +120,17 @@ class Runs {
   std::vector<std::vector<Matrix<double>>> streams_;
 };
 
-// Random tokens, and the wanted ones in the middle of sequences of their own.
+// Random tokens, and the wanted ones in the middle of sequences of their own. Images have as many patches as
+// the model has positions.
 std::vector<Tokens> sequences_of(const TransformerConfig& config, const TokenSearch& search) {
-  const Index most = config.positions > 0 ? config.positions - config.position_offset : Index{1} << 20;
-  const Index length = std::min(most, std::max(search.length, search.position + 1));
+  const Index most = config.positions > 0
+                         ? config.positions - config.position_offset - Index{config.class_token}
+                         : Index{1} << 20;
+  const Index length =
+      config.class_token ? most : std::min(most, std::max(search.length, search.position + 1));
   Random random(search.seed);
   const auto any = [&] {
-    return std::min(random.below(std::min<Index>(config.vocabulary, 1 << 30)), config.vocabulary - 1);
+    return std::min(random.below(std::min<Index>(config.token_ids(), 1 << 30)), config.token_ids() - 1);
   };
   std::vector<Tokens> sequences;
   const auto add = [&](Index wanted) {
@@ -163,12 +175,15 @@ void require_same_outputs(const StoredModel& a, const StoredModel& b) {
 void require_tokens(const TransformerConfig& config, const Tokens& tokens) {
   const auto count = static_cast<Index>(tokens.size());
   if (count == 0) throw ShapeError("there are no tokens");
-  if (config.positions > 0 && count + config.position_offset > config.positions)
+  const Index used = count + config.position_offset + Index{config.class_token};
+  if (config.positions > 0 && used > config.positions)
     throw ShapeError(std::to_string(count) + " tokens are more than the model has positions");
+  if (config.class_token && used < config.positions)
+    throw ShapeError(std::to_string(count) + " patches are fewer than the model has positions");
   for (const Index token : tokens) {
-    if (token < 0 || token >= config.vocabulary)
+    if (token < 0 || token >= config.token_ids())
       throw ShapeError("there is no token " + std::to_string(token) + " of " +
-                       std::to_string(config.vocabulary));
+                       std::to_string(config.token_ids()));
   }
 }
 

@@ -1,0 +1,190 @@
+#include "tools/model_explanation.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "checkpoint/outer_tensors.hpp"
+#include "tools/output.hpp"
+#include "verify/slips/model_slips.hpp"
+
+namespace attnsym {
+namespace {
+
+using Tensors = std::vector<std::optional<StoredTensor>>;
+
+Tensors tensors_of(const std::optional<LinearTensors>& linear) {
+  if (!linear) return {std::nullopt, std::nullopt};
+  return {linear->weight, linear->bias};
+}
+
+Tensors mlp_tensors(const OuterTensors& tensors, Index layer) {
+  const MlpTensors mlp = tensors.mlp(layer);
+  Tensors result;
+  for (const Tensors& some : {tensors_of(mlp.gate), tensors_of(mlp.up), tensors_of(mlp.down),
+                              tensors_of(tensors.norm(NormPlace::MlpInput, layer))})
+    result.insert(result.end(), some.begin(), some.end());
+  return result;
+}
+
+Tensors norms_behind(const OuterTensors& tensors, Index layer) {
+  Tensors result = tensors_of(tensors.norm(NormPlace::AttentionOutput, layer));
+  const Tensors more = tensors_of(tensors.norm(NormPlace::MlpOutput, layer));
+  result.insert(result.end(), more.begin(), more.end());
+  return result;
+}
+
+// The tensors that make a part that is outside of blocks.
+Tensors outer_tensors(const OuterTensors& tensors, const std::string& part) {
+  if (part == "embeddings") return {tensors.table(Table::Embedding)};
+  if (part == "positions") {
+    Tensors result{tensors.table(Table::Positions)};
+    for (const StoredTensor& type : tensors.types_apart()) result.emplace_back(type);
+    return result;
+  }
+  if (part == "token types") return {tensors.table(Table::TokenTypes)};
+  if (part == "norm of embeddings") return tensors_of(tensors.norm(NormPlace::Embedding, 0));
+  Tensors result = tensors_of(tensors.norm(NormPlace::Final, 0));
+  result.push_back(part == "unembedding" ? tensors.table(Table::Unembedding) : tensors.head_bias());
+  return result;
+}
+
+// The parts that differ, and what became of their tensors.
+class PartList {
+ public:
+  PartList(const Model& a, const Model& b) : a_(a.checkpoint), b_(b.checkpoint) {}
+
+  // @param tensors_of  the tensors of the part in a model
+  template <class TensorsOf>
+  void add(const std::string& name, const EntryComparison& entries, TensorsOf tensors_of) {
+    PartExplanation part{name, entries.largest_ratio() / entries.limit, {}};
+    if (std::isnan(part.ratio)) part.ratio = std::numeric_limits<double>::infinity();
+    const Tensors in_a = tensors_of(a_);
+    const Tensors in_b = tensors_of(b_);
+    for (std::size_t i = 0; i < in_a.size(); ++i) add_tensor(part, in_a[i], in_b[i]);
+    parts_.push_back(std::move(part));
+  }
+
+  std::vector<PartExplanation> sorted() {
+    std::ranges::stable_sort(parts_, std::greater<>(), &PartExplanation::ratio);
+    return std::move(parts_);
+  }
+
+ private:
+  static void add_tensor(PartExplanation& part, const std::optional<StoredTensor>& a,
+                         const std::optional<StoredTensor>& b) {
+    if (!a || !b) return;
+    const auto named = [&](const PartExplanation::Tensor& one) { return one.name == b->info->name; };
+    if (std::ranges::any_of(part.tensors, named)) return;  // gate and up may share a tensor
+    const auto difference = tensor_difference(*a, *b);
+    if (difference && difference->changed_rows > 0) part.tensors.push_back({b->info->name, *difference});
+  }
+
+  OuterTensors a_;
+  OuterTensors b_;
+  std::vector<PartExplanation> parts_;
+};
+
+std::vector<PartExplanation> differing_parts(const Model& a, const Model& b, const ModelDecision& decision) {
+  PartList list(a, b);
+  for (const OuterComparison& outer : decision.outer) {
+    if (outer.entries.agrees()) continue;
+    list.add(outer.part, outer.entries,
+             [&](const OuterTensors& tensors) { return outer_tensors(tensors, outer.part); });
+  }
+  for (std::size_t block = 0; block < decision.blocks.size(); ++block) {
+    const auto layer = static_cast<Index>(block);
+    const std::string name = "block " + std::to_string(block);
+    const BlockDecision& one = decision.blocks[block];
+    if (!one.mlp.agrees()) {
+      list.add(name + " MLP", worse(one.mlp.neurons, one.mlp.constant),
+               [&](const OuterTensors& tensors) { return mlp_tensors(tensors, layer); });
+    }
+    if (!one.norms.agrees()) {
+      list.add(name + " norms behind attention or MLP", one.norms,
+               [&](const OuterTensors& tensors) { return norms_behind(tensors, layer); });
+    }
+  }
+  return list.sorted();
+}
+
+std::string rows_text(const TensorDifference& tensor) {
+  if (tensor.changed_rows == tensor.rows) return {};
+  std::string text =
+      ", in " + std::to_string(tensor.changed_rows) + " of " + std::to_string(tensor.rows) + " rows:";
+  for (const Index row : tensor.first_changed) text += " " + std::to_string(row);
+  return tensor.changed_rows > static_cast<Index>(tensor.first_changed.size()) ? text + " ..." : text;
+}
+
+void print_parts(const std::vector<PartExplanation>& parts) {
+  for (const PartExplanation& part : parts) {
+    std::printf(
+        "%s: no slip that this program knows explains the difference, %s times what rounding may leave\n",
+        part.name.c_str(), brief(part.ratio).c_str());
+    for (const PartExplanation::Tensor& tensor : part.tensors) {
+      const MatrixDifference& one = tensor.difference.difference;
+      std::printf("  %s: %s; %s %% of the numbers%s, relative size %s\n", tensor.name.c_str(),
+                  describe(one).c_str(), brief(100 * one.changed).c_str(),
+                  rows_text(tensor.difference).c_str(), brief(one.relative).c_str());
+    }
+  }
+}
+
+}  // namespace
+
+ModelExplanation explain_models(const Model& a, const Model& b, const StoredModel& model_a,
+                                const StoredModel& model_b, const ModelDecision& decision,
+                                const ModelDecideOptions& options) {
+  ModelExplanation result;
+  MendedModel mended = mend(model_a, model_b, decision, options);
+  result.slips = mended.slips;
+  if (mended.decision.different_architecture) return result;
+  if (!agrees_outside_attention(mended.decision)) result.parts = differing_parts(a, b, mended.decision);
+  std::vector<Decision> attention;
+  for (BlockDecision& block : mended.decision.blocks) attention.push_back(std::move(block.attention));
+  const SeenModel seen_a(model_a);
+  const SeenModel seen_b(mended.last(model_b));
+  const ModelPieces pieces(seen_a, seen_b, mended.decision.stream, options.outputs);
+  result.attention = explain_differences(a, b, attention, [&](Index layer) {
+    return std::array{pieces.attention_of_a(layer), pieces.attention_of_b(layer)};
+  });
+  return result;
+}
+
+void print_explanation(const ModelExplanation& explanation) {
+  const bool only_slips = explanation.attention.empty() && explanation.parts.empty();
+  if (!explanation.slips.empty()) {
+    std::printf("B would be %s, but for\n", only_slips ? "the model A" : "the model A outside of attention");
+    for (const std::string& slip : explanation.slips) std::printf("  %s\n", slip.c_str());
+  } else if (only_slips) {
+    std::printf("no slip that this program knows explains the difference\n");
+  }
+  print_layers(explanation.attention);
+  print_parts(explanation.parts);
+}
+
+nlohmann::json explanation_json(const ModelExplanation& explanation) {
+  using nlohmann::json;
+  json parts = json::array();
+  for (const PartExplanation& part : explanation.parts) {
+    json tensors = json::array();
+    for (const PartExplanation::Tensor& tensor : part.tensors) {
+      const TensorDifference& one = tensor.difference;
+      tensors.push_back({{"tensor", tensor.name},
+                         {"kind", describe(one.difference)},
+                         {"relative", one.difference.relative},
+                         {"changed", one.difference.changed},
+                         {"rows", one.rows},
+                         {"changed_rows", one.changed_rows},
+                         {"first_changed", one.first_changed}});
+    }
+    parts.push_back({{"part", part.name}, {"ratio", part.ratio}, {"tensors", tensors}});
+  }
+  return {
+      {"slips", explanation.slips}, {"attention", explanation_json(explanation.attention)}, {"parts", parts}};
+}
+
+}  // namespace attnsym

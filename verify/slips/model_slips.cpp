@@ -1,0 +1,238 @@
+#include "verify/slips/model_slips.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace attnsym {
+namespace {
+
+// A model that is another one but for what a slip concerns.
+class ChangedModel : public StoredModel {
+ public:
+  ChangedModel(const StoredModel& model, TransformerConfig config)
+      : model_(model), config_(std::move(config)) {}
+
+  const TransformerConfig& config() const override { return config_; }
+  StoredMatrix rows(Table table, Index first, Index count) const override {
+    return model_.rows(table, first, count);
+  }
+  StoredNorm norm(NormPlace place, Index layer) const override { return model_.norm(place, layer); }
+  StoredAttention attention(Index layer) const override { return model_.attention(layer); }
+  std::unique_ptr<NeuronReader> neurons(Index layer) const override { return model_.neurons(layer); }
+  StoredMatrix mlp_bias(Index layer) const override { return model_.mlp_bias(layer); }
+  StoredMatrix head_bias() const override { return model_.head_bias(); }
+
+ protected:
+  const StoredModel& model() const { return model_; }
+
+ private:
+  const StoredModel& model_;
+  TransformerConfig config_;
+};
+
+using Mended = std::unique_ptr<StoredModel>;
+
+// A field of the configuration that B has otherwise than A, which A's would mend.
+template <class Field>
+ModelSlip other_setting(const char* text, Field field) {
+  return {text, [field](const StoredModel& b, const StoredModel& a) -> Mended {
+            if (field(b.config()) == field(a.config())) return nullptr;
+            TransformerConfig config = b.config();
+            TransformerConfig reference = a.config();
+            field(config) = field(reference);
+            return std::make_unique<ChangedModel>(b, std::move(config));
+          }};
+}
+
+class OffsetGains : public ChangedModel {
+ public:
+  OffsetGains(const StoredModel& model, double offset)
+      : ChangedModel(model, model.config()), offset_(offset) {}
+
+  StoredNorm norm(NormPlace place, Index layer) const override {
+    StoredNorm norm = model().norm(place, layer);
+    norm.value.gain.array() += offset_;
+    return norm;
+  }
+
+ private:
+  double offset_;
+};
+
+ModelSlip gains_off_by(double missing, const char* text) {
+  return {text, [missing](const StoredModel& b, const StoredModel&) -> Mended {
+            return std::make_unique<OffsetGains>(b, missing);
+          }};
+}
+
+class ExchangedNorms : public ChangedModel {
+ public:
+  ExchangedNorms(const StoredModel& model, NormPlace one, NormPlace other)
+      : ChangedModel(model, model.config()), one_(one), other_(other) {}
+
+  StoredNorm norm(NormPlace place, Index layer) const override {
+    if (place == one_) return model().norm(other_, layer);
+    return model().norm(place == other_ ? one_ : place, layer);
+  }
+
+ private:
+  NormPlace one_;
+  NormPlace other_;
+};
+
+ModelSlip exchanged_norms(NormPlace one, NormPlace other, const char* text) {
+  return {text, [one, other](const StoredModel& b, const StoredModel&) -> Mended {
+            if (b.config().blocks() == 0) return nullptr;
+            const auto has = [&](NormPlace place) { return b.norm(place, 0).value.gain.size() > 0; };
+            if (!has(one) || !has(other)) return nullptr;
+            return std::make_unique<ExchangedNorms>(b, one, other);
+          }};
+}
+
+class ExchangedParts : public NeuronReader {
+ public:
+  explicit ExchangedParts(std::unique_ptr<NeuronReader> neurons) : neurons_(std::move(neurons)) {}
+
+  Index count() const override { return neurons_->count(); }
+
+  StoredNeurons read(std::span<const Index> which) const override {
+    StoredNeurons neurons = neurons_->read(which);
+    std::swap(neurons.gate, neurons.up);
+    return neurons;
+  }
+
+ private:
+  std::unique_ptr<NeuronReader> neurons_;
+};
+
+class ExchangedGates : public ChangedModel {
+ public:
+  explicit ExchangedGates(const StoredModel& model) : ChangedModel(model, model.config()) {}
+
+  std::unique_ptr<NeuronReader> neurons(Index layer) const override {
+    return std::make_unique<ExchangedParts>(model().neurons(layer));
+  }
+};
+
+ModelSlip exchanged_gates() {
+  return {"gate and up projections of MLPs are exchanged",
+          [](const StoredModel& b, const StoredModel&) -> Mended {
+            if (!b.config().mlp.gated) return nullptr;
+            return std::make_unique<ExchangedGates>(b);
+          }};
+}
+
+// A model with the unembedding of another, or with its own embeddings for one.
+class OtherHead : public ChangedModel {
+ public:
+  OtherHead(const StoredModel& model, TransformerConfig config, const StoredModel& head, Table table)
+      : ChangedModel(model, std::move(config)), head_(head), table_(table) {}
+
+  StoredMatrix rows(Table table, Index first, Index count) const override {
+    return table == Table::Unembedding ? head_.rows(table_, first, count) : model().rows(table, first, count);
+  }
+
+ private:
+  const StoredModel& head_;
+  Table table_;
+};
+
+// Where B has the kind of head `wrong` and A has `right`.
+ModelSlip other_head(Head wrong, Head right, const char* text) {
+  return {text, [wrong, right](const StoredModel& b, const StoredModel& a) -> Mended {
+            if (b.config().head != wrong || a.config().head != right) return nullptr;
+            TransformerConfig config = b.config();
+            config.head = right;
+            return right == Head::Tied
+                       ? std::make_unique<OtherHead>(b, std::move(config), b, Table::Embedding)
+                       : std::make_unique<OtherHead>(b, std::move(config), a, Table::Unembedding);
+          }};
+}
+
+std::vector<ModelSlip> make_slips() {
+  return {
+      other_setting(
+          "another activation is configured", [](auto& c) -> auto& { return c.mlp.activation; }),
+      other_setting(
+          "another epsilon of norms is configured", [](auto& c) -> auto& { return c.norm_epsilon; }),
+      other_setting(
+          "another cap of logits is configured", [](auto& c) -> auto& { return c.logit_softcap; }),
+      other_setting(
+          "embeddings are multiplied by something else", [](auto& c) -> auto& { return c.embedding_scale; }),
+      gains_off_by(1, "gains of norms are stored less one and read as they are"),
+      gains_off_by(-1, "gains of norms are stored as they are and read as less one"),
+      other_head(Head::Tied, Head::Own, "the unembedding was lost: the embedding stands in for it"),
+      other_head(Head::Own, Head::Tied, "the unembedding is not the embedding, which it is in A"),
+      exchanged_gates(),
+      exchanged_norms(NormPlace::AttentionInput, NormPlace::MlpInput,
+                      "the norms in front of attention and of MLPs are exchanged"),
+      exchanged_norms(NormPlace::AttentionOutput, NormPlace::MlpInput,
+                      "the norms behind attention and in front of MLPs are exchanged"),
+      exchanged_norms(NormPlace::AttentionOutput, NormPlace::MlpOutput,
+                      "the norms behind attention and behind MLPs are exchanged"),
+  };
+}
+
+// Undoes one more slip, and tells whether that was the last.
+class Attempt {
+ public:
+  Attempt(const StoredModel& a, const StoredModel& b, const ModelDecideOptions& options)
+      : a_(a), b_(b), options_(options) {}
+
+  // @returns false if the slip cannot have been made
+  bool undo(const ModelSlip& slip) {
+    Mended next = slip.undone(mended_.last(b_), a_);
+    if (!next) return false;
+    mended_.models.push_back(std::move(next));
+    mended_.slips.push_back(slip.text);
+    return true;
+  }
+
+  bool succeeds() {
+    mended_.decision = compare_models(a_, mended_.last(b_), options_);
+    return agrees_outside_attention(mended_.decision);
+  }
+
+  MendedModel take() { return std::move(mended_); }
+
+ private:
+  const StoredModel& a_;
+  const StoredModel& b_;
+  const ModelDecideOptions& options_;
+  MendedModel mended_;
+};
+
+}  // namespace
+
+const std::vector<ModelSlip>& known_model_slips() {
+  static const std::vector<ModelSlip> all = make_slips();
+  return all;
+}
+
+bool agrees_outside_attention(const ModelDecision& decision) {
+  return !decision.different_architecture &&
+         std::ranges::all_of(decision.outer, [](const OuterComparison& o) { return o.entries.agrees(); }) &&
+         std::ranges::all_of(decision.blocks, [](const BlockDecision& block) {
+           return block.mlp.agrees() && block.norms.agrees();
+         });
+}
+
+MendedModel mend(const StoredModel& a, const StoredModel& b, ModelDecision decision,
+                 const ModelDecideOptions& options) {
+  MendedModel unmended{{}, {}, std::move(decision)};
+  if (agrees_outside_attention(unmended.decision)) return unmended;
+  for (const ModelSlip& slip : known_model_slips()) {
+    Attempt attempt(a, b, options);
+    if (attempt.undo(slip) && attempt.succeeds()) return attempt.take();
+  }
+  const std::vector<ModelSlip>& all = known_model_slips();
+  for (std::size_t first = 0; first < all.size(); ++first) {
+    for (std::size_t second = first + 1; second < all.size(); ++second) {
+      Attempt attempt(a, b, options);
+      if (attempt.undo(all[first]) && attempt.undo(all[second]) && attempt.succeeds()) return attempt.take();
+    }
+  }
+  return unmended;
+}
+
+}  // namespace attnsym
