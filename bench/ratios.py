@@ -4,7 +4,7 @@
     bench/ratios.py --attnsym build/release/tools/attnsym [--model DIR [--large]] [--repetitions N] [--work DIR]
 
 All jobs take turns in one run with the files in the page cache; medians are compared. DIR is all-MiniLM-L6-v2 by default;
---large is for models of a billion parameters, see make_llama.py, and takes 4 times their size in --work.
+--large is for models of a billion parameters, see make_llama.py, compares them as wholes too, and takes 5 times their size in --work.
 """
 
 import argparse
@@ -27,6 +27,8 @@ class Bounds:
     canonicalize: float  # times cp
     peak: float          # bytes
     check: float = 0.5   # times sha256sum
+    whole: float = 1     # likewise, with --scope model
+    whole_peak: float = 800 * MEGABYTE
 
 
 SMALL, LARGE = Bounds(3, 200 * MEGABYTE), Bounds(2, 600 * MEGABYTE)
@@ -62,7 +64,7 @@ def main():
     options = parse()
     model = options.model or subprocess.run([ROOT / "scripts/fetch-minilm"], check=True, capture_output=True, text=True).stdout.strip()
     with tempfile.TemporaryDirectory(dir=options.work) as work:
-        jobs = prepare(options.attnsym, model, Path(work))
+        jobs = prepare(options.attnsym, model, Path(work), options.large)
         for job in jobs.values():
             job.run()  # fills the cache
             job.seconds.clear()
@@ -73,17 +75,23 @@ def main():
         report(jobs, options)
 
 
-def prepare(attnsym, model, work):
+def prepare(attnsym, model, work, large):
     a, b, out, copy = (work / name for name in ("A", "B", "out", "copy"))
     shutil.copytree(model, a)
     subprocess.run([attnsym, "act", a, "-o", b], check=True, stdout=subprocess.DEVNULL)
     weights = [directory / "model.safetensors" for directory in (a, b)]
-    return {
+    jobs = {
         "sha256sum": Job("sha256sum A B", ["sha256sum", *weights]),
         "check": Job("attnsym check A B", [attnsym, "check", a, b]),
         "cp": Job("cp -r A copy", ["cp", "-r", a, copy], copy),
         "canonicalize": Job("attnsym canonicalize A", [attnsym, "canonicalize", a, "-o", out], out),
     }
+    if large:
+        moved = work / "P"
+        subprocess.run([attnsym, "act", a, "-o", moved, "--scope", "model", "--only", "heads,readers,qk,vo,neurons"], check=True,
+                       stdout=subprocess.DEVNULL)
+        jobs["whole"] = Job("attnsym check A P, whole", [attnsym, "check", a, moved, "--scope", "model"])
+    return jobs
 
 
 def report(jobs, options):
@@ -100,6 +108,10 @@ def report(jobs, options):
         ("canonicalize / cp", jobs["canonicalize"].median() / jobs["cp"].median(), wanted.canonicalize),
         (f"peak memory / {wanted.peak / MEGABYTE:.0f} MB", peak / wanted.peak, 1),
     ]
+    if "whole" in jobs:
+        whole = jobs["whole"]
+        bounds.append(("whole / sha256sum", whole.median() / jobs["sha256sum"].median(), wanted.whole))
+        bounds.append((f"peak of whole / {wanted.whole_peak / MEGABYTE:.0f} MB", whole.peak / wanted.whole_peak, 1))
     for name, ratio, bound in bounds:
         print(f"{name:24}{ratio:10.3f}   wanted at most {bound}: {'yes' if ratio <= bound else 'NO'}")
 
