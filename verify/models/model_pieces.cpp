@@ -8,7 +8,10 @@
 namespace attnsym {
 namespace {
 
-constexpr Index chunk_rows = 32;
+// Rows and neurons whose numbers stay in a processor's second cache.
+Index few(Index width) { return std::clamp<Index>(16384 / width, 4, 512); }
+
+constexpr Index many = 256;  // a rotation reads D x D numbers for all of them
 
 class MovedNeurons : public NeuronReader {
  public:
@@ -65,18 +68,26 @@ EntryComparison ModelPieces::compare_norms_behind(Index layer) const {
   return worse(at(NormPlace::AttentionOutput), at(NormPlace::MlpOutput));
 }
 
+Index ModelPieces::rows_at_once() const {
+  return stream_.kind() == StreamTransport::Kind::Orthogonal ? many : std::max<Index>(32, few(width()));
+}
+
 SeenMlp ModelPieces::mlp_of_a(Index layer) const {
-  SeenMlp mlp{a_.neurons(layer), stream_.written(a_.mlp_bias(layer))};
+  SeenMlp mlp{a_.neurons(layer), stream_.written(a_.mlp_bias(layer)), few(width())};
   if (stream_.kind() != StreamTransport::Kind::Identity)
     mlp.neurons = std::make_unique<MovedNeurons>(std::move(mlp.neurons), stream_);
+  if (stream_.kind() == StreamTransport::Kind::Orthogonal) mlp.at_once = many;
   return mlp;
 }
 
-SeenMlp ModelPieces::mlp_of_b(Index layer) const { return {b_.neurons(layer), b_.mlp_bias(layer)}; }
+SeenMlp ModelPieces::mlp_of_b(Index layer) const {
+  return {b_.neurons(layer), b_.mlp_bias(layer), few(width())};
+}
 
 void ModelPieces::compare_table(std::vector<OuterComparison>& list, Table table, const char* name) const {
   const Index count = a_.row_count(table);
   if (count == 0) return;
+  const Index chunk_rows = rows_at_once();
   EntrySums sums;
   for (Index first = 0; first < count; first += chunk_rows) {
     const Index rows = std::min(chunk_rows, count - first);
@@ -88,6 +99,7 @@ void ModelPieces::compare_table(std::vector<OuterComparison>& list, Table table,
 // What all outputs of a token have in common does not count for probabilities.
 void ModelPieces::compare_head(std::vector<OuterComparison>& list) const {
   const Index count = a_.row_count(Table::Unembedding);
+  const Index chunk_rows = rows_at_once();
   const bool shifts = outputs_ == Outputs::Probabilities && a_.config().logit_softcap == 0;
   const StoredMatrix mean_a = shifts ? mean_row(a_) : StoredMatrix{};
   const StoredMatrix mean_b = shifts ? mean_row(b_) : StoredMatrix{};
@@ -112,6 +124,7 @@ void ModelPieces::compare_head(std::vector<OuterComparison>& list) const {
 
 StoredMatrix ModelPieces::mean_row(const SeenModel& model) const {
   const Index count = model.row_count(Table::Unembedding);
+  const Index chunk_rows = rows_at_once();
   StoredMatrix mean{Matrix<double>::Zero(1, width()), {}};
   for (Index first = 0; first < count; first += chunk_rows) {
     const Index rows = std::min(chunk_rows, count - first);

@@ -36,6 +36,7 @@ class ModelPieces {
 
  private:
   Index width() const { return a_.config().model_width; }
+  Index rows_at_once() const;
   EntryComparison compare_norms(const StoredNorm& a, const StoredNorm& b) const;
   void compare_table(std::vector<OuterComparison>& list, Table table, const char* name) const;
   void compare_head(std::vector<OuterComparison>& list) const;

@@ -14,8 +14,6 @@ namespace attnsym {
 namespace {
 
 constexpr std::uint64_t probe_salt = 0x6e6575726f6e;
-// How many neurons are read at once, so that what they take stays in a processor's second cache.
-Index chunk_size(Index width) { return std::clamp<Index>(16384 / width, 4, 512); }
 
 Index count_of(const StoredNeurons& neurons) { return neurons.down.value.cols(); }
 
@@ -108,9 +106,9 @@ void for_each_chunk(std::span<const Index> neurons, Index size, Visit visit) {
 
 // Compares the listed neurons of both, one to one.
 NeuronSums compare_listed(const MlpConfig& config, const SeenMlp& a, const SeenMlp& b,
-                          std::span<const Index> of_a, std::span<const Index> of_b, Index width) {
+                          std::span<const Index> of_a, std::span<const Index> of_b) {
   NeuronSums sums;
-  for_each_chunk(of_a, chunk_size(width), [&](std::size_t first, std::span<const Index> chunk) {
+  for_each_chunk(of_a, std::max(a.at_once, b.at_once), [&](std::size_t first, std::span<const Index> chunk) {
     sums.add(read_neurons(config, a, chunk), read_neurons(config, b, of_b.subspan(first, chunk.size())));
   });
   return sums;
@@ -132,7 +130,7 @@ struct Fingerprints {
         up_probe_(fixed_probe<double>(1, width + 1, probe_salt)),
         down_probe_(fixed_probe<double>(1, width, probe_salt)) {
     const std::vector<Index> all = consecutive(0, mlp.neurons->count());
-    for_each_chunk(all, chunk_size(width), [&](std::size_t, std::span<const Index> chunk) {
+    for_each_chunk(all, mlp.at_once, [&](std::size_t, std::span<const Index> chunk) {
       add(config, read_neurons(config, mlp, chunk), chunk);
     });
   }
@@ -227,11 +225,11 @@ std::optional<NeuronSums> compare_in_order(const MlpConfig& config, const SeenMl
                                            Index model_width) {
   if (a.neurons->count() != b.neurons->count()) return std::nullopt;
   const std::vector<Index> few = consecutive(0, std::min<Index>(16, a.neurons->count()));
-  const EntryComparison start = compare_listed(config, a, b, few, few, model_width).so_far(model_width);
+  const EntryComparison start = compare_listed(config, a, b, few, few).so_far(model_width);
   constexpr double hopeless = 100;
   if (!(start.ratio <= hopeless * start.limit)) return std::nullopt;
   const std::vector<Index> all = consecutive(0, a.neurons->count());
-  return compare_listed(config, a, b, all, all, model_width);
+  return compare_listed(config, a, b, all, all);
 }
 
 EntryComparison compare_constants(const SeenMlp& a, const SeenMlp& b, Index width) {
@@ -256,7 +254,7 @@ MlpComparison compare_mlps(const MlpConfig& config, const SeenMlp& a, const Seen
   fill_up(image);
   for (Index& l : image) l = of_b.live[static_cast<std::size_t>(l)];
   MlpComparison permuted{.neurons = {}, .constant = result.constant, .in_order = false, .image = {}};
-  compare_listed(config, a, b, of_a.live, image, model_width).write(permuted, model_width);
+  compare_listed(config, a, b, of_a.live, image).write(permuted, model_width);
   permuted.image.assign(static_cast<std::size_t>(a.neurons->count()), -1);
   for (std::size_t k = 0; k < image.size(); ++k)
     permuted.image[static_cast<std::size_t>(of_a.live[k])] = image[k];
@@ -289,7 +287,7 @@ MlpComparison compare_matched_mlps(const MlpConfig& config, const SeenMlp& a, co
   };
   const auto are_dead = [&](const SeenMlp& mlp, const std::vector<Index>& which) {
     bool dead = true;
-    for_each_chunk(which, chunk_size(model_width), [&](std::size_t, std::span<const Index> chunk) {
+    for_each_chunk(which, mlp.at_once, [&](std::size_t, std::span<const Index> chunk) {
       const StoredNeurons neurons = read_neurons(config, mlp, chunk);
       for (Index k = 0; k < count_of(neurons); ++k) dead &= !is_live(config, neurons, k);
     });
@@ -297,7 +295,7 @@ MlpComparison compare_matched_mlps(const MlpConfig& config, const SeenMlp& a, co
   };
   result.same_count = is_matching && are_dead(a, others(of_a, a.neurons->count())) &&
                       are_dead(b, others(sorted, b.neurons->count()));
-  if (result.same_count) compare_listed(config, a, b, of_a, of_b, model_width).write(result, model_width);
+  if (result.same_count) compare_listed(config, a, b, of_a, of_b).write(result, model_width);
   return result;
 }
 

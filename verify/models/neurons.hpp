@@ -25,7 +25,8 @@ struct MlpComparison {
 /// An MLP of a model, piece by piece.
 struct SeenMlp {
   std::unique_ptr<NeuronReader> neurons;
-  StoredMatrix bias;  ///< 1 x D, behind them; empty without one
+  StoredMatrix bias;   ///< 1 x D, behind them; empty without one
+  Index at_once = 64;  ///< how many are best read at once
 };
 
 /// Matches the neurons of A to those of B [N12]: permuted, and where the activation allows it scaled. No
