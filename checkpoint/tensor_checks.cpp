@@ -30,8 +30,14 @@ bool all_finite(std::span<const double> numbers) {
 }
 
 std::string position_text(const std::vector<std::int64_t>& shape, Index offset) {
-  if (shape.size() < 2) return shape_text({offset});
-  return shape_text({offset / shape[1], offset % shape[1]});
+  if (shape.empty()) return shape_text({offset});
+  std::vector<std::int64_t> position(shape.size());
+  for (std::size_t axis = shape.size(); axis-- > 1;) {
+    position[axis] = offset % shape[axis];
+    offset /= shape[axis];
+  }
+  position[0] = offset;
+  return shape_text(position);
 }
 
 void require_finite(const StoredTensor& tensor, Index offset, std::span<const double> numbers,

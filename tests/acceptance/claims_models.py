@@ -35,6 +35,7 @@ def claims():
                Claim("interpretability passes, on a random GPT-2", partial(_interpretability, _untied("gpt2"))),
                Claim("interpretability passes, on gpt-nano-sort", partial(_interpretability, _sorter)),
                Claim("a rotation pass in the manner of QuaRot", _quarot),
+               Claim("part of a whole model in BF16", _mixed),
                Claim("wrong elements of whole models", _wrong),
                Claim("stories260K, llama2.c against Hugging Face, whole", _stories)])
 
@@ -146,6 +147,18 @@ def _quarot(bench):
             passes.quarot(model)
         figures.append(f"{dtype}: " + _same(bench, source, target, dtype, None if dtype == "BF16" else OUTPUTS))
     return "; ".join(figures)
+
+
+def _mixed(bench):
+    """Only some tensors of B are rounded: scales of neurons that are fitted to them must not move what is exact."""
+    source = _fixture(bench, "llama")
+    for number, part in enumerate(("up_proj", "gate_proj", "down_proj", "layernorm")):
+        target = bench.scratch(f"mixed-{number}")
+        with family_model.edited_copy(source, target) as model:
+            for name in [name for name in model.tensors.stored if part in name]:
+                model.tensors.store(name, model.tensors.numbers(name), "BF16")
+        _same(bench, source, target, part, None)
+    return "equivalent"
 
 
 def _wrong(bench):

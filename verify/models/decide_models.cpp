@@ -204,6 +204,7 @@ ModelEvidence evidence_of(const ModelDecision& decision) {
 }
 
 ModelDecision compare_models(const StoredModel& a, const StoredModel& b, const ModelDecideOptions& options) {
+  require_same_outputs(a, b);
   ModelDecision decision;
   if (const std::string apart = different_architecture(a.config(), b.config()); !apart.empty()) {
     decision.different_architecture = apart;

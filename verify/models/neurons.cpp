@@ -51,12 +51,31 @@ bool is_live(const MlpConfig& config, const StoredNeurons& neurons, Index k) {
   return (!config.gated || acts(neurons.up)) && acts(neurons.down);
 }
 
-// What gated neuron k of a has to be multiplied by to become neuron k of b.
+struct Fit {
+  double factor;
+  double variance;  // from rounding, up to a factor that all have in common
+};
+
+// What column k of a has to be multiplied by to become that of b.
+Fit fitted(const StoredMatrix& a, const StoredMatrix& b, Index k) {
+  const auto from = a.value.col(k);
+  const double square = from.squaredNorm();
+  const double factor = from.dot(b.value.col(k)) / square;
+  const auto variances = factor * factor * a.radius.col(k).cwiseAbs2() + b.radius.col(k).cwiseAbs2();
+  return {factor, from.cwiseAbs2().dot(variances) / (square * square)};
+}
+
+// What the up part of gated neuron k of a has to be multiplied by to become that of b, and what it writes has
+// to be divided by: from both, as precisely as each is stored.
 double fitted_scale(const StoredNeurons& a, const StoredNeurons& b, Index k) {
   if (a.gate.value.size() == 0) return 1;
-  const double square = a.up.value.col(k).squaredNorm();
-  const double scale = square > 0 ? a.up.value.col(k).dot(b.up.value.col(k)) / square : 1;
-  return scale != 0 && std::isfinite(scale) ? scale : 1;
+  const Fit up = fitted(a.up, b.up, k);
+  if (up.factor == 0 || !std::isfinite(up.factor)) return 1;
+  const Fit down = fitted(a.down, b.down, k);
+  const double inverse = 1 / down.factor;
+  const double of_down = down.variance * std::pow(inverse, 4);
+  if (!std::isfinite(of_down) || inverse * up.factor < 0 || up.variance + of_down == 0) return up.factor;
+  return (up.factor * of_down + inverse * up.variance) / (up.variance + of_down);
 }
 
 // Adds up the comparison of neurons that come in chunks.

@@ -160,8 +160,6 @@ double TokenWitness::strength() const {
   return gap / noise;
 }
 
-namespace {
-
 void require_same_outputs(const StoredModel& a, const StoredModel& b) {
   if (a.config().vocabulary != b.config().vocabulary ||
       a.config().output_width() != b.config().output_width()) {
@@ -170,7 +168,14 @@ void require_same_outputs(const StoredModel& a, const StoredModel& b) {
                      std::to_string(a.config().output_width()) + " and " +
                      std::to_string(b.config().output_width()) + " outputs cannot be compared");
   }
+  const TransformerConfig& of_a = a.config();
+  const TransformerConfig& of_b = b.config();
+  if ((of_a.class_token || of_b.class_token) && of_a.positions != of_b.positions)
+    throw ShapeError("models of images of other sizes, with " + std::to_string(of_a.positions) + " and " +
+                     std::to_string(of_b.positions) + " positions, cannot be compared");
 }
+
+namespace {
 
 void require_tokens(const TransformerConfig& config, const Tokens& tokens) {
   const auto count = static_cast<Index>(tokens.size());

@@ -25,6 +25,9 @@ struct TokenWitness {
   double strength() const;
 };
 
+/// @throws ShapeError unless both models take the same inputs and have the same outputs
+void require_same_outputs(const StoredModel& a, const StoredModel& b);
+
 struct TokenSearch {
   std::uint64_t seed = 1;
   int draws = 2;              ///< of rounding, per model
