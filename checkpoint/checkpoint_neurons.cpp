@@ -52,7 +52,7 @@ class NeuronLines {
   // The mapped pages of the tensor are no longer needed.
   void done() const { tensor_.file->done_with(*tensor_.info); }
 
-  // @param rows  at least D; what is below stays as it is
+  // @param columns  at least D rows; what is below these stays as it is
   void read(std::span<const Index> which, StoredMatrix& columns) const {
     for (std::size_t i = 0; i < which.size(); ++i) {
       const auto column = static_cast<Index>(i);

@@ -145,8 +145,14 @@ std::vector<ProjectionDifference> projection_differences(const StoredAttention& 
   Projections radius_b = projections_of(b.radius, b.config);
   std::vector<ProjectionDifference> result;
   for (const Projection one : {Projection::Query, Projection::Key, Projection::Value, Projection::Output}) {
-    result.push_back(
-        {matrix_difference({of_a.at(one), radius_a.at(one)}, {of_b.at(one), radius_b.at(one)}), one});
+    // A row of the file is all that makes one number of an output, and all that is read for one of the
+    // others.
+    const auto rows_of_the_file = [one](const Matrix<double>& m) {
+      return one == Projection::Output ? Matrix<double>(m.transpose()) : m;
+    };
+    const StoredMatrix from{rows_of_the_file(of_a.at(one)), rows_of_the_file(radius_a.at(one))};
+    const StoredMatrix to{rows_of_the_file(of_b.at(one)), rows_of_the_file(radius_b.at(one))};
+    result.push_back({matrix_difference(from, to), one});
   }
   std::stable_sort(result.begin(), result.end(),
                    [](const auto& x, const auto& y) { return x.relative > y.relative; });

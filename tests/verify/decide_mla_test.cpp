@@ -99,7 +99,6 @@ TEST(CanonicalMla, OfDegenerateModules) {
   EXPECT_TRUE(form.heads[1].query.isZero(0) && form.heads[1].output.isZero(0));  // what adds nothing is last
   EXPECT_TRUE(form.query.down.col(3).isZero(0) && form.heads[0].query.row(3).isZero(0));
   EXPECT_LT(apart(form, canonicalize(form, c).weights), 1e-11);
-  const auto nothing = canonicalize(MlaWeights<double>(w), c);
   for_each_mla_slot(w, [](auto& slot) { slot.setZero(); });
   const auto zero = canonicalize(w, c).weights;
   for_each_mla_slot(zero, [](const auto& slot) { EXPECT_TRUE(slot.allFinite()); });

@@ -71,6 +71,24 @@ TEST(DifferenceKind, QuantisationInBlocks) {
   EXPECT_EQ(four.detail, 4);
 }
 
+// A row of the file crosses all heads: 32 numbers are two of these.
+TEST(DifferenceKind, QuantisationOfOutputs) {
+  const StoredAttention a = module(bf16);
+  AttentionWeights<double> weights = a.weights;
+  for (auto& group : weights.groups) {
+    Matrix<double> both(32, 64);
+    both << group.readers[0].output, group.readers[1].output;
+    quantise(both, 7);
+    group.readers[0].output = both.topRows(16);
+    group.readers[1].output = both.bottomRows(16);
+  }
+  const StoredAttention b = with_all_biases(stored(a.config, weights, f32));
+  const ProjectionDifference largest = projection_differences(a, b).front();
+  EXPECT_EQ(largest.projection, Projection::Output);
+  EXPECT_EQ(largest.kind, DifferenceKind::Quantisation) << describe(largest);
+  EXPECT_EQ(largest.detail, 4);
+}
+
 // One change of rank 3 of all keys together.
 TEST(DifferenceKind, LowRankAndDense) {
   const auto changed = [](Index rank) {
