@@ -46,6 +46,7 @@ class Job:
     def run(self):
         if self.output:
             shutil.rmtree(self.output, ignore_errors=True)
+        os.sync()  # what the last job wrote is not written at the cost of this one
         start = time.perf_counter()
         process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)

@@ -4,9 +4,9 @@
 #include <cmath>
 #include <utility>
 
-#include "checkpoint/attention_io.hpp"
 #include "checkpoint/checkpoint_neurons.hpp"
 #include "checkpoint/printable.hpp"
+#include "checkpoint/read_attention.hpp"
 #include "checkpoint/tensor_checks.hpp"
 #include "symmetry/errors.hpp"
 

@@ -4,8 +4,9 @@
 #include <span>
 #include <utility>
 
-#include "checkpoint/attention_io.hpp"
+#include "checkpoint/read_attention.hpp"
 #include "checkpoint/tensor_checks.hpp"
+#include "checkpoint/write_attention.hpp"
 #include "symmetry/errors.hpp"
 
 namespace attnsym {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <type_traits>
 #include <vector>
@@ -149,11 +150,15 @@ void ModuleSlices::visit_outputs(Weights& weights, Visit visit) const {
                                   d, width});
     }
   } else {
-    // Row by row, as the tensor is stored: the heads have a few numbers of each.
-    for (Index row = 0; row < d; ++row) {
-      for (Index head = 0; head < count; ++head)
-        visit(ModuleSlice<Number>{Projection::Output, Part::Weight, (row * count + head) * width,
-                                  heads[head] + row * width, width, 1});
+    // Some rows at a time, which fit a cache as they are stored: the heads have a few numbers of each.
+    constexpr Index rows_at_once = 32;
+    for (Index first = 0; first < d; first += rows_at_once) {
+      const Index end = std::min(d, first + rows_at_once);
+      for (Index head = 0; head < count; ++head) {
+        for (Index row = first; row < end; ++row)
+          visit(ModuleSlice<Number>{Projection::Output, Part::Weight, (row * count + head) * width,
+                                    heads[head] + row * width, width, 1});
+      }
     }
   }
 }

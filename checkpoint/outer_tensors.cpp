@@ -4,8 +4,8 @@
 #include <array>
 #include <set>
 
-#include "checkpoint/attention_io.hpp"
 #include "checkpoint/printable.hpp"
+#include "checkpoint/read_attention.hpp"
 #include "symmetry/errors.hpp"
 
 namespace attnsym {

@@ -5,12 +5,13 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/attention_io.hpp"
 #include "checkpoint/converted_file.hpp"
 #include "checkpoint/copy_tree.hpp"
 #include "checkpoint/model_tensors.hpp"
+#include "checkpoint/read_attention.hpp"
 #include "checkpoint/shard_index.hpp"
 #include "checkpoint/shard_rewrite.hpp"
+#include "checkpoint/write_attention.hpp"
 #include "symmetry/errors.hpp"
 
 namespace attnsym {

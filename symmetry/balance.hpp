@@ -38,7 +38,7 @@ Balanced<S> balance(const Matrix<S>& left, const Matrix<S>& right, S coincidence
 /// The gauge of `balance` from inner products of columns alone, for factors of full rank whose products say
 /// enough: what they lose of the factors' directions is less than a hundredth of `coincidence` [N6].
 /// Otherwise absent. `left` and `right` of the result are empty: they are left * L^-1 and right * L^T.
-/// @param left_products  left^T left, for a left factor of `left_rows` rows
+/// @param left_products  left^T left, of which the lower half is read, for a left factor of `left_rows` rows
 template <RealScalar S>
 std::optional<Balanced<S>> balance_by_products(const Matrix<S>& left_products, Index left_rows,
                                                const Matrix<S>& right, S coincidence, S noise = S(0));

@@ -99,13 +99,13 @@ BalancedScores<S> balance_queries_and_keys(KvGroup<S>& group, const AttentionCon
   return scores;
 }
 
-// O O^T, summed over the readers.
+// O O^T, summed over the readers; the lower half.
 template <RealScalar S>
 Matrix<S> output_products(const KvGroup<S>& group) {
   const Index width = group.value.cols();
   Matrix<S> products = Matrix<S>::Zero(width, width);
   for (const QueryHead<S>& reader : group.readers)
-    products.noalias() += reader.output * reader.output.transpose();
+    products.template selfadjointView<Eigen::Lower>().rankUpdate(reader.output);
   return products;
 }
 

@@ -171,9 +171,12 @@ void gather_positions(const TransformerGroup& group, TransformerWeights<double>&
     outside.positions.row(0).setZero();
     return;
   }
+  const Index unread = group.config().position_offset;
+  outside.positions.topRows(unread).setZero();
   if (!group.shifts_tables()) return;
-  const RowVector<double> common = outside.positions.colwise().mean();
-  outside.positions.rowwise() -= common;
+  auto read = outside.positions.bottomRows(outside.positions.rows() - unread);
+  const RowVector<double> common = read.colwise().mean();
+  read.rowwise() -= common;
   outside.embedding.rowwise() += common;
 }
 

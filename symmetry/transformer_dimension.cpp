@@ -69,6 +69,7 @@ Index TransformerGroup::stream_dimension_beside_positions() const {
   if (kind != Stream::Orthogonal && kind != Stream::Centred) return 0;
   Matrix<double> rows = Eigen::Map<const Matrix<double>>(config_.fixed_positions.data(), config_.model_width,
                                                          config_.positions);
+  rows = rows.rightCols(config_.positions - config_.position_offset).eval();
   rows.colwise() -= rows.rowwise().mean().eval();
   if (kind == Stream::Centred) rows.rowwise() -= rows.colwise().mean().eval();
   const Index rank = Eigen::ColPivHouseholderQR<Matrix<double>>(rows).rank();
@@ -101,14 +102,17 @@ Index TransformerGroup::writer_dimension() const {
   const bool unseen =
       is_layer(config_) && (post || (config_.placement == NormPlacement::Before && config_.final_norm));
   const bool unseen_embeddings = is_layer(config_) && (config_.embedding_norm || (unseen && !post));
-  // But behind a class token all tokens are of type 0, so other rows are not read.
+  // Not read are rows of positions in front of the first token's, and of types all but the first and that of
+  // a class token: all other tokens are of type 0.
   const Index types_read = std::min<Index>(config_.token_types, config_.class_token ? 2 : 1);
+  const Index positions_read = config_.learns_positions() ? config_.positions - config_.position_offset : 0;
   Index dimension = (config_.token_types - types_read) * d;
+  if (config_.learns_positions()) dimension += config_.position_offset * d;
   // What all rows of a table have in common moves to another one. A class token's type stands beside its
   // position, that of all others beside theirs.
   const Index shifts = config_.class_token ? types_read : Index{config_.learns_positions()} + types_read;
   if (config_.head != Head::Tied) dimension += shifts * (d - (unseen_embeddings ? 1 : 0));
-  if (unseen_embeddings) dimension += (config_.learns_positions() ? config_.positions : 0) + types_read;
+  if (unseen_embeddings) dimension += positions_read + types_read;
   if (unseen_embeddings && config_.head != Head::Tied) dimension += config_.vocabulary;
   // Side by side, attention and MLP add their biases to one sum.
   if (config_.parallel && config_.mlp.output_bias) {

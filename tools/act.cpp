@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "checkpoint/write_attention.hpp"
 #include "symmetry/errors.hpp"
 #include "symmetry/exact_gauges.hpp"
 #include "symmetry/symmetry_group.hpp"

@@ -77,7 +77,7 @@ class Explainer {
     const auto index = static_cast<Index>(layer);
     LayerExplanation result;
     result.layer = layer;
-    result.ratio = decision.rounding_ratio();
+    result.ratio = decision.largest_ratio();
     if (std::isnan(result.ratio)) result.ratio = std::numeric_limits<double>::infinity();
     if (const auto slips = slips_of(modules_(index))) {
       for (const Slip& slip : *slips)
@@ -90,6 +90,11 @@ class Explainer {
     result.differences = projection_differences(with_all_biases(a), with_all_biases(b));
     for (const ProjectionDifference& one : result.differences)
       result.tensors.push_back(tensor_of(b_, one.projection, index));
+    if (a.config.qk_norm && b.config.qk_norm) {
+      for (const auto name : {&Layout::query_norm, &Layout::key_norm})
+        note_difference(result.norms, a_.require(a_.layout().*name, index),
+                        b_.require(b_.layout().*name, index));
+    }
     return result;
   }
 
@@ -165,6 +170,7 @@ void print_differences(const LayerExplanation& layer) {
                   brief(one.relative).c_str());
     std::printf("\n");
   }
+  for (const NamedDifference& one : layer.norms) std::printf("  %s\n", describe(one).c_str());
 }
 
 }  // namespace
@@ -222,11 +228,14 @@ nlohmann::json explanation_json(const std::vector<LayerExplanation>& layers) {
                              {"relative", one.relative},
                              {"changed", one.changed}});
     }
+    json norms = json::array();
+    for (const NamedDifference& one : layer.norms) norms.push_back(difference_json(one));
     result.push_back({{"layer", layer.layer},
                       {"ratio", layer.ratio},
                       {"slips", slips},
                       {"heads", layer.heads},
-                      {"differences", differences}});
+                      {"differences", differences},
+                      {"norms", norms}});
   }
   return result;
 }

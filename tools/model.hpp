@@ -6,8 +6,8 @@
 #include <optional>
 #include <string>
 
-#include "checkpoint/attention_io.hpp"
 #include "checkpoint/checkpoint.hpp"
+#include "checkpoint/read_attention.hpp"
 #include "tools/executor.hpp"
 
 namespace attnsym {

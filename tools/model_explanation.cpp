@@ -60,11 +60,15 @@ class PartList {
   // @param tensors_of  the tensors of the part in a model
   template <class TensorsOf>
   void add(const std::string& name, const EntryComparison& entries, TensorsOf tensors_of) {
-    PartExplanation part{name, entries.largest_ratio() / entries.limit, {}};
-    if (std::isnan(part.ratio)) part.ratio = std::numeric_limits<double>::infinity();
+    add(name, entries.largest_ratio() / entries.limit, tensors_of);
+  }
+
+  template <class TensorsOf>
+  void add(const std::string& name, double ratio, TensorsOf tensors_of) {
+    PartExplanation part{name, std::isnan(ratio) ? std::numeric_limits<double>::infinity() : ratio, {}};
     const Tensors in_a = tensors_of(a_);
     const Tensors in_b = tensors_of(b_);
-    for (std::size_t i = 0; i < in_a.size(); ++i) add_tensor(part, in_a[i], in_b[i]);
+    for (std::size_t i = 0; i < in_a.size(); ++i) note_difference(part.tensors, in_a[i], in_b[i]);
     parts_.push_back(std::move(part));
   }
 
@@ -74,15 +78,6 @@ class PartList {
   }
 
  private:
-  static void add_tensor(PartExplanation& part, const std::optional<StoredTensor>& a,
-                         const std::optional<StoredTensor>& b) {
-    if (!a || !b) return;
-    const auto named = [&](const PartExplanation::Tensor& one) { return one.name == b->info->name; };
-    if (std::ranges::any_of(part.tensors, named)) return;  // gate and up may share a tensor
-    const auto difference = tensor_difference(*a, *b);
-    if (difference && difference->changed_rows > 0) part.tensors.push_back({b->info->name, *difference});
-  }
-
   OuterTensors a_;
   OuterTensors b_;
   std::vector<PartExplanation> parts_;
@@ -100,7 +95,10 @@ std::vector<PartExplanation> differing_parts(const Model& a, const Model& b, con
     const std::string name = "block " + std::to_string(block);
     const BlockDecision& one = decision.blocks[block];
     if (!one.mlp.agrees()) {
-      list.add(name + " MLP", worse(one.mlp.neurons, one.mlp.constant),
+      const EntryComparison entries = worse(one.mlp.neurons, one.mlp.constant);
+      const double ratio = one.mlp.same_count ? entries.largest_ratio() / entries.limit
+                                              : std::numeric_limits<double>::infinity();
+      list.add(name + " MLP", ratio,
                [&](const OuterTensors& tensors) { return mlp_tensors(tensors, layer); });
     }
     if (!one.norms.agrees()) {
@@ -111,26 +109,22 @@ std::vector<PartExplanation> differing_parts(const Model& a, const Model& b, con
   return list.sorted();
 }
 
-std::string rows_text(const TensorDifference& tensor) {
-  if (tensor.changed_rows == tensor.rows) return {};
-  std::string text =
-      ", in " + std::to_string(tensor.changed_rows) + " of " + std::to_string(tensor.rows) + " rows:";
-  for (const Index row : tensor.first_changed) text += " " + std::to_string(row);
-  return tensor.changed_rows > static_cast<Index>(tensor.first_changed.size()) ? text + " ..." : text;
-}
-
 void print_parts(const std::vector<PartExplanation>& parts) {
   for (const PartExplanation& part : parts) {
     std::printf(
         "%s: no slip that this program knows explains the difference, %s times what rounding may leave\n",
         part.name.c_str(), brief(part.ratio).c_str());
-    for (const PartExplanation::Tensor& tensor : part.tensors) {
-      const MatrixDifference& one = tensor.difference.difference;
-      std::printf("  %s: %s; %s %% of the numbers%s, relative size %s\n", tensor.name.c_str(),
-                  describe(one).c_str(), brief(100 * one.changed).c_str(),
-                  rows_text(tensor.difference).c_str(), brief(one.relative).c_str());
-    }
+    for (const NamedDifference& one : part.tensors) std::printf("  %s\n", describe(one).c_str());
   }
+}
+
+// What feeds the attention of layers where no slip is known.
+void note_norms(const OuterTensors& a, const OuterTensors& b, LayerExplanation& layer) {
+  if (!layer.slips.empty()) return;
+  const auto index = static_cast<Index>(layer.layer);
+  const Tensors in_a = tensors_of(a.norm(NormPlace::AttentionInput, index));
+  const Tensors in_b = tensors_of(b.norm(NormPlace::AttentionInput, index));
+  for (std::size_t i = 0; i < in_a.size(); ++i) note_difference(layer.norms, in_a[i], in_b[i]);
 }
 
 }  // namespace
@@ -151,13 +145,18 @@ ModelExplanation explain_models(const Model& a, const Model& b, const StoredMode
   result.attention = explain_differences(a, b, attention, [&](Index layer) {
     return std::array{pieces.attention_of_a(layer), pieces.attention_of_b(layer)};
   });
+  const OuterTensors tensors_a(a.checkpoint);
+  const OuterTensors tensors_b(b.checkpoint);
+  for (LayerExplanation& layer : result.attention) note_norms(tensors_a, tensors_b, layer);
   return result;
 }
 
 void print_explanation(const ModelExplanation& explanation) {
   const bool only_slips = explanation.attention.empty() && explanation.parts.empty();
   if (!explanation.slips.empty()) {
-    std::printf("B would be %s, but for\n", only_slips ? "the model A" : "the model A outside of attention");
+    std::printf("%s\n", !explanation.parts.empty() ? "B has slips that do not explain everything:"
+                        : only_slips               ? "B would be the model A, but for"
+                                                   : "B would be the model A outside of attention, but for");
     for (const std::string& slip : explanation.slips) std::printf("  %s\n", slip.c_str());
   } else if (only_slips) {
     std::printf("no slip that this program knows explains the difference\n");
@@ -171,16 +170,7 @@ nlohmann::json explanation_json(const ModelExplanation& explanation) {
   json parts = json::array();
   for (const PartExplanation& part : explanation.parts) {
     json tensors = json::array();
-    for (const PartExplanation::Tensor& tensor : part.tensors) {
-      const TensorDifference& one = tensor.difference;
-      tensors.push_back({{"tensor", tensor.name},
-                         {"kind", describe(one.difference)},
-                         {"relative", one.difference.relative},
-                         {"changed", one.difference.changed},
-                         {"rows", one.rows},
-                         {"changed_rows", one.changed_rows},
-                         {"first_changed", one.first_changed}});
-    }
+    for (const NamedDifference& one : part.tensors) tensors.push_back(difference_json(one));
     parts.push_back({{"part", part.name}, {"ratio", part.ratio}, {"tensors", tensors}});
   }
   return {

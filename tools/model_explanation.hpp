@@ -12,19 +12,14 @@ namespace attnsym {
 
 /// A part of two models that differs outside of attention.
 struct PartExplanation {
-  struct Tensor {
-    std::string name;  ///< in B
-    TensorDifference difference;
-  };
-
   std::string name;  ///< "embeddings", "block 3 MLP", ...
   double ratio = 0;  ///< of its difference to what rounding explains, over the limit
-  std::vector<Tensor> tensors;
+  std::vector<NamedDifference> tensors;
 };
 
 /// Why B is not the model A.
 struct ModelExplanation {
-  std::vector<std::string> slips;           ///< of the whole model: without them only attention may differ
+  std::vector<std::string> slips;           ///< of the whole model: what is below is without them
   std::vector<LayerExplanation> attention;  ///< what does, without the slips
   std::vector<PartExplanation> parts;       ///< where no such slips are known: the largest ratio first
 };

@@ -51,10 +51,8 @@ void rewrite_model(const RewriteOptions& options, const Model& model, const std:
   std::vector<EqualityEvidence> evidence(model.layers(), HeadClasses{});
   {
     Progress progress(label, model.layers());
-    // Copying what stays is one more task, beside the layers, and waits for the kernel most of the time: it
-    // gets a thread of its own, unless there is to be only one.
-    const std::size_t threads = options.threads + (options.threads > 1 ? 1 : 0);
-    run_tasks(model.layers() + 1, threads, [&](std::size_t task) {
+    // Copying what stays is one more task, the first.
+    run_tasks(model.layers() + 1, options.threads, [&](std::size_t task) {
       if (task == 0) return rewrite.copy_rest();
       const std::size_t layer = task - 1;
       const auto index = static_cast<Index>(layer);

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "checkpoint/stored_numbers.hpp"
+#include "verify/verdict.hpp"
 
 namespace attnsym {
 namespace {
@@ -61,6 +63,26 @@ Index rows_of(const std::vector<std::int64_t>& shape) {
   return axis == shape.end() || axis + 1 == shape.end() ? 1 : *axis;
 }
 
+NamedDifference named_difference(const std::optional<StoredTensor>& a, const std::optional<StoredTensor>& b) {
+  if (!a) return {b->info->name, "only in B", {}};
+  if (!b) return {a->info->name, "only in A", {}};
+  const auto difference = tensor_difference(*a, *b);
+  if (!difference) return {b->info->name, "another shape", {}};
+  return {b->info->name, describe(difference->difference), *difference};
+}
+
+bool is_nothing(const NamedDifference& one) {
+  return one.difference.rows > 0 && one.difference.changed_rows == 0;
+}
+
+std::string rows_text(const TensorDifference& tensor) {
+  if (tensor.changed_rows == tensor.rows) return {};
+  std::string text =
+      ", in " + std::to_string(tensor.changed_rows) + " of " + std::to_string(tensor.rows) + " rows:";
+  for (const Index row : tensor.first_changed) text += " " + std::to_string(row);
+  return tensor.changed_rows > static_cast<Index>(tensor.first_changed.size()) ? text + " ..." : text;
+}
+
 }  // namespace
 
 std::optional<TensorDifference> tensor_difference(const StoredTensor& a, const StoredTensor& b) {
@@ -93,6 +115,33 @@ std::optional<TensorDifference> tensor_difference(const StoredTensor& a, const S
   result.difference.relative = square > 0 ? std::sqrt(change / square) : 1;
   result.difference.changed = static_cast<double>(changed) / static_cast<double>(result.rows * length);
   return result;
+}
+
+void note_difference(std::vector<NamedDifference>& list, const std::optional<StoredTensor>& a,
+                     const std::optional<StoredTensor>& b) {
+  if (!a && !b) return;
+  const std::string& name = (b ? b : a)->info->name;
+  if (std::ranges::find(list, name, &NamedDifference::tensor) != list.end()) return;
+  NamedDifference one = named_difference(a, b);
+  if (!is_nothing(one)) list.push_back(std::move(one));
+}
+
+std::string describe(const NamedDifference& one) {
+  const std::string text = one.tensor + ": " + one.kind;
+  if (one.difference.changed_rows == 0) return text;
+  const MatrixDifference& figures = one.difference.difference;
+  return text + "; " + brief(100 * figures.changed) + " % of the numbers" + rows_text(one.difference) +
+         ", relative size " + brief(figures.relative);
+}
+
+nlohmann::json difference_json(const NamedDifference& one) {
+  return {{"tensor", one.tensor},
+          {"kind", one.kind},
+          {"relative", one.difference.difference.relative},
+          {"changed", one.difference.difference.changed},
+          {"rows", one.difference.rows},
+          {"changed_rows", one.difference.changed_rows},
+          {"first_changed", one.difference.first_changed}};
 }
 
 }  // namespace attnsym

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "checkpoint/checkpoint.hpp"
@@ -18,5 +20,21 @@ struct TensorDifference {
 
 /// Nothing if the shapes differ. Reads both once, row by row.
 std::optional<TensorDifference> tensor_difference(const StoredTensor& a, const StoredTensor& b);
+
+/// What became of a tensor, as people and programs read it.
+struct NamedDifference {
+  std::string tensor;  ///< its name in B, or in A if B has none
+  std::string kind;    ///< see describe(MatrixDifference); else "only in A", "only in B", "another shape"
+  TensorDifference difference;
+};
+
+/// Adds to the list unless nothing differs or the tensor is there already: projections may share one.
+void note_difference(std::vector<NamedDifference>& list, const std::optional<StoredTensor>& a,
+                     const std::optional<StoredTensor>& b);
+
+/// For people, in one line.
+std::string describe(const NamedDifference& one);
+
+nlohmann::json difference_json(const NamedDifference& one);
 
 }  // namespace attnsym

@@ -5,12 +5,12 @@
 #include <utility>
 
 #include "symmetry/errors.hpp"
-#include "symmetry/random.hpp"
 #include "symmetry/svd.hpp"
 #include "verify/decide.hpp"
 #include "verify/mla_attend.hpp"
 #include "verify/mla_core.hpp"
 #include "verify/models/stored_algebra.hpp"
+#include "verify/within_radius.hpp"
 
 namespace attnsym {
 namespace {
@@ -119,7 +119,10 @@ std::pair<Matrix<double>, EntryComparison> align(SeenLatent& a, SeenLatent& b, b
   const Index width = a.down.value.rows();
   const Index size = a.down.value.cols();
   const EntryComparison as_stored = compare_entries(a.down, b.down, width);
-  if (as_stored.is_exact) return {Matrix<double>::Identity(size, size), as_stored};
+  if (as_stored.is_exact) {
+    for (SeenLatent* latent : {&a, &b}) latent->leave_out_the_unreached();
+    return {Matrix<double>::Identity(size, size), as_stored};
+  }
   if (scale_is_free) {
     drop_scale(a.down);
     drop_scale(b.down);
@@ -179,13 +182,8 @@ void compare(StoredMla a, StoredMla b, MlaDecision& decision) {
 
 MlaWeights<double> drawn(const StoredMla& module, Random& random) {
   MlaWeights<double> weights = module.weights;
-  std::vector<const double*> radii;
-  for_each_mla_slot(module.radius, [&](const auto& slot) { radii.push_back(slot.data()); });
-  std::size_t next = 0;
-  for_each_mla_slot(weights, [&](auto& slot) {
-    const double* radius = radii[next++];
-    for (Index i = 0; i < slot.size(); ++i) slot.data()[i] += random.uniform() * radius[i];
-  });
+  const auto for_each = [](auto& all, auto visit) { for_each_mla_slot(all, visit); };
+  move_all_within_radius(weights, module.radius, for_each, random);
   return weights;
 }
 

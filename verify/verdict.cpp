@@ -1,6 +1,7 @@
 #include "verify/verdict.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 
 namespace attnsym {
@@ -9,7 +10,11 @@ namespace {
 template <class Items, class Figure>
 double largest(const Items& items, Figure figure) {
   double result = 0;
-  for (const auto& item : items) result = std::max(result, figure(item));
+  for (const auto& item : items) {
+    const double each = figure(item);
+    if (std::isnan(each)) return each;
+    result = std::max(result, each);
+  }
   return result;
 }
 
@@ -41,6 +46,12 @@ double Decision::rounding_ratio() const {
   if (!heads.empty() && !classes_agree())
     return largest(heads, [](const HeadComparison& head) { return head.rounding_ratio(); });
   return largest(classes, [](const ClassComparison& one) { return std::max(one.qk.ratio, one.vo.ratio); });
+}
+
+double Decision::largest_ratio() const {
+  if (!heads.empty() && !classes_agree())
+    return largest(heads, [](const HeadComparison& head) { return head.largest_ratio(); });
+  return largest(classes, [](const ClassComparison& one) { return one.largest_ratio(); });
 }
 
 double Decision::resolution() const {

@@ -68,6 +68,7 @@ struct Decision {
   std::optional<double> output_bound;  ///< N8, a proved upper bound, where the input radius is known
 
   double rounding_ratio() const;  ///< of the worst head, or of the worst class where there are no heads
+  double largest_ratio() const;   ///< likewise, rows and columns of circuits included
   double resolution() const;      ///< likewise
   bool heads_agree() const;       ///< whether rounding explains every head, one to one
   bool classes_agree() const;     ///< whether there are classes and rounding explains every one

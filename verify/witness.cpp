@@ -2,28 +2,21 @@
 
 #include <algorithm>
 #include <cmath>
-#include <vector>
 
-#include "symmetry/random.hpp"
 #include "symmetry/safe_norm.hpp"
 #include "verify/attend.hpp"
 #include "verify/enclosure.hpp"
 #include "verify/rounding.hpp"
+#include "verify/within_radius.hpp"
 
 namespace attnsym {
 namespace {
 
-// Another file that could have been stored for the same function: every entry moved by an independent error,
-// spread evenly over its radius times `allowance`.
+// Another file that could have been stored for the same function.
 AttentionWeights<double> perturbed(const StoredAttention& module, double allowance, Random& random) {
   AttentionWeights<double> result = module.weights;
-  std::vector<const double*> radii;
-  for_each_slot(module.radius, [&](const auto& slot) { radii.push_back(slot.data()); });
-  std::size_t next = 0;
-  for_each_slot(result, [&](auto& slot) {
-    const double* radius = radii[next++];
-    for (Index i = 0; i < slot.size(); ++i) slot.data()[i] += allowance * radius[i] * random.uniform();
-  });
+  const auto for_each = [](auto& weights, auto visit) { for_each_slot(weights, visit); };
+  move_all_within_radius(result, module.radius, for_each, random, allowance);
   return result;
 }
 

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
-#include "checkpoint/attention_io.hpp"
+#include "checkpoint/read_attention.hpp"
 #include "symmetry/errors.hpp"
 #include "tests/checkpoint/expect_error.hpp"
 #include "tests/checkpoint/temporary_directory.hpp"

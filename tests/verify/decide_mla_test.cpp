@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <Eigen/QR>
 #include <cmath>
 
 #include "symmetry/mla_canonical.hpp"
@@ -135,6 +136,17 @@ TEST(DecideMla, AModuleIsIdenticalToItselfAndToItsHeadsPermuted) {
     EXPECT_EQ(decide_mla(a, a).verdict, ModelVerdict::Identical);
     EXPECT_EQ(decide_mla(a, b).verdict, ModelVerdict::Identical);
   }
+}
+
+TEST(DecideMla, WhatIsReadAlongAxesThatNothingReachesDoesNotCount) {
+  const MlaConfig wide = configs()[2];
+  const auto w = random_mla<double>(wide, 3);
+  const Matrix<double> q = Eigen::HouseholderQR<Matrix<double>>(w.kv.down.transpose()).householderQ();
+  auto other = w;
+  const Matrix<double> unseen = w.kv.gain.cwiseInverse().asDiagonal() * q.rightCols(1);
+  other.heads[0].key += unseen * RowVector<double>::Ones(w.heads[0].key.cols());
+  const MlaDecision decision = decide_mla(stored(wide, w, f32), stored(wide, other, f32));
+  EXPECT_EQ(decision.verdict, ModelVerdict::Equivalent) << decision.reason;
 }
 
 TEST(DecideMla, CanonicalFormsAreEquivalent) {

@@ -193,6 +193,39 @@ TEST(DecideModels, PositiveScalesOfReluNeuronsOnly) {
   expect(ModelVerdict::Distinct, decide(config, a, b));
 }
 
+// Their scales come from what is stored precisely, and the rest is judged as it is stored.
+TEST(DecideModels, ScalesOfNeuronsThatAreStoredInTwoPrecisions) {
+  for (const bool gated : {false, true}) {
+    TransformerConfig config = small_transformer(NormKind::Rms, NormPlacement::Before);
+    config.mlp.activation = Activation::Relu;
+    config.mlp.gated = gated;
+    const auto a = random_transformer(config, 7);
+    auto b = a;
+    Mlp<double>& mlp = b.blocks[0].mlp;
+    (gated ? mlp.gate : mlp.up).col(1) *= 3;
+    mlp.down.row(1) /= 3;
+    mlp.up.col(2).swap(mlp.up.col(4));
+    if (gated) mlp.gate.col(2).swap(mlp.gate.col(4));
+    mlp.down.row(2).swap(mlp.down.row(4));
+    const auto stored = [&](const TransformerWeights<double>& weights) {
+      TransformerWeights<double> fine = testing::rounded(weights, f32);
+      TransformerWeights<double> radius = testing::radii(fine, f32);
+      const TransformerWeights<double> coarse = testing::rounded(weights, bf16);
+      const TransformerWeights<double> coarse_radius = testing::radii(coarse, bf16);
+      for (std::size_t block = 0; block < fine.blocks.size(); ++block) {
+        fine.blocks[block].mlp.up = coarse.blocks[block].mlp.up;
+        radius.blocks[block].mlp.up = coarse_radius.blocks[block].mlp.up;
+      }
+      return HeldModel{config, std::move(fine), std::move(radius)};
+    };
+    const ModelDecision decision = decide_models(stored(a), stored(b));
+    expect(ModelVerdict::Equivalent, decision);
+    EXPECT_FALSE(decision.blocks[0].mlp.in_order);
+    b.blocks[0].mlp.down(1, 0) *= 1.001;
+    EXPECT_NE(decide_models(stored(a), stored(b)).verdict, ModelVerdict::Equivalent);
+  }
+}
+
 TEST(DecideModels, SignedPermutationsAreFoundWhereNormsActOnTheStream) {
   for (const NormPlacement placement :
        {NormPlacement::After, NormPlacement::OnBranch, NormPlacement::Around}) {
@@ -228,6 +261,17 @@ TEST(DecideModels, BiasesOfPostNormsMayBeKeptInWritersAndReaders) {
   b.blocks[0].mlp.up_bias -= shift * b.blocks[0].mlp.up;
   b.blocks[0].mlp.down_bias -= shift;
   expect(ModelVerdict::Equivalent, decide(config, a, b));
+}
+
+TEST(DecideModels, PositionsInFrontOfTheFirstTokenDoNotCount) {
+  TransformerConfig config = small_transformer(NormKind::Layer, NormPlacement::After);
+  config.position_offset = 2;
+  const auto a = random_transformer(config, 9);
+  auto b = a;
+  b.positions.topRows(2) *= 5;
+  expect(ModelVerdict::Identical, decide(config, a, b));
+  b.positions.row(2) *= 5;
+  expect(ModelVerdict::Distinct, decide(config, a, b));
 }
 
 TEST(DecideModels, ProbabilitiesAllowAShiftOfTheUnembedding) {

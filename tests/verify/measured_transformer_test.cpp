@@ -100,6 +100,9 @@ std::vector<Row> more_rows() {
   bert.positions = 5;
   bert.token_types = 2;
   bert.attention.pop_back();
+  TransformerConfig roberta = bert;
+  roberta.positions = 7;
+  roberta.position_offset = 2;
   TransformerConfig vit = tiny(NormKind::Layer, Before);
   vit.class_token = true;
   vit.positions = 6;
@@ -116,6 +119,7 @@ std::vector<Row> more_rows() {
       {"side by side behind one norm, a bias of the head", shared, -1},
       {"numbers of patches behind a class token", vit, -1},
       {"LayerNorms behind and on embeddings, positions, token types", bert, -1},
+      {"rows of positions that no token has", roberta, -1},
   };
 }
 

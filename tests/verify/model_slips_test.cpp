@@ -133,6 +133,23 @@ TEST(ModelSlips, AreNotNamedOnEqualOrUnrelatedModels) {
   EXPECT_TRUE(named(a, edited).empty());
 }
 
+// Settings are undone whatever else differs, three of them at once, and beside two slips.
+TEST(ModelSlips, SettingsAreUndoneFirst) {
+  const Model a = gated(NormPlacement::Before);
+  Model b = a;
+  for (std::size_t i = 0; i < 3; ++i) planted[i].plant(b);
+  std::vector<std::string> words{planted[0].words, planted[1].words, planted[2].words};
+  expect_named(named(a, b), words);
+  Model edited = b;
+  edited.weights.blocks[1].mlp.down(0, 0) += 0.1;
+  expect_named(named(a, edited), words);
+  for (const std::size_t more : {3, 7}) {
+    planted[more].plant(b);
+    words.push_back(planted[more].words);
+  }
+  expect_named(named(a, b), words);
+}
+
 // What differs in attention alone is left to its own slips.
 TEST(ModelSlips, LeaveAttentionAlone) {
   const Model a = gated(NormPlacement::Before);

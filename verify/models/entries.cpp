@@ -22,7 +22,7 @@ double EntryComparison::largest_ratio() const {
 }
 
 bool EntryComparison::agrees() const {
-  return largest_ratio() <= limit && (is_exact || resolution * limit / 2 <= coarsest_resolution);
+  return largest_ratio() <= limit && (is_exact || hidden <= coarsest_resolution);
 }
 
 EntryComparison worse(const EntryComparison& x, const EntryComparison& y) {
@@ -32,6 +32,7 @@ EntryComparison worse(const EntryComparison& x, const EntryComparison& y) {
   };
   EntryComparison result = weight(y) > weight(x) ? y : x;
   result.resolution = std::max(x.resolution, y.resolution);
+  result.hidden = std::max(x.hidden, y.hidden);
   result.is_exact = x.is_exact && y.is_exact;
   return result;
 }
@@ -109,6 +110,7 @@ EntryComparison EntrySums::result(Index inner_width) const {
   result.resolution = norm > 0 ? std::sqrt(variance / norm) : 0;
   const auto unit = [](double radius, double size) { return size > 0 ? std::sqrt(radius / size) : 0; };
   result.limit = ratio_limit(inner_width, std::max(unit(radius_a_, norm_a_), unit(radius_b_, norm_b_)));
+  result.hidden = result.resolution * result.limit / 2;
   result.is_exact = open_squares_.sum() == 0;
   return result;
 }

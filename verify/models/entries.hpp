@@ -13,6 +13,7 @@ struct EntryComparison {
   Index column = -1;
   double resolution = 0;  ///< noise / norm: the smallest relative difference that could be seen
   double limit = 2;       ///< the ratio up to which rounding is the explanation, see ratio_limit
+  double hidden = 0;      ///< the relative difference that agreement may hide
   bool is_exact = true;   ///< no entry differs
 
   /// The largest of the three; NaN stays.

@@ -18,7 +18,7 @@ constexpr std::uint64_t probe_salt = 0x6e6575726f6e;
 Index count_of(const StoredNeurons& neurons) { return neurons.down.value.cols(); }
 
 // What the activation is applied to.
-StoredMatrix& read_by(StoredNeurons& neurons) {
+const StoredMatrix& read_by(const StoredNeurons& neurons) {
   return neurons.gate.value.size() > 0 ? neurons.gate : neurons.up;
 }
 
@@ -27,33 +27,16 @@ void scale_column(StoredMatrix& matrix, Index column, double factor) {
   matrix.radius.col(column) *= std::abs(factor);
 }
 
-// Where the activation lets positive scales through, what it is applied to gets length 1.
-void normalize(const MlpConfig& config, StoredNeurons& neurons) {
-  if (config.activation != Activation::Relu) return;
-  StoredMatrix& read = read_by(neurons);
-  for (Index k = 0; k < count_of(neurons); ++k) {
-    const double length = read.value.col(k).norm();
-    if (!(length > 0)) continue;
-    scale_column(read, k, 1 / length);
-    scale_column(neurons.down, k, length);
-  }
-}
-
-StoredNeurons read_neurons(const MlpConfig& config, const SeenMlp& mlp, std::span<const Index> which) {
-  StoredNeurons neurons = mlp.neurons->read(which);
-  normalize(config, neurons);
-  return neurons;
-}
-
 // Whether a neuron can put out something.
 bool is_live(const MlpConfig& config, const StoredNeurons& neurons, Index k) {
   const auto acts = [&](const StoredMatrix& part) { return (part.value.col(k).array() != 0).any(); };
   return (!config.gated || acts(neurons.up)) && acts(neurons.down);
 }
 
+// A factor and the square of its relative error from rounding, up to a number that all have in common.
 struct Fit {
   double factor;
-  double variance;  // from rounding, up to a factor that all have in common
+  double variance;
 };
 
 // What column k of a has to be multiplied by to become that of b.
@@ -61,34 +44,62 @@ Fit fitted(const StoredMatrix& a, const StoredMatrix& b, Index k) {
   const auto from = a.value.col(k);
   const double square = from.squaredNorm();
   const double factor = from.dot(b.value.col(k)) / square;
-  const auto variances = factor * factor * a.radius.col(k).cwiseAbs2() + b.radius.col(k).cwiseAbs2();
+  const auto variances = a.radius.col(k).cwiseAbs2() + b.radius.col(k).cwiseAbs2() / (factor * factor);
   return {factor, from.cwiseAbs2().dot(variances) / (square * square)};
 }
 
-// What the up part of gated neuron k of a has to be multiplied by to become that of b, and what it writes has
-// to be divided by: from both, as precisely as each is stored.
-double fitted_scale(const StoredNeurons& a, const StoredNeurons& b, Index k) {
-  if (a.gate.value.size() == 0) return 1;
-  const Fit up = fitted(a.up, b.up, k);
-  if (up.factor == 0 || !std::isfinite(up.factor)) return 1;
-  const Fit down = fitted(a.down, b.down, k);
-  const double inverse = 1 / down.factor;
-  const double of_down = down.variance * std::pow(inverse, 4);
-  if (!std::isfinite(of_down) || inverse * up.factor < 0 || up.variance + of_down == 0) return up.factor;
-  return (up.factor * of_down + inverse * up.variance) / (up.variance + of_down);
+// A matrix of neurons whose columns may be scaled.
+struct Scalable {
+  StoredMatrix StoredNeurons::*part;
+  bool only_by_positive = false;
+};
+
+// Those whose factors may be anything with product 1: what an activation that lets positive scales through is
+// applied to, what a gate multiplies, and what is written.
+std::vector<Scalable> scalable_parts(const MlpConfig& config) {
+  std::vector<Scalable> parts;
+  if (config.activation == Activation::Relu)
+    parts.push_back({config.gated ? &StoredNeurons::gate : &StoredNeurons::up, true});
+  if (config.gated) parts.push_back({&StoredNeurons::up});
+  if (!parts.empty()) parts.push_back({&StoredNeurons::down});
+  return parts;
+}
+
+// The factors that carry neuron k of a to that of b: the fitted ones, moved until their product is 1, those
+// most that are known worst. All 1 where none are.
+std::vector<double> fitted_scales(const std::vector<Scalable>& parts, const StoredNeurons& a,
+                                  const StoredNeurons& b, Index k) {
+  std::vector<Fit> fits;
+  double product = 1;
+  double variance = 0;
+  bool allowed = true;
+  for (const Scalable& one : parts) {
+    fits.push_back(fitted(a.*one.part, b.*one.part, k));
+    product *= fits.back().factor;
+    variance += fits.back().variance;
+    allowed = allowed && (fits.back().factor > 0 || !one.only_by_positive);
+  }
+  std::vector<double> scales(parts.size(), 1);
+  if (!allowed || !(product > 0) || !std::isfinite(product) || !std::isfinite(variance)) return scales;
+  double last = 1;  // what is left for what is written
+  for (std::size_t i = 0; i + 1 < fits.size(); ++i) {
+    const double share = variance > 0 ? fits[i].variance / variance : 0;
+    scales[i] = fits[i].factor * std::pow(product, -share);
+    last /= scales[i];
+  }
+  scales.back() = last;
+  return scales;
 }
 
 // Adds up the comparison of neurons that come in chunks.
 class NeuronSums {
  public:
+  explicit NeuronSums(const MlpConfig& config) : scalable_(scalable_parts(config)) {}
+
   void add(StoredNeurons a, const StoredNeurons& b) {
-    for (Index k = 0; k < count_of(a); ++k) {
-      const double scale = fitted_scale(a, b, k);
-      smallest_scale_ = std::min(smallest_scale_, std::abs(scale));
-      largest_scale_ = std::max(largest_scale_, std::abs(scale));
-      if (scale == 1) continue;
-      scale_column(a.up, k, scale);
-      scale_column(a.down, k, 1 / scale);
+    for (Index k = 0; !scalable_.empty() && k < count_of(a); ++k) {
+      const std::vector<double> scales = fitted_scales(scalable_, a, b, k);
+      for (std::size_t i = 0; i < scales.size(); ++i) scale(a.*scalable_[i].part, k, scales[i]);
     }
     gate_.add(a.gate, b.gate);
     up_.add(a.up, b.up);
@@ -109,6 +120,13 @@ class NeuronSums {
   }
 
  private:
+  void scale(StoredMatrix& part, Index k, double factor) {
+    smallest_scale_ = std::min(smallest_scale_, std::abs(factor));
+    largest_scale_ = std::max(largest_scale_, std::abs(factor));
+    if (factor != 1) scale_column(part, k, factor);
+  }
+
+  std::vector<Scalable> scalable_;
   EntrySums gate_{EntrySums::Chunks::Columns};
   EntrySums up_{EntrySums::Chunks::Columns};
   EntrySums down_{EntrySums::Chunks::Columns};
@@ -126,9 +144,9 @@ void for_each_chunk(std::span<const Index> neurons, Index size, Visit visit) {
 // Compares the listed neurons of both, one to one.
 NeuronSums compare_listed(const MlpConfig& config, const SeenMlp& a, const SeenMlp& b,
                           std::span<const Index> of_a, std::span<const Index> of_b) {
-  NeuronSums sums;
+  NeuronSums sums(config);
   for_each_chunk(of_a, std::max(a.at_once, b.at_once), [&](std::size_t first, std::span<const Index> chunk) {
-    sums.add(read_neurons(config, a, chunk), read_neurons(config, b, of_b.subspan(first, chunk.size())));
+    sums.add(a.neurons->read(chunk), b.neurons->read(of_b.subspan(first, chunk.size())));
   });
   return sums;
 }
@@ -150,7 +168,7 @@ struct Fingerprints {
         down_probe_(fixed_probe<double>(1, width, probe_salt)) {
     const std::vector<Index> all = consecutive(0, mlp.neurons->count());
     for_each_chunk(all, mlp.at_once, [&](std::size_t, std::span<const Index> chunk) {
-      add(config, read_neurons(config, mlp, chunk), chunk);
+      add(config, mlp.neurons->read(chunk), chunk);
     });
   }
 
@@ -163,7 +181,7 @@ struct Fingerprints {
         : number(probe * columns.value), variance(probe.cwiseAbs2() * columns.radius.cwiseAbs2() / 3) {}
   };
 
-  void add(const MlpConfig& config, StoredNeurons neurons, std::span<const Index> which) {
+  void add(const MlpConfig& config, const StoredNeurons& neurons, std::span<const Index> which) {
     const Probed read(read_probe_, read_by(neurons));
     const Probed up(up_probe_, neurons.up);
     const Probed down(down_probe_, neurons.down);
@@ -171,14 +189,33 @@ struct Fingerprints {
       if (!is_live(config, neurons, k)) continue;
       const auto place = static_cast<Index>(live.size());
       live.push_back(which[static_cast<std::size_t>(k)]);
-      number.col(place).head(read_probes) = read.number.col(k);
-      noise.col(place).head(read_probes) = read.variance.col(k).cwiseSqrt();
+      const Length length = length_to_divide_by(config, read_by(neurons), k);
+      const auto of_read = read.number.col(k) / length.value;
+      number.col(place).head(read_probes) = of_read;
+      noise.col(place).head(read_probes) =
+          (read.variance.col(k) / (length.value * length.value) + of_read.cwiseAbs2() * length.variance)
+              .cwiseSqrt();
       const double u = config.gated ? up.number(k) : 1;
-      const double d = down.number(k);
+      const double d = down.number(k) * length.value;
       const double u_variance = config.gated ? up.variance(k) : 0;
+      const double d_variance = down.variance(k) * length.value * length.value + d * d * length.variance;
       number(read_probes, place) = u * d;
-      noise(read_probes, place) = std::sqrt(u_variance * d * d + u * u * down.variance(k));
+      noise(read_probes, place) = std::sqrt(u_variance * d * d + u * u * d_variance);
     }
+  }
+
+  struct Length {
+    double value = 1;
+    double variance = 0;  // of its relative error
+  };
+
+  // Where the activation lets positive scales through, what it is applied to counts as having length 1.
+  static Length length_to_divide_by(const MlpConfig& config, const StoredMatrix& read, Index k) {
+    if (config.activation != Activation::Relu) return {};
+    const double square = read.value.col(k).squaredNorm();
+    if (!(square > 0)) return {};
+    const double spread = read.value.col(k).cwiseAbs2().dot(read.radius.col(k).cwiseAbs2()) / 3;
+    return {std::sqrt(square), spread / (square * square)};
   }
 
   Matrix<double> read_probe_;
@@ -307,7 +344,7 @@ MlpComparison compare_matched_mlps(const MlpConfig& config, const SeenMlp& a, co
   const auto are_dead = [&](const SeenMlp& mlp, const std::vector<Index>& which) {
     bool dead = true;
     for_each_chunk(which, mlp.at_once, [&](std::size_t, std::span<const Index> chunk) {
-      const StoredNeurons neurons = read_neurons(config, mlp, chunk);
+      const StoredNeurons neurons = mlp.neurons->read(chunk);
       for (Index k = 0; k < count_of(neurons); ++k) dead &= !is_live(config, neurons, k);
     });
     return dead;

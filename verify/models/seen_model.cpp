@@ -143,7 +143,9 @@ StoredMatrix mean_row(const StoredMatrix& rows) {
 SeenModel::SeenModel(const StoredModel& model) : model_(model) {
   const TransformerConfig& c = model.config();
   if (c.token_types > 0) types_ = model.rows(Table::TokenTypes, 0, c.class_token ? 2 : 1);
-  if (c.positions > 0) mean_position_ = mean_row(model.rows(Table::Positions, 0, c.positions));
+  if (c.positions > 0)
+    mean_position_ =
+        mean_row(model.rows(Table::Positions, c.position_offset, c.positions - c.position_offset));
 }
 
 bool SeenModel::is_centred() const {
@@ -207,7 +209,7 @@ StoredNorm SeenModel::norm_behind(NormPlace place, Index layer) const {
 Index SeenModel::row_count(Table table) const {
   if (table == Table::Unembedding) return config().output_width();
   if (table == Table::TokenTypes && config().class_token) return 0;
-  return attnsym::row_count(config(), table);
+  return attnsym::row_count(config(), table) - (table == Table::Positions ? config().position_offset : 0);
 }
 
 StoredMatrix SeenModel::rows(Table table, Index first, Index count) const {
@@ -226,7 +228,8 @@ StoredMatrix SeenModel::rows(Table table, Index first, Index count) const {
     if (config().norm == NormKind::Layer) rows = centred_rows(std::move(rows));
     return rows;
   }
-  StoredMatrix rows = model_.rows(table, first, count);
+  StoredMatrix rows =
+      model_.rows(table, first + (table == Table::Positions ? config().position_offset : 0), count);
   if (table == Table::Embedding) rows = scaled(std::move(rows), config().embedding_scale);
   const bool keeps = config().class_token && table == Table::Embedding;
   if (!keeps) rows = sum(rows, common_part(table, first, count));

@@ -29,8 +29,8 @@ class SeenModel {
 
   /// Rows of a table as they are added to the stream, or, of the unembedding, D numbers per output as the
   /// last normalised stream meets them; without a head of the identity. What all positions have in common is
-  /// added to all embeddings instead, and so is token type 0 to both. With a class token there are no types
-  /// left: they are added to the positions.
+  /// added to all embeddings instead, and so is token type 0 to both; those in front of the first token's are
+  /// left out. With a class token there are no types left: they are added to the positions.
   StoredMatrix rows(Table table, Index first, Index count) const;
 
   /// Of the table; D for the unembedding without a head.

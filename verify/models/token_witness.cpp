@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "symmetry/errors.hpp"
-#include "symmetry/random.hpp"
+#include "verify/within_radius.hpp"
 
 namespace attnsym {
 namespace {
@@ -30,20 +30,15 @@ class Runs {
   }
 
  private:
-  template <class Slot>
-  void move(Slot& value, const Slot& radius) {
-    for (Index i = 0; i < value.size(); ++i) value.data()[i] += random_.uniform() * radius.data()[i];
-  }
-
   StoredMatrix drawn(std::size_t draw, StoredMatrix stored) {
-    if (draw > 0) move(stored.value, stored.radius);
+    if (draw > 0) move_within_radius(stored.value, stored.radius.data(), random_);
     return stored;
   }
 
   Norm<double> drawn(std::size_t draw, StoredNorm stored) {
     if (draw == 0) return stored.value;
-    move(stored.value.gain, stored.radius.gain);
-    move(stored.value.bias, stored.radius.bias);
+    move_within_radius(stored.value.gain, stored.radius.gain.data(), random_);
+    move_within_radius(stored.value.bias, stored.radius.bias.data(), random_);
     return stored.value;
   }
 
@@ -81,16 +76,10 @@ class Runs {
 
   void pass(Index layer) {
     const StoredBlock stored = read_block(model_, layer);
-    std::vector<const double*> radii;
-    for_each_block_slot(stored.radius, [&](const auto& slot) { radii.push_back(slot.data()); });
+    const auto for_each = [](auto& block, auto visit) { for_each_block_slot(block, visit); };
     for (std::size_t draw = 0; draw < streams_.size(); ++draw) {
       Block<double> block = stored.value;
-      std::size_t next = 0;
-      for_each_block_slot(block, [&](auto& slot) {
-        const double* radius = radii[next++];
-        if (draw == 0) return;
-        for (Index i = 0; i < slot.size(); ++i) slot.data()[i] += random_.uniform() * radius[i];
-      });
+      if (draw > 0) move_all_within_radius(block, stored.radius, for_each, random_);
       for (Matrix<double>& stream : streams_[draw]) stream = run_block(model_.config(), block, layer, stream);
     }
   }

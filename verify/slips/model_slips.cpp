@@ -1,6 +1,8 @@
 #include "verify/slips/model_slips.hpp"
 
 #include <algorithm>
+#include <initializer_list>
+#include <optional>
 #include <utility>
 
 namespace attnsym {
@@ -149,7 +151,7 @@ ModelSlip other_head(Head wrong, Head right, const char* text) {
           }};
 }
 
-std::vector<ModelSlip> make_slips() {
+std::vector<ModelSlip> make_setting_slips() {
   return {
       other_setting(
           "another activation is configured", [](auto& c) -> auto& { return c.mlp.activation; }),
@@ -157,6 +159,11 @@ std::vector<ModelSlip> make_slips() {
           "another epsilon of norms is configured", [](auto& c) -> auto& { return c.norm_epsilon; }),
       other_setting(
           "another cap of logits is configured", [](auto& c) -> auto& { return c.logit_softcap; }),
+  };
+}
+
+std::vector<ModelSlip> make_model_slips() {
+  return {
       other_setting(
           "embeddings are multiplied by something else", [](auto& c) -> auto& { return c.embedding_scale; }),
       gains_off_by(1, "gains of norms are stored less one and read as they are"),
@@ -173,7 +180,7 @@ std::vector<ModelSlip> make_slips() {
   };
 }
 
-// Undoes one more slip, and tells whether that was the last.
+// Undoes slips one after the other.
 class Attempt {
  public:
   Attempt(const StoredModel& a, const StoredModel& b, const ModelDecideOptions& options)
@@ -188,10 +195,12 @@ class Attempt {
     return true;
   }
 
-  bool succeeds() {
-    mended_.decision = compare_models(a_, mended_.last(b_), options_);
-    return agrees_outside_attention(mended_.decision);
+  // Settings that do not differ are none.
+  void undo_settings() {
+    for (const ModelSlip& slip : known_setting_slips()) undo(slip);
   }
+
+  const ModelDecision& compare() { return mended_.decision = compare_models(a_, mended_.last(b_), options_); }
 
   MendedModel take() { return std::move(mended_); }
 
@@ -202,10 +211,29 @@ class Attempt {
   MendedModel mended_;
 };
 
+// Without the settings and these slips, if they can have been made and explain what differs outside of
+// attention.
+std::optional<MendedModel> mended_by(const StoredModel& a, const StoredModel& b,
+                                     const ModelDecideOptions& options,
+                                     std::initializer_list<const ModelSlip*> slips) {
+  Attempt attempt(a, b, options);
+  attempt.undo_settings();
+  for (const ModelSlip* slip : slips) {
+    if (!attempt.undo(*slip)) return std::nullopt;
+  }
+  if (!agrees_outside_attention(attempt.compare())) return std::nullopt;
+  return attempt.take();
+}
+
 }  // namespace
 
+const std::vector<ModelSlip>& known_setting_slips() {
+  static const std::vector<ModelSlip> all = make_setting_slips();
+  return all;
+}
+
 const std::vector<ModelSlip>& known_model_slips() {
-  static const std::vector<ModelSlip> all = make_slips();
+  static const std::vector<ModelSlip> all = make_model_slips();
   return all;
 }
 
@@ -221,18 +249,21 @@ MendedModel mend(const StoredModel& a, const StoredModel& b, ModelDecision decis
                  const ModelDecideOptions& options) {
   MendedModel unmended{{}, {}, std::move(decision)};
   if (agrees_outside_attention(unmended.decision)) return unmended;
-  for (const ModelSlip& slip : known_model_slips()) {
-    Attempt attempt(a, b, options);
-    if (attempt.undo(slip) && attempt.succeeds()) return attempt.take();
-  }
+  Attempt with_settings(a, b, options);
+  with_settings.undo_settings();
+  const ModelDecision& best = with_settings.compare();
+  if (best.different_architecture) return unmended;
+  if (agrees_outside_attention(best)) return with_settings.take();
   const std::vector<ModelSlip>& all = known_model_slips();
+  for (const ModelSlip& slip : all) {
+    if (auto mended = mended_by(a, b, options, {&slip})) return *std::move(mended);
+  }
   for (std::size_t first = 0; first < all.size(); ++first) {
     for (std::size_t second = first + 1; second < all.size(); ++second) {
-      Attempt attempt(a, b, options);
-      if (attempt.undo(all[first]) && attempt.undo(all[second]) && attempt.succeeds()) return attempt.take();
+      if (auto mended = mended_by(a, b, options, {&all[first], &all[second]})) return *std::move(mended);
     }
   }
-  return unmended;
+  return with_settings.take();
 }
 
 }  // namespace attnsym

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,7 +18,10 @@ struct ModelSlip {
   std::function<std::unique_ptr<StoredModel>(const StoredModel& b, const StoredModel& a)> undone;
 };
 
-/// All that are known, the likeliest first.
+/// Settings in the configuration without which two models cannot be compared.
+const std::vector<ModelSlip>& known_setting_slips();
+
+/// All other slips that are known, the likeliest first.
 const std::vector<ModelSlip>& known_model_slips();
 
 /// B without slips, in the order in which they were undone.
@@ -32,8 +36,8 @@ struct MendedModel {
 /// Whether pieces were compared and all agree but, it may be, attention.
 bool agrees_outside_attention(const ModelDecision& decision);
 
-/// B without the smallest set of known slips, none, one or two, such that it agrees with A outside of
-/// attention; without any where no such set is known.
+/// B with A's settings, and without the smallest set of other known slips, none, one or two, such that it
+/// agrees with A outside of attention; with all of them where no such set is known.
 /// @param decision  of A and B
 MendedModel mend(const StoredModel& a, const StoredModel& b, ModelDecision decision,
                  const ModelDecideOptions& options);

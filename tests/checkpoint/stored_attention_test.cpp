@@ -1,4 +1,5 @@
-#include "checkpoint/attention_io.hpp"
+#include "checkpoint/read_attention.hpp"
+#include "checkpoint/write_attention.hpp"
 
 #include <cmath>
 #include <limits>
