@@ -33,11 +33,19 @@ struct SquaredFactor {
   }
 };
 
-// Re(x_p G y_p^*) for every row p.
+// Re(x_p G y_p^*) for every row p; some rows at a time, which stay in the cache.
 template <class M>
 RowVector<double> row_forms(const M& x, const M& gram, const M& y) {
-  const M moved = x * gram;
-  return moved.cwiseProduct(y.conjugate()).real().rowwise().sum().transpose();
+  constexpr Index at_once = 128;
+  RowVector<double> forms(x.rows());
+  M moved;
+  for (Index first = 0; first < x.rows(); first += at_once) {
+    const Index rows = std::min(at_once, x.rows() - first);
+    moved.noalias() = x.middleRows(first, rows) * gram;
+    forms.segment(first, rows) =
+        moved.cwiseProduct(y.middleRows(first, rows).conjugate()).real().rowwise().sum().transpose();
+  }
+  return forms;
 }
 
 template <class M>
