@@ -17,8 +17,8 @@ struct ExactDecision {
 /// Decides whether the numbers of two modules compute the same function, exactly [N9]: the circuits are
 /// compared modulo two random 61-bit primes at random probes. `identical`: by permutations, signs and powers
 /// of two. `equivalent`: the reduced forms are equal, with the error probability given. `distinct`: they are
-/// different, which is certain but for gates [N5], and an input shows it in arithmetic of 50 digits;
-/// `undecided` only if none was found that does.
+/// different, which is certain but for gates and norms [N5], and an input shows it in arithmetic of 50
+/// digits; `undecided` only if none was found that does.
 /// @param seed  of primes, probes and inputs; take one that whoever made the files could not know
 /// @throws as decide_equivalence
 ExactDecision decide_exactly(const StoredAttention& a, const StoredAttention& b, std::uint64_t seed);

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "symmetry/distance_buckets.hpp"
-#include "symmetry/gauge_blocks.hpp"
+#include "symmetry/gains.hpp"
 #include "verify/stored_scores.hpp"
 
 namespace attnsym {
@@ -57,7 +57,8 @@ ResidueProbe::ResidueProbe(const AttentionConfig& a, const AttentionConfig& b, R
       gate_probe_(random_residues(modulus_, a.model_width + 1, random)),
       output_probe_(random_residues(modulus_, a.model_width, random)),
       reach_(std::max(table_reach(a), table_reach(b))),
-      offsets_(random_residues(modulus_, 2 + 2 * reach_ + 1, random)) {
+      offsets_(random_residues(modulus_, 2 + 2 * reach_ + 1, random)),
+      lengths_(random_residues(modulus_, 2, random)) {
   if (a.centred_inputs) {
     for (Residues* probe : {&query_probe_, &key_probe_, &value_probe_, &gate_probe_}) centre(*probe);
   }
@@ -94,21 +95,89 @@ std::uint64_t ResidueProbe::dot(const Residues& x, const Residues& y) const {
   return sum;
 }
 
-// The score of one head. Scale and gain are multiplied in afterwards, because in double they would round.
-std::uint64_t ResidueProbe::read(const StoredAttention& module, Index head) const {
+// What a probe of a term's columns has to be multiplied by for the gain of a norm. Turned columns have a
+// sign, which is there already.
+ResidueProbe::Residues ResidueProbe::times_gain(Residues residues, const RowVector<double>& gain,
+                                                const GaugeBlock& block, bool turned) const {
+  const Matrix<double> columns = block_columns<double>(gain, block, turned);
+  const Matrix<double> signs = block_columns<double>(RowVector<double>::Ones(gain.size()), block, turned);
+  for (std::size_t k = 0; k < residues.size(); ++k) {
+    const auto column = static_cast<Index>(k);
+    residues[k] = modulus_.multiply(residues[k], modulus_.of_double(columns(column) * signs(column)));
+  }
+  return residues;
+}
+
+// The terms of the score of one head. Scale and gains are multiplied in afterwards, because in double they
+// would round.
+std::uint64_t ResidueProbe::read_terms(const StoredAttention& module, Index head) const {
   AttentionConfig unscaled = module.config;
   unscaled.scale = 1;
   unscaled.rotary.gain = 1;
+  const Index group = head / module.config.readers_per_group();
   const std::uint64_t gain = modulus_.of_double(module.config.rotary.gain);
+  const std::vector<ScoreTerm<double>> terms = score_terms(unscaled, module.weights, head);
+  auto term = terms.begin();
   std::uint64_t sum = modulus_.zero();
-  for (const ScoreTerm<double>& term : score_terms(unscaled, module.weights, head)) {
-    std::uint64_t value = dot(read(query_probe_, term.circuit.left), read(key_probe_, term.circuit.right));
-    if (term.harmonic.frequency > 0) value = modulus_.multiply(value, modulus_.multiply(gain, gain));
-    sum = modulus_.add(sum, modulus_.multiply(harmonics_.at(term.harmonic), value));
+  for (const GaugeBlock& block : gauge_blocks(unscaled)) {
+    for (const bool turned : {false, true}) {
+      if (turned && !block.is_complex()) continue;
+      Residues queries = read(query_probe_, term->circuit.left);
+      Residues keys = read(key_probe_, term->circuit.right);
+      if (module.config.qk_norm) {
+        queries =
+            times_gain(std::move(queries), query_gain(module.weights, module.config, head), block, turned);
+        keys = times_gain(std::move(keys), key_gain(module.weights, module.config, group), block, false);
+      }
+      std::uint64_t value = dot(queries, keys);
+      if (block.frequency > 0) value = modulus_.multiply(value, modulus_.multiply(gain, gain));
+      sum = modulus_.add(sum, modulus_.multiply(harmonics_.at(term->harmonic), value));
+      ++term;
+    }
   }
-  sum = modulus_.multiply(sum, modulus_.of_double(module.config.scale));
-  sum = modulus_.add(sum, read_gates(module, head));
-  return modulus_.add(sum, read_offsets(module, head));
+  return modulus_.multiply(sum, modulus_.of_double(module.config.scale));
+}
+
+// A norm over all keys counts those of a group once for every reader.
+ResidueProbe::Lengths ResidueProbe::lengths_of(const StoredAttention& module) const {
+  Lengths lengths;
+  if (!module.config.qk_norm) return lengths;
+  const auto square = [&](const Residues& probe, const Matrix<double>& weight,
+                          const RowVector<double>& bias) {
+    const Residues seen = read(probe, homogeneous(weight, bias));
+    return dot(seen, seen);
+  };
+  for (const KvGroup<double>& group : module.weights.groups) {
+    lengths.keys.push_back(square(key_probe_, group.key, group.key_bias));
+    for (const QueryHead<double>& reader : group.readers)
+      lengths.queries.push_back(square(query_probe_, reader.query, reader.query_bias));
+  }
+  if (!module.config.qk_norm->over_all_heads) return lengths;
+  const auto total = [&](Residues& all, Index times) {
+    std::uint64_t sum = modulus_.zero();
+    for (const std::uint64_t one : all) sum = modulus_.add(sum, one);
+    sum = modulus_.multiply(sum, modulus_.of_integer(static_cast<std::uint64_t>(times)));
+    std::ranges::fill(all, sum);
+  };
+  total(lengths.queries, 1);
+  total(lengths.keys, module.config.readers_per_group());
+  return lengths;
+}
+
+// With n numbers behind a norm, terms / ((q^2 / n + epsilon) (k^2 / n + epsilon))^(1/2) is the score: equal
+// terms and squares, times n and 1, and all over n epsilon unless that is 0, make equal scores [N5].
+std::uint64_t ResidueProbe::normalised(std::uint64_t terms, const StoredAttention& module, Index head,
+                                       const Lengths& lengths) const {
+  const AttentionConfig& config = module.config;
+  if (!config.qk_norm) return terms;
+  const std::uint64_t n = modulus_.of_integer(
+      static_cast<std::uint64_t>(config.key_width * (config.qk_norm->over_all_heads ? config.heads : 1)));
+  const std::uint64_t squares =
+      dot(lengths_, {lengths.queries[head], lengths.keys[head / config.readers_per_group()]});
+  const std::uint64_t sum = modulus_.add(modulus_.multiply(n, terms), squares);
+  if (config.qk_norm->epsilon == 0) return sum;
+  const std::uint64_t unit = modulus_.multiply(n, modulus_.of_double(config.qk_norm->epsilon));
+  return modulus_.multiply(sum, modulus_.power(unit, modulus_.prime() - 2));
 }
 
 // Of a module whose coordinates are written out: one gate a head.
@@ -143,11 +212,14 @@ std::uint64_t ResidueProbe::read_offsets(const StoredAttention& module, Index he
 ModuleResidues ResidueProbe::operator()(const StoredAttention& module) const {
   const Residues bias_probe = {modulus_.one()};
   ModuleResidues result;
+  const Lengths lengths = lengths_of(module);
   result.constant = read(output_probe_, module.weights.output_bias.transpose()).front();
   for (Index head = 0; head < module.config.heads; ++head) {
     const Circuit<double> vo = vo_circuit(module.config, module.weights, head);
     const Residues outputs = read(output_probe_, vo.right);
-    result.qk.push_back(read(module, head));
+    std::uint64_t score = normalised(read_terms(module, head), module, head, lengths);
+    score = modulus_.add(score, read_gates(module, head));
+    result.qk.push_back(modulus_.add(score, read_offsets(module, head)));
     result.vo.push_back(dot(read(value_probe_, vo.left), outputs));
     if (module.config.value_bias_counts()) continue;
     const KvGroup<double>& group = module.weights.groups[head / module.config.readers_per_group()];
@@ -159,15 +231,23 @@ ModuleResidues ResidueProbe::operator()(const StoredAttention& module) const {
 double collision_probability(const StoredAttention& a, const StoredAttention& b) {
   // Entries of a difference of sums of products s q k are multiples of 2^(2 lowest - 1074) and, as integers,
   // below 2^bits; such a number has at most bits / 60 prime divisors above 2^60, of which there are more than
-  // 2^54.
+  // 2^54. With norms these are products of four numbers, gains among them, times n and epsilon of the other.
+  const bool norms = a.config.qk_norm.has_value();
   const double terms =
       static_cast<double>(a.config.heads * std::max(a.config.key_width, a.config.value_width) +
                           b.config.heads * std::max(b.config.key_width, b.config.value_width));
-  const double bits = 2 * span_of(a, b).bits() + 53 + std::abs(std::log2(std::abs(a.config.scale))) +
-                      std::abs(std::log2(std::abs(b.config.scale))) + std::log2(terms) + 2;
+  double bits = (norms ? 4 : 2) * span_of(a, b).bits() + 53 + std::abs(std::log2(std::abs(a.config.scale))) +
+                std::abs(std::log2(std::abs(b.config.scale))) + std::log2(terms) + 2;
+  for (const StoredAttention* module : {&a, &b}) {
+    if (!module->config.qk_norm) continue;
+    bits += std::log2(terms);
+    const double epsilon = module->config.qk_norm->epsilon;
+    if (epsilon > 0) bits += 53 + std::abs(std::log2(epsilon));
+  }
   const double prime_divides = std::ceil(bits / 60) * 0x1p-54;
-  const double probes_vanish =
-      2 * 1.125 * 0x1p-60;  // a bilinear form; 1.125 for probes that are not quite uniform
+  // A polynomial of degree 3, in a probe of each side and the multiples of terms; 1.125 for probes that are
+  // not quite uniform.
+  const double probes_vanish = 3 * 1.125 * 0x1p-60;
   return prime_divides + probes_vanish;
 }
 

@@ -7,6 +7,7 @@
 #include "tests/support/wrong_move.hpp"
 #include "verify/certificate.hpp"
 #include "verify/decide.hpp"
+#include "verify/exact.hpp"
 #include "verify/head_classes.hpp"
 
 namespace attnsym {
@@ -239,6 +240,65 @@ TEST(Certificate, JudgesNormsByThemselves) {
     EXPECT_FALSE(refute_equivalence(a, a, classes));
     EXPECT_TRUE(refute_equivalence(a, b, classes));
     EXPECT_EQ(verdict_of(a, b), "distinct");
+  }
+}
+
+AttentionWeights<double> written_out(const AttentionWeights<double>& w) {
+  AttentionWeights<double> result = w;
+  result.groups.clear();
+  for (const auto& group : w.groups) {
+    for (const auto& reader : group.readers) {
+      KvGroup<double> one = group;
+      one.readers = {reader};
+      result.groups.push_back(one);
+    }
+  }
+  return result;
+}
+
+TEST(DecideExactly, GroupsWrittenOutUnderNormsAreEquivalent) {
+  const AttentionConfig rotary = with_rotary(with_biases(tiny_config(4, 2)), two);
+  for (const AttentionConfig& c :
+       {with_norms(rotary, 1e-3), with_norms(rotary), with_norms_over_all_heads(rotary, 1e-3),
+        with_norms_over_all_heads(rotary), with_temperatures(with_biases(tiny_config(4, 2)), 1e-3)}) {
+    const StoredAttention a = stored(c, random_weights<double>(c, 6), f32);
+    AttentionConfig heads = c;
+    heads.groups = c.heads;
+    StoredAttention b{heads, written_out(a.weights), written_out(a.radius)};
+    const ExactDecision decision = decide_exactly(a, b, 5);
+    EXPECT_STREQ(name_of(decision.verdict), "equivalent");
+    EXPECT_EQ(refute_exact_equality(a, b, decision.classes, 7).value_or("holds"), "holds");
+    EXPECT_LT(decision.error_probability, 1e-25);
+    for (double* number : {&b.weights.groups[1].key(0, 1), &b.weights.groups[2].key_bias(3),
+                           &b.weights.groups[0].readers[0].query(2, 2)}) {
+      const double kept = *number;
+      *number = std::nextafter(kept, 10);
+      EXPECT_STREQ(name_of(decide_exactly(a, b, 5).verdict), "distinct");
+      EXPECT_TRUE(refute_exact_equality(a, b, decision.classes, 7));
+      *number = kept;
+    }
+  }
+}
+
+TEST(DecideExactly, SizesCountInUnitsOfTheRootOfTheEpsilon) {
+  const AttentionConfig c = with_norms(with_rotary(tiny_config(4, 2), two), 0.01);
+  const StoredAttention a = stored(c, random_weights<double>(c, 6), f32);
+  StoredAttention b = a;
+  for (auto& group : b.weights.groups) {
+    group.key *= 2;
+    for (auto& reader : group.readers) reader.query *= 2;
+  }
+  EXPECT_STREQ(name_of(decide_exactly(a, b, 5).verdict), "distinct");
+  b.config.qk_norm->epsilon *= 4;
+  EXPECT_STREQ(name_of(decide_exactly(a, b, 5).verdict), "equivalent");
+}
+
+TEST(DecideExactly, FindsWrongMovesOfNormsDistinct) {
+  for (const WrongMove& wrong : wrong_moves_of_norms()) {
+    const StoredAttention a = stored(wrong.config, random_weights<double>(wrong.config, 6), f32);
+    StoredAttention b = a;
+    wrong.edit(b);
+    EXPECT_STREQ(name_of(decide_exactly(a, b, 5).verdict), "distinct") << wrong.name;
   }
 }
 
