@@ -10,7 +10,7 @@ namespace attnsym {
 namespace {
 
 // rows x columns words to columns x rows, in squares that stay in a processor's first cache.
-template <std::size_t word>
+template <std::size_t Word>
 void transpose_words(const std::byte* in, std::byte* out, Index rows, Index columns) {
   constexpr Index square = 32;
   for (Index row = 0; row < rows; row += square) {
@@ -19,7 +19,7 @@ void transpose_words(const std::byte* in, std::byte* out, Index rows, Index colu
       const Index columns_end = std::min(column + square, columns);
       for (Index k = column; k < columns_end; ++k) {
         for (Index i = row; i < rows_end; ++i)
-          std::memcpy(out + (k * rows + i) * word, in + (i * columns + k) * word, word);
+          std::memcpy(out + (k * rows + i) * Word, in + (i * columns + k) * Word, Word);
       }
     }
   }

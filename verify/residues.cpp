@@ -233,9 +233,8 @@ double collision_probability(const StoredAttention& a, const StoredAttention& b)
   // below 2^bits; such a number has at most bits / 60 prime divisors above 2^60, of which there are more than
   // 2^54. With norms these are products of four numbers, gains among them, times n and epsilon of the other.
   const bool norms = a.config.qk_norm.has_value();
-  const double terms =
-      static_cast<double>(a.config.heads * std::max(a.config.key_width, a.config.value_width) +
-                          b.config.heads * std::max(b.config.key_width, b.config.value_width));
+  const auto terms = static_cast<double>(a.config.heads * std::max(a.config.key_width, a.config.value_width) +
+                                         b.config.heads * std::max(b.config.key_width, b.config.value_width));
   double bits = (norms ? 4 : 2) * span_of(a, b).bits() + 53 + std::abs(std::log2(std::abs(a.config.scale))) +
                 std::abs(std::log2(std::abs(b.config.scale))) + std::log2(terms) + 2;
   for (const StoredAttention* module : {&a, &b}) {

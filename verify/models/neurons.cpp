@@ -96,7 +96,8 @@ class NeuronSums {
  public:
   explicit NeuronSums(const MlpConfig& config) : scalable_(scalable_parts(config)) {}
 
-  void add(StoredNeurons a, const StoredNeurons& b) {
+  // @param a  is scaled
+  void add(StoredNeurons&& a, const StoredNeurons& b) {
     for (Index k = 0; !scalable_.empty() && k < count_of(a); ++k) {
       const std::vector<double> scales = fitted_scales(scalable_, a, b, k);
       for (std::size_t i = 0; i < scales.size(); ++i) scale(a.*scalable_[i].part, k, scales[i]);
