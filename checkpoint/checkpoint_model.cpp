@@ -129,7 +129,8 @@ CheckpointModel::CheckpointModel(const Checkpoint& checkpoint, Radii radii)
 }
 
 void CheckpointModel::require_shapes() const {
-  const auto require = [&](const std::optional<StoredTensor>& tensor, std::vector<std::int64_t> shape) {
+  const auto require = [&](const std::optional<StoredTensor>& tensor,
+                           const std::vector<std::int64_t>& shape) {
     if (tensor) require_readable(*tensor, shape, checkpoint_.config_name());
   };
   const auto require_linear = [&](const LinearTensors& linear, std::int64_t in, std::int64_t out) {

@@ -96,7 +96,7 @@ std::optional<QkNorm> qk_norm_of(const Checkpoint& checkpoint) {
 }  // namespace
 
 AttentionConfig checked_config(const Checkpoint& checkpoint, const ModuleTensors& tensors, Index layer) {
-  const AttentionConfig config = config_of(checkpoint.config(), qk_norm_of(checkpoint), tensors, layer);
+  AttentionConfig config = config_of(checkpoint.config(), qk_norm_of(checkpoint), tensors, layer);
   require_shapes(tensors, config, checkpoint.config_name());
   return config;
 }

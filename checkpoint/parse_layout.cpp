@@ -20,9 +20,9 @@ void require_known(const JsonObject& object, std::span<const string_view> known,
 }
 
 // One of a few words.
-template <class Enum, std::size_t n>
+template <class Enum, std::size_t Size>
 Enum choice(const JsonObject& object, string_view key, Enum otherwise,
-            const std::array<std::pair<string_view, Enum>, n>& words) {
+            const std::array<std::pair<string_view, Enum>, Size>& words) {
   const std::optional<std::string> text = object.text(key);
   if (!text) return otherwise;
   std::vector<std::string> names;

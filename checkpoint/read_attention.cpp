@@ -160,19 +160,19 @@ bool has_quantized_attention(const Checkpoint& checkpoint) {
   return false;
 }
 
-StoredAttention read_attention(const Checkpoint& checkpoint, Index layer, Radii what) {
+StoredAttention read_attention(const Checkpoint& checkpoint, Index layer, Radii radii) {
   const ModuleTensors tensors(checkpoint, layer);
   StoredAttention module;
   module.config = checked_config(checkpoint, tensors, layer);
   module.weights = allocate(module.config);
   module.radius = allocate(module.config);
-  read_slices(tensors, module.config, module.weights, &module.radius, what);
+  read_slices(tensors, module.config, module.weights, &module.radius, radii);
   if (module.config.qk_norm) {
     const ModuleSlices slices(module.config, tensors.placement());
     const double offset = checkpoint.layout().norm_offset;
     const auto [queries, query_radius] =
-        read_gain(*tensors.query_gain(), offset, slices, module.config, what);
-    const auto [keys, key_radius] = read_gain(*tensors.key_gain(), offset, slices, module.config, what);
+        read_gain(*tensors.query_gain(), offset, slices, module.config, radii);
+    const auto [keys, key_radius] = read_gain(*tensors.key_gain(), offset, slices, module.config, radii);
     set_gains(module.weights, module.config, queries, keys);
     set_gains(module.radius, module.config, query_radius, key_radius);
   }

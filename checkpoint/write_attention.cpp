@@ -100,6 +100,7 @@ std::vector<NamedTensor> attention_tensors(const Checkpoint& checkpoint, Index l
   std::vector<NamedTensor> encoded;
   const bool transposes = tensors.written_as().transposed != tensors.placement().transposed;
   const std::vector<StoredTensor> present = tensors.present();
+  encoded.reserve(present.size());
   for (const StoredTensor& tensor : present)
     encoded.push_back(
         blank_tensor(*tensor.info, store_as.value_or(written_dtype(tensor.info->dtype)), transposes));

@@ -162,9 +162,11 @@ Balanced<S> balance_values_and_outputs(KvGroup<S>& group, const AttentionConfig&
   return balanced;
 }
 
-// A group with the given columns of values and outputs: as many as a head is wide.
+// A group with the given columns of values and outputs: as many as a head is wide. The group itself moves
+// into the result where it has no others.
 template <RealScalar S>
-KvGroup<S> value_columns(const KvGroup<S>& group, Index begin, Index count) {
+KvGroup<S> taken_columns(KvGroup<S>& group, Index begin, Index count) {
+  if (group.value.cols() == count) return std::move(group);
   KvGroup<S> result = group;
   result.value = group.value.middleCols(begin, count);
   if (group.value_bias.size() > 0) result.value_bias = group.value_bias.segment(begin, count);
@@ -262,7 +264,7 @@ std::vector<CanonicalDraft<S>> draft_groups(ReducedGroup<S>& reduced, AttentionW
   for (std::size_t k = 0; k < reduced.groups.size(); ++k) {
     const Index begin = width * static_cast<Index>(k);
     CanonicalDraft<S> draft;
-    draft.group = reduced.groups.size() == 1 ? std::move(group) : value_columns(group, begin, width);
+    draft.group = taken_columns(group, begin, width);
     draft.margins.group_in_input = reduced.groups[k];
     draft.margins.qk_sigma = scores.all.sigma;
     draft.margins.qk_block_sigma = scores.sigma;

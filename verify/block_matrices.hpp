@@ -12,7 +12,7 @@ using ComplexMatrix = Eigen::MatrixXcd;
 /// The columns of a block: rows x n, real, or complex for a complex block.
 template <class M>
 M columns_of(const Matrix<double>& matrix, const GaugeBlock& block) {
-  const Matrix<double> columns = block_columns(matrix, block);
+  Matrix<double> columns = block_columns(matrix, block);
   if constexpr (std::same_as<M, ComplexMatrix>) {
     ComplexMatrix result(matrix.rows(), block.size());
     result.real() = columns.leftCols(block.size());

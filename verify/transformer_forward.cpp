@@ -81,7 +81,7 @@ Matrix<S> joined(const TransformerConfig& config, const Norm<S>& input, const No
 
 template <ForwardScalar S>
 Matrix<S> embed(const TransformerConfig& config, const TransformerWeights<S>& weights, const Tokens& tokens) {
-  const Index first = Index{config.class_token};  // position of the first token
+  const auto first = static_cast<Index>(config.class_token);  // position of the first token
   const Index count = static_cast<Index>(tokens.size()) + first;
   if (config.positions > 0 && count + config.position_offset > config.positions)
     throw ShapeError(std::to_string(tokens.size()) + " tokens are more than there are positions");

@@ -47,7 +47,7 @@ class Runs {
     for (const Tokens& tokens : sequences_) {
       TransformerConfig config = model_.config();
       config.vocabulary = static_cast<Index>(tokens.size());
-      const Index first = Index{config.class_token};
+      const auto first = static_cast<Index>(config.class_token);
       TransformerWeights<double> weights;
       weights.embedding.resize(config.vocabulary, config.model_width);
       Tokens renamed;
