@@ -126,8 +126,8 @@ class LayerJudge {
       : a_(a), b_(b), seed_(seed), run_tasks_(std::move(run_tasks)), is_quantized_(is_quantized(a, b)) {}
 
   ExactDecision decide_exactly(Index layer) const {
-    std::array<StoredAttention, 2> modules = read(layer, Radii::Decoded);
-    return attnsym::decide_exactly(std::move(modules[0]), std::move(modules[1]), seed_);
+    const auto [a, b] = read(layer, Radii::Decoded);
+    return attnsym::decide_exactly(a, b, seed_);
   }
 
   // What quantisation could hide does not matter if the decoded numbers agree by themselves. That these

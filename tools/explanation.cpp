@@ -60,8 +60,8 @@ std::vector<Index> heads_by_ratio(const Decision& decision) {
   std::stable_sort(heads.begin(), heads.end(), [](const HeadComparison& x, const HeadComparison& y) {
     return x.largest_ratio() > y.largest_ratio();
   });
-  std::vector<Index> order;
-  for (const HeadComparison& head : heads) order.push_back(head.head);
+  std::vector<Index> order(heads.size());
+  std::ranges::transform(heads, order.begin(), &HeadComparison::head);
   return order;
 }
 

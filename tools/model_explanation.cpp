@@ -111,9 +111,10 @@ std::vector<PartExplanation> differing_parts(const Model& a, const Model& b, con
 
 void print_parts(const std::vector<PartExplanation>& parts) {
   for (const PartExplanation& part : parts) {
-    std::printf(
-        "%s: no slip that this program knows explains the difference, %s times what rounding may leave\n",
-        part.name.c_str(), brief(part.ratio).c_str());
+    const std::string times =
+        std::isfinite(part.ratio) ? ", " + brief(part.ratio) + " times what rounding may leave" : "";
+    std::printf("%s: no slip that this program knows explains the difference%s\n", part.name.c_str(),
+                times.c_str());
     for (const NamedDifference& one : part.tensors) std::printf("  %s\n", describe(one).c_str());
   }
 }

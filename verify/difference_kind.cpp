@@ -15,6 +15,7 @@ namespace attnsym {
 namespace {
 
 constexpr double few = 0.01;        // of all numbers
+constexpr double few_by_count = 3;  // of a matrix that has not so many
 constexpr double most = 0.99;       // of all numbers have to be as a kind says
 constexpr double unrelated = 0.7;   // relative; 1.4 for independent matrices
 constexpr Index largest_rank = 64;  // what still counts as low
@@ -110,7 +111,8 @@ void find_kind(MatrixDifference& result, const StoredMatrix& a, const StoredMatr
     result.detail = detail;
   };
   if (result.changed == 0) return is(DifferenceKind::None);
-  if (result.changed <= few) return is(DifferenceKind::FewEntries);
+  const auto size = static_cast<double>(a.value.size());
+  if (result.changed * size <= std::max(few * size, few_by_count + 0.5)) return is(DifferenceKind::FewEntries);
   const int bits_a = significant_bits(a.value);
   const int bits_b = significant_bits(b.value);
   const bool b_is_coarse = bits_b <= bits_a;

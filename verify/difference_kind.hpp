@@ -12,7 +12,7 @@ namespace attnsym {
 /// What the difference of two stored matrices looks like.
 enum class DifferenceKind {
   None,          ///< all numbers are equal
-  FewEntries,    ///< at most one number in a hundred differs
+  FewEntries,    ///< at most one number in a hundred differs, or three
   Rounding,      ///< one has fewer digits and is the other rounded to them
   Quantisation,  ///< one lies on a coarse grid in every block, and is the other rounded to it
   LowRank,       ///< of low rank but for rounding, as merged adapters (LoRA) leave it

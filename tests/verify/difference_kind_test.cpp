@@ -42,6 +42,17 @@ TEST(DifferenceKind, EqualAndFewEntries) {
   EXPECT_NEAR(few.changed, 1.0 / (65 * 16), 1e-12);
 }
 
+// One of 16 is more than a hundredth, and no dense change all the same.
+TEST(DifferenceKind, FewOfAVector) {
+  const Matrix<double> ones = Matrix<double>::Ones(16, 1);
+  StoredMatrix b{ones, f32 * ones};
+  const StoredMatrix a = b;
+  b.value(3, 0) = 1.5;
+  EXPECT_EQ(matrix_difference(a, b).kind, DifferenceKind::FewEntries);
+  b.value.topRows(8).setConstant(1.5);
+  EXPECT_NE(matrix_difference(a, b).kind, DifferenceKind::FewEntries);
+}
+
 TEST(DifferenceKind, RoundingToFewerBits) {
   for (const auto& [unit, bits] : {std::pair{bf16, 8}, std::pair{f16, 11}}) {
     const ProjectionDifference rounded = after(f32, unit, nothing);
