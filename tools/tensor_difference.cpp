@@ -127,7 +127,7 @@ void note_difference(std::vector<NamedDifference>& list, const std::optional<Sto
 }
 
 std::string describe(const NamedDifference& one) {
-  const std::string text = one.tensor + ": " + one.kind;
+  std::string text = one.tensor + ": " + one.kind;
   if (one.difference.changed_rows == 0) return text;
   const MatrixDifference& figures = one.difference.difference;
   return text + "; " + brief(100 * figures.changed) + " % of the numbers" + rows_text(one.difference) +
