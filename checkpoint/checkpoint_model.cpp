@@ -48,7 +48,8 @@ TransformerConfig config_of(const Checkpoint& checkpoint, const OuterTensors& te
   config.model_width = checkpoint.config().hidden_size;
   config.vocabulary = row_count(tensors.table(Table::Embedding));
   config.positions = row_count(tensors.table(Table::Positions));
-  config.position_offset = layout.position_offset;
+  config.position_offset = outside.padding ? *outside.padding + 1 : layout.position_offset;
+  config.padding = outside.padding.value_or(-1);
   config.token_types = row_count(tensors.table(Table::TokenTypes));
   if (!tensors.types_apart().empty()) {
     config.class_token = true;

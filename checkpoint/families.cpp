@@ -514,7 +514,7 @@ constexpr FamilyTable tables[] = {
   "refuse": {"position_embedding_type": {"only": "absolute", "because":
              "tables of relative positions are multiplied with queries and keys, which breaks their gauge, and are not supported yet"}},
   "model": {
-    "embedding": "embeddings.word_embeddings", "positions": "embeddings.position_embeddings", "position_offset": 2,
+    "embedding": "embeddings.word_embeddings", "positions": "embeddings.position_embeddings", "padding": "pad_token_id",
     "token_types": "embeddings.token_type_embeddings", "placement": "after",
     "norms": {"embedding": "embeddings.LayerNorm", "attention_output": "encoder.layer.{layer}.attention.output.LayerNorm",
               "mlp_output": "encoder.layer.{layer}.output.LayerNorm"},
@@ -522,7 +522,7 @@ constexpr FamilyTable tables[] = {
             "activation": "hidden_act"},
     "epsilon": "layer_norm_eps"
   },
-  "defaults": {"hidden_act": "gelu", "layer_norm_eps": 1e-12}
+  "defaults": {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "pad_token_id": 1}
 })"},
     {"vit", R"({
   "model_type": "vit",

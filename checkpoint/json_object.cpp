@@ -27,7 +27,10 @@ JsonObject JsonObject::parse(std::string_view text, std::string_view name) {
 
 JsonObject JsonObject::with_defaults(const JsonObject& other) const {
   nlohmann::json merged = other.value_->json;
-  merged.update(value_->json);
+  for (const auto& [key, value] : value_->json.items()) {
+    // Of a name null is none; of a number it may be an answer, as of the width of a window.
+    if (!(value.is_null() && merged.contains(key) && merged[key].is_string())) merged[key] = value;
+  }
   return {std::make_shared<const Value>(Value{std::move(merged)}), name_};
 }
 
@@ -44,12 +47,12 @@ std::vector<std::string> JsonObject::keys() const {
   return result;
 }
 
-std::optional<Index> JsonObject::size(std::string_view key) const {
+std::optional<Index> JsonObject::size(std::string_view key, Index least) const {
   constexpr Index largest = Index{1} << 31;
   const nlohmann::json* value = value_->find(key);
   if (!value) return std::nullopt;
-  if (!value->is_number_integer() || *value < 1 || *value > largest)
-    refuse(key, "a positive integer up to 2^31");
+  if (!value->is_number_integer() || *value < least || *value > largest)
+    refuse(key, least > 0 ? "a positive integer up to 2^31" : "an integer from 0 to 2^31");
   return value->get<Index>();
 }
 

@@ -26,7 +26,7 @@ class JsonObject {
   std::vector<std::string> keys() const;
 
   // Absent where the key is. @throws FormatError if the value is of another kind.
-  std::optional<Index> size(std::string_view key) const;
+  std::optional<Index> size(std::string_view key, Index least = 1) const;
   std::optional<double> number(std::string_view key) const;  ///< finite
   std::optional<std::string> text(std::string_view key) const;
   std::optional<bool> flag(std::string_view key) const;

@@ -64,6 +64,7 @@ struct ModelLayout {
   /// projects patches, D x channels x height x width, with a bias, and positions are 1 x positions x D.
   std::string class_token, patch_bias;
   Index position_offset = 0;      ///< rows of the table of positions before the first token's
+  std::string padding_key;        ///< names the token that stands for none; the first token's row is the next
   bool scaled_embedding = false;  ///< embeddings are multiplied by the root of D
   NormKind norm = NormKind::Layer;
   NormPlacement placement = NormPlacement::Before;

@@ -67,8 +67,10 @@ void read_window(ModelConfig& model, const JsonObject& config, const Layout& lay
   model.sliding.window = *window;
   model.window_layers = layout.window_layers;
   if (layout.window_layers == WindowLayers::All) return;
-  if (layout.window_layers == WindowLayers::FromMaxWindowLayers)
-    model.window_parameter = size(config, {{"max_window_layers"}, {}});
+  if (layout.window_layers == WindowLayers::FromMaxWindowLayers) {
+    const auto first = config.size("max_window_layers", 0);  // 0 where all layers have the window
+    model.window_parameter = first ? *first : size(config, {{"max_window_layers"}, {}});
+  }
   if (layout.window_layers == WindowLayers::AllButEveryPattern)
     model.window_parameter = size(config, {{"sliding_window_pattern"}, {}});
   model.layer_types = config.texts("layer_types").value_or(std::vector<std::string>{});
@@ -126,12 +128,19 @@ ModelConfig::Outside read_outside(const JsonObject& config, const ModelLayout& l
   ModelConfig::Outside outside;
   const auto flag = [&](const std::string& key) { return !key.empty() && config.flag(key).value_or(false); };
   outside.activation = config.text(layout.activation_key).value_or("");
-  outside.norm_epsilon = number_of(config, layout.norm_epsilon).value_or(0);
+  const auto epsilon = number_of(config, layout.norm_epsilon);
+  if (!epsilon && !layout.norm_epsilon.keys.empty())
+    config.fail(names_of(layout.norm_epsilon) + " is missing, expected a number");
+  outside.norm_epsilon = epsilon.value_or(0);
   if (outside.norm_epsilon < 0) config.fail(names_of(layout.norm_epsilon) + " is negative");
   outside.softcap = number_of(config, layout.softcap).value_or(0);
   if (outside.softcap < 0) config.fail(names_of(layout.softcap) + " is negative");
   outside.parallel = layout.parallel_key.empty() ? layout.parallel : flag(layout.parallel_key);
   outside.tied = !layout.heads.empty() && flag("tie_word_embeddings");
+  if (!layout.padding_key.empty()) {
+    outside.padding = config.size(layout.padding_key, 0);
+    if (!outside.padding) config.fail(in_quotes(layout.padding_key) + " is missing, expected a token");
+  }
   if (flag(layout.refused_flag)) outside.refused = layout.refused_flag;
   return outside;
 }

@@ -40,7 +40,8 @@ struct ModelConfig {
     double softcap = 0;  ///< of logits; 0 for none
     bool parallel = false;
     bool tied = false;
-    std::string refused;  ///< a flag that is set and makes it another architecture, or empty
+    std::optional<Index> padding;  ///< a token that stands for none, and has the position before the first
+    std::string refused;           ///< a flag that is set and makes it another architecture, or empty
   };
   std::optional<Outside> outside;
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <set>
+#include <span>
 
 #include "checkpoint/printable.hpp"
 #include "checkpoint/read_attention.hpp"
@@ -25,24 +26,28 @@ const ModelLayout& require_model_layout(const Checkpoint& checkpoint) {
   return *checkpoint.layout().model;
 }
 
-// Buffers, and heads of tasks that read the stream but are not the model.
-bool is_ignored(const std::string& name) {
-  constexpr std::array<std::string_view, 6> ends{".attn.bias",      ".attn.masked_bias",
-                                                 ".attention.bias", ".attention.masked_bias",
-                                                 ".inv_freq",       "position_ids"};
-  constexpr std::array<std::string_view, 10> parts{"pooler.",
-                                                   "embeddings.mask_token",
-                                                   "cls.",
-                                                   "classifier.",
-                                                   "qa_outputs.",
-                                                   "score.",
-                                                   "embeddings.token_type_ids",
-                                                   "vision_tower.",
-                                                   "multi_modal_projector.",
-                                                   "lm_head.decoder."};
-  return std::ranges::any_of(ends, [&](std::string_view end) { return name.ends_with(end); }) ||
-         std::ranges::any_of(parts,
+bool has_part(const std::string& name, std::span<const std::string_view> parts) {
+  return std::ranges::any_of(parts,
                              [&](std::string_view part) { return name.find(part) != std::string::npos; });
+}
+
+// Heads of tasks read the stream but are not the model.
+bool is_task_head(const std::string& name) {
+  constexpr std::array<std::string_view, 8> parts{
+      "pooler.",          "cls.",           "classifier.",        "qa_outputs.", "score.",
+      "lm_head.decoder.", "lm_head.dense.", "lm_head.layer_norm."};
+  return has_part(name, parts);
+}
+
+// Buffers, parts that other tensors replace or that are another model, and the bias behind a head of a task.
+bool is_no_weight(const std::string& name) {
+  constexpr std::array<std::string_view, 7> ends{
+      ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias",
+      ".inv_freq",  "position_ids",      "lm_head.bias"};
+  constexpr std::array<std::string_view, 4> parts{"embeddings.mask_token", "embeddings.token_type_ids",
+                                                  "vision_tower.", "multi_modal_projector."};
+  return std::ranges::any_of(ends, [&](std::string_view end) { return name.ends_with(end); }) ||
+         has_part(name, parts);
 }
 
 bool same_bytes(const StoredTensor& a, const StoredTensor& b) {
@@ -136,6 +141,15 @@ std::optional<StoredTensor> OuterTensors::head_bias() const {
   return checkpoint_.find(head_name_ + ".bias");
 }
 
+std::optional<StoredTensor> OuterTensors::task_head() const {
+  for (const TensorFile& file : checkpoint_.files()) {
+    for (const TensorInfo& tensor : file.tensors()) {
+      if (is_task_head(tensor.name)) return StoredTensor{&file, &tensor};
+    }
+  }
+  return std::nullopt;
+}
+
 void OuterTensors::refuse_unknown() const {
   std::set<std::string> known;
   const auto note = [&](const std::optional<StoredTensor>& tensor) {
@@ -161,7 +175,7 @@ void OuterTensors::refuse_unknown() const {
   }
   for (const TensorFile& file : checkpoint_.files()) {
     for (const TensorInfo& tensor : file.tensors()) {
-      if (known.contains(tensor.name) || is_ignored(tensor.name)) continue;
+      if (known.contains(tensor.name) || is_no_weight(tensor.name) || is_task_head(tensor.name)) continue;
       if (checkpoint_.foreign() && checkpoint_.foreign()->in_config.contains(tensor.name)) continue;
       throw FormatError(StoredTensor{&file, &tensor}.describe() + " has no place in a " +
                         checkpoint_.config().model_type +

@@ -155,10 +155,10 @@ void read_mlp(ModelLayout& model, const JsonObject& object) {
 }
 
 ModelLayout model_layout(const JsonObject& object, const std::string& norm_kind) {
-  constexpr std::array<string_view, 15> known{
-      "class_token", "embedding", "positions", "position_offset", "token_types", "scaled_embedding",
-      "norm_kind",   "placement", "norms",     "parallel",        "mlp",         "epsilon",
-      "softcap",     "head",      "refuse"};
+  constexpr std::array<string_view, 16> known{
+      "class_token",      "embedding", "positions", "position_offset", "padding",  "token_types",
+      "scaled_embedding", "norm_kind", "placement", "norms",           "parallel", "mlp",
+      "epsilon",          "softcap",   "head",      "refuse"};
   require_known(object, known, "'model'");
   ModelLayout model;
   const auto table = [&](string_view key) {
@@ -169,6 +169,7 @@ ModelLayout model_layout(const JsonObject& object, const std::string& norm_kind)
   if (model.embedding.empty()) object.refuse("embedding", "the name of a module");
   model.positions = table("positions");
   model.position_offset = object.size("position_offset").value_or(0);
+  model.padding_key = object.text("padding").value_or("");
   model.token_types = table("token_types");
   model.class_token = pattern(object, "class_token");
   if (!model.class_token.empty()) {

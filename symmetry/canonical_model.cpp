@@ -120,14 +120,19 @@ NeuronMove canonical_neurons(const MlpConfig& config, const Mlp<double>& mlp) {
   return move;
 }
 
-Matrix<double> passed_through(const Block<double>& block, const Matrix<double>& rows) {
+// A neuron counts with the length of its gate where that may be scaled, so that the scale does not.
+Matrix<double> passed_through(const MlpConfig& config, const Block<double>& block,
+                              const Matrix<double>& rows) {
   const Index count = rows.rows();
   Matrix<double> passed = Matrix<double>::Zero(2 * count, rows.cols());
   for (const KvGroup<double>& group : block.attention.groups) {
     for (const QueryHead<double>& reader : group.readers)
       passed.topRows(count) += (rows * group.value) * reader.output;
   }
-  passed.bottomRows(count) = (rows * block.mlp.up) * block.mlp.down;
+  Matrix<double> neurons = rows * block.mlp.up;
+  if (config.gated && config.activation == Activation::Relu)
+    neurons *= lengths(block.mlp.gate, block.mlp.gate_bias).asDiagonal();
+  passed.bottomRows(count) = neurons * block.mlp.down;
   return passed;
 }
 
@@ -136,7 +141,7 @@ StreamMove canonical_stream(const TransformerGroup& group, const TransformerWeig
   const Index width = group.config().model_width;
   Matrix<double> rows = all_rows(outside);
   for (Index layer = 0; rows.rows() < 2 * width && layer < group.config().blocks(); ++layer) {
-    const Matrix<double> more = passed_through(block(layer), rows);
+    const Matrix<double> more = passed_through(group.config().mlp, block(layer), rows);
     const Index before = rows.rows();
     rows.conservativeResize(before + more.rows(), Eigen::NoChange);
     rows.bottomRows(more.rows()) = more * (rows.topRows(before).norm() / std::max(more.norm(), 1e-300));

@@ -24,7 +24,8 @@ StreamMove canonical_stream(const TransformerGroup& group, const TransformerWeig
 
 /// Rows of the stream times the sum of all V O of a block, and times the sum of what its neurons would write
 /// if they were linear: rows that change their basis with the stream, whatever else moves [N12]. 2 n x D
-Matrix<double> passed_through(const Block<double>& block, const Matrix<double>& rows);
+Matrix<double> passed_through(const MlpConfig& config, const Block<double>& block,
+                              const Matrix<double>& rows);
 
 /// Moves what all positions have in common to the embeddings, where the group allows it; with a class token
 /// to the type of all others, and all of its own position to its type.

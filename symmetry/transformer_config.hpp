@@ -51,7 +51,8 @@ struct TransformerConfig {
   Index positions = 0;                  ///< rows of the table of positions; 0 without one
   std::vector<double> fixed_positions;  ///< these rows, one after the other, where they are no weights
   Index position_offset = 0;            ///< token n has row n + offset of the table
-  Index token_types = 0;                ///< rows of a table of token types; all tokens here have type 0
+  Index padding = -1;        ///< a token that is no input, as its positions are others; -1 for none
+  Index token_types = 0;     ///< rows of a table of token types; all tokens here have type 0
   bool class_token = false;  ///< position 0 has no token but type 1, as in ViT, where a token is one number
                              ///< of a patch of an image and type 0 is the bias of all patches
   NormKind norm = NormKind::Rms;

@@ -22,7 +22,8 @@ ExitStatus act_on_whole(const RewriteOptions& options, const Model& model, std::
       },
       [&](const TransformerGroup& group, Index layer, StoredBlock block) {
         return act(*element, layer, folded(group, Folding::ToRotate, layer, std::move(block.value)));
-      }};
+      },
+      sample.stream};
   const TransformerGroup group = rewrite_whole(options, model, "act", change);
   if (options.as_json) {
     const nlohmann::json object{{"schema", "attnsym.act/1"},

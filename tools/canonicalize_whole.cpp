@@ -39,7 +39,8 @@ WholeChange neurons_alone() {
         Mlp<double>& mlp = block.value.mlp;
         mlp = act(canonical_neurons(group.config().mlp, mlp), mlp);
         return std::move(block.value);
-      }};
+      },
+      false};
 }
 
 // @param stream  set by the first part and used by all others

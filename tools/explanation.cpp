@@ -78,6 +78,8 @@ class Explainer {
     LayerExplanation result;
     result.layer = layer;
     result.ratio = decision.largest_ratio();
+    if (!decision.constant.explained_by_rounding())
+      result.ratio = std::max(result.ratio, decision.constant.ratio);
     if (std::isnan(result.ratio)) result.ratio = std::numeric_limits<double>::infinity();
     if (const auto slips = slips_of(modules_(index))) {
       for (const Slip& slip : *slips)
@@ -90,11 +92,13 @@ class Explainer {
     result.differences = projection_differences(with_all_biases(a), with_all_biases(b));
     for (const ProjectionDifference& one : result.differences)
       result.tensors.push_back(tensor_of(b_, one.projection, index));
-    if (a.config.qk_norm && b.config.qk_norm) {
-      for (const auto name : {&Layout::query_norm, &Layout::key_norm})
-        note_difference(result.norms, a_.require(a_.layout().*name, index),
-                        b_.require(b_.layout().*name, index));
-    }
+    const auto note = [&](const std::string& in_a, const std::string& in_b) {
+      note_difference(result.vectors, a_.find(in_a, index), b_.find(in_b, index));
+    };
+    for (const auto linear : {&Layout::query, &Layout::key, &Layout::value, &Layout::output})
+      note((a_.layout().*linear).bias, (b_.layout().*linear).bias);
+    for (const auto name : {&Layout::query_norm, &Layout::key_norm})
+      note(a_.layout().*name, b_.layout().*name);
     return result;
   }
 
@@ -170,7 +174,7 @@ void print_differences(const LayerExplanation& layer) {
                   brief(one.relative).c_str());
     std::printf("\n");
   }
-  for (const NamedDifference& one : layer.norms) std::printf("  %s\n", describe(one).c_str());
+  for (const NamedDifference& one : layer.vectors) std::printf("  %s\n", describe(one).c_str());
 }
 
 }  // namespace
@@ -228,14 +232,14 @@ nlohmann::json explanation_json(const std::vector<LayerExplanation>& layers) {
                              {"relative", one.relative},
                              {"changed", one.changed}});
     }
-    json norms = json::array();
-    for (const NamedDifference& one : layer.norms) norms.push_back(difference_json(one));
+    json vectors = json::array();
+    for (const NamedDifference& one : layer.vectors) vectors.push_back(difference_json(one));
     result.push_back({{"layer", layer.layer},
                       {"ratio", layer.ratio},
                       {"slips", slips},
                       {"heads", layer.heads},
                       {"differences", differences},
-                      {"norms", norms}});
+                      {"vectors", vectors}});
   }
   return result;
 }

@@ -23,14 +23,14 @@ struct NamedSlip {
 /// Why one layer of B does not compute what A's does.
 struct LayerExplanation {
   std::size_t layer = 0;
-  double ratio = 0;              ///< the largest of its heads, their rows and columns included
+  double ratio = 0;  ///< the largest of its heads, their rows and columns included, or of the constant
   std::vector<NamedSlip> slips;  ///< without them it would; empty if none is known
   /// Where no slip is known and both modules have one shape: their projections, the largest difference first,
   /// and the tensors that have them.
   std::vector<ProjectionDifference> differences;
   std::vector<std::string> tensors;
   std::vector<NamedDifference>
-      norms;                 ///< likewise of queries and keys, and in front where that was asked for
+      vectors;               ///< biases, and gains of norms that queries and keys have or that stand in front
   std::vector<Index> heads;  ///< of A that rounding does not explain, the largest ratio first
 };
 

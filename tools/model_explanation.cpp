@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <initializer_list>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -21,34 +22,54 @@ Tensors tensors_of(const std::optional<LinearTensors>& linear) {
   return {linear->weight, linear->bias};
 }
 
-Tensors mlp_tensors(const OuterTensors& tensors, Index layer) {
-  const MlpTensors mlp = tensors.mlp(layer);
+Tensors joined(std::initializer_list<Tensors> lists) {
   Tensors result;
-  for (const Tensors& some : {tensors_of(mlp.gate), tensors_of(mlp.up), tensors_of(mlp.down),
-                              tensors_of(tensors.norm(NormPlace::MlpInput, layer))})
-    result.insert(result.end(), some.begin(), some.end());
+  for (const Tensors& some : lists) result.insert(result.end(), some.begin(), some.end());
   return result;
 }
 
+// Behind which an MLP or attention reads: a norm of its own, or where there is none that behind what wrote
+// last.
+Tensors norm_before(const OuterTensors& tensors, NormPlace own, NormPlace last, Index layer) {
+  const auto norm = tensors.norm(own, layer);
+  return tensors_of(norm ? norm : tensors.norm(last, layer));
+}
+
+Tensors norm_before_attention(const OuterTensors& tensors, Index layer) {
+  if (layer == 0) return norm_before(tensors, NormPlace::AttentionInput, NormPlace::Embedding, 0);
+  const Tensors own = tensors_of(tensors.norm(NormPlace::AttentionInput, layer));
+  return own.front() ? own : tensors_of(tensors.norm(NormPlace::MlpOutput, layer - 1));
+}
+
+Tensors mlp_tensors(const OuterTensors& tensors, Index layer) {
+  const MlpTensors mlp = tensors.mlp(layer);
+  return joined({tensors_of(mlp.gate), tensors_of(mlp.up), tensors_of(mlp.down),
+                 norm_before(tensors, NormPlace::MlpInput, NormPlace::AttentionOutput, layer)});
+}
+
 Tensors norms_behind(const OuterTensors& tensors, Index layer) {
-  Tensors result = tensors_of(tensors.norm(NormPlace::AttentionOutput, layer));
-  const Tensors more = tensors_of(tensors.norm(NormPlace::MlpOutput, layer));
-  result.insert(result.end(), more.begin(), more.end());
+  return joined({tensors_of(tensors.norm(NormPlace::AttentionOutput, layer)),
+                 tensors_of(tensors.norm(NormPlace::MlpOutput, layer))});
+}
+
+// What all rows of one have in common is added to the embeddings.
+Tensors positions_and_types(const OuterTensors& tensors) {
+  Tensors result{tensors.table(Table::Positions), tensors.table(Table::TokenTypes)};
+  for (const StoredTensor& type : tensors.types_apart()) result.emplace_back(type);
   return result;
 }
 
 // The tensors that make a part that is outside of blocks.
-Tensors outer_tensors(const OuterTensors& tensors, const std::string& part) {
-  if (part == "embeddings") return {tensors.table(Table::Embedding)};
-  if (part == "positions") {
-    Tensors result{tensors.table(Table::Positions)};
-    for (const StoredTensor& type : tensors.types_apart()) result.emplace_back(type);
-    return result;
-  }
+// @param tied  in both models, if the head is the embeddings in one
+Tensors outer_tensors(const OuterTensors& tensors, const std::string& part, Index blocks, bool tied) {
+  if (part == "embeddings") return joined({{tensors.table(Table::Embedding)}, positions_and_types(tensors)});
+  if (part == "positions") return positions_and_types(tensors);
   if (part == "token types") return {tensors.table(Table::TokenTypes)};
   if (part == "norm of embeddings") return tensors_of(tensors.norm(NormPlace::Embedding, 0));
-  Tensors result = tensors_of(tensors.norm(NormPlace::Final, 0));
-  result.push_back(part == "unembedding" ? tensors.table(Table::Unembedding) : tensors.head_bias());
+  Tensors result = norm_before(tensors, NormPlace::Final, NormPlace::MlpOutput, blocks - 1);
+  const bool has_head = tied || tensors.head() == Head::Own;
+  result.push_back(has_head ? tensors.table(Table::Unembedding) : std::nullopt);
+  if (part != "unembedding") result.push_back(tensors.head_bias());
   return result;
 }
 
@@ -72,6 +93,9 @@ class PartList {
     parts_.push_back(std::move(part));
   }
 
+  // Whether the head is the embeddings in both.
+  bool are_tied() const { return a_.head() == Head::Tied && b_.head() == Head::Tied; }
+
   std::vector<PartExplanation> sorted() {
     std::ranges::stable_sort(parts_, std::greater<>(), &PartExplanation::ratio);
     return std::move(parts_);
@@ -87,8 +111,9 @@ std::vector<PartExplanation> differing_parts(const Model& a, const Model& b, con
   PartList list(a, b);
   for (const OuterComparison& outer : decision.outer) {
     if (outer.entries.agrees()) continue;
-    list.add(outer.part, outer.entries,
-             [&](const OuterTensors& tensors) { return outer_tensors(tensors, outer.part); });
+    list.add(outer.part, outer.entries, [&](const OuterTensors& tensors) {
+      return outer_tensors(tensors, outer.part, static_cast<Index>(decision.blocks.size()), list.are_tied());
+    });
   }
   for (std::size_t block = 0; block < decision.blocks.size(); ++block) {
     const auto layer = static_cast<Index>(block);
@@ -123,9 +148,9 @@ void print_parts(const std::vector<PartExplanation>& parts) {
 void note_norms(const OuterTensors& a, const OuterTensors& b, LayerExplanation& layer) {
   if (!layer.slips.empty()) return;
   const auto index = static_cast<Index>(layer.layer);
-  const Tensors in_a = tensors_of(a.norm(NormPlace::AttentionInput, index));
-  const Tensors in_b = tensors_of(b.norm(NormPlace::AttentionInput, index));
-  for (std::size_t i = 0; i < in_a.size(); ++i) note_difference(layer.norms, in_a[i], in_b[i]);
+  const Tensors in_a = norm_before_attention(a, index);
+  const Tensors in_b = norm_before_attention(b, index);
+  for (std::size_t i = 0; i < in_a.size(); ++i) note_difference(layer.vectors, in_a[i], in_b[i]);
 }
 
 }  // namespace

@@ -3,6 +3,8 @@
 #include <utility>
 
 #include "checkpoint/model_tensors.hpp"
+#include "checkpoint/outer_tensors.hpp"
+#include "symmetry/errors.hpp"
 #include "symmetry/folding.hpp"
 #include "tools/output.hpp"
 
@@ -14,12 +16,22 @@ bool rotates(const TransformerGroup& group) {
          group.stream() == TransformerGroup::Stream::Centred;
 }
 
+void require_no_task_head(const Model& model, const TransformerGroup& group) {
+  if (group.stream() == TransformerGroup::Stream::Fixed) return;
+  if (const auto head = OuterTensors(model.checkpoint).task_head())
+    throw FormatError(
+        head->describe() +
+        " reads the stream, which would be moved without it; what leaves the stream as it is can "
+        "be done: --scope attention, and of act also --only without stream");
+}
+
 }  // namespace
 
 TransformerGroup rewrite_whole(const RewriteOptions& options, const Model& model, const std::string& label,
                                const WholeChange& change) {
   const CheckpointModel stored(model.checkpoint, Radii::Decoded);
   TransformerGroup group(stored.config());
+  if (change.moves_stream || rotates(group)) require_no_task_head(model, group);
   const std::optional<Dtype> store_as = options.dtype ? parse_dtype(*options.dtype) : std::nullopt;
   CheckpointRewrite rewrite(model.checkpoint, options.out, options.force ? Overwrite::Yes : Overwrite::No,
                             store_as, RewriteScope::Model);

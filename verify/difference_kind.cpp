@@ -112,7 +112,8 @@ void find_kind(MatrixDifference& result, const StoredMatrix& a, const StoredMatr
   };
   if (result.changed == 0) return is(DifferenceKind::None);
   const auto size = static_cast<double>(a.value.size());
-  if (result.changed * size <= std::max(few * size, few_by_count + 0.5)) return is(DifferenceKind::FewEntries);
+  if (result.changed * size <= std::max(few * size, few_by_count + 0.5))
+    return is(DifferenceKind::FewEntries);
   const int bits_a = significant_bits(a.value);
   const int bits_b = significant_bits(b.value);
   const bool b_is_coarse = bits_b <= bits_a;
@@ -150,7 +151,8 @@ std::vector<ProjectionDifference> projection_differences(const StoredAttention& 
     // A row of the file is all that makes one number of an output, and all that is read for one of the
     // others.
     const auto rows_of_the_file = [one](const Matrix<double>& m) {
-      return one == Projection::Output ? Matrix<double>(m.transpose()) : m;
+      return Matrix<double>(one == Projection::Output ? Matrix<double>(m.transpose())
+                                                      : m.topRows(m.rows() - 1));  // but for biases
     };
     const StoredMatrix from{rows_of_the_file(of_a.at(one)), rows_of_the_file(radius_a.at(one))};
     const StoredMatrix to{rows_of_the_file(of_b.at(one)), rows_of_the_file(radius_b.at(one))};

@@ -32,7 +32,7 @@ struct MatrixDifference {
 /// @pre equal shapes
 MatrixDifference matrix_difference(const StoredMatrix& a, const StoredMatrix& b);
 
-/// The same of one projection, biases included.
+/// The same of one projection, without biases.
 struct ProjectionDifference : MatrixDifference {
   Projection projection = Projection::Query;
 };

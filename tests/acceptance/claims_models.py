@@ -32,6 +32,9 @@ def claims():
              for what, show in (("act on all that its group allows", _acted), ("canonical form", _canonical),
                                 ("one edited number", _edited))]
             + [Claim("vit, whole: what patches, class token and positions may trade", _vit_trades),
+               Claim("ReLU gates, whole: canonical form", _relu_gates),
+               Claim("a classifier is not left behind by a moved stream", _classifier),
+               Claim("RoBERTa's positions begin behind its padding", _padding),
                Claim("interpretability passes, on a random GPT-2", partial(_interpretability, _untied("gpt2"))),
                Claim("interpretability passes, on gpt-nano-sort", partial(_interpretability, _sorter)),
                Claim("a rotation pass in the manner of QuaRot", _quarot),
@@ -56,9 +59,55 @@ def _acted(name, bench):
     return "; ".join(figures)
 
 
+def _configured(bench, name, **config):
+    target = bench.scratch("-".join([name, *map(str, config.values())]))
+    with family_model.edited_copy(_fixture(bench, name), target) as model:
+        model.config.update(config)
+    return target
+
+
+def _relu_gates(bench):
+    return _one_form(bench, _configured(bench, "llama", hidden_act="relu"))
+
+
+def _classifier(bench):
+    """Nobody would move it along; where the stream stays it is copied."""
+    source, out = bench.scratch("classifier"), bench.scratch("moved-classifier")
+    with family_model.edited_copy(_fixture(bench, "qwen2"), source) as model:
+        model.tensors.store("score.weight", np.ones((2, 32)), "F32")
+    for command in ("canonicalize", "act"):
+        said = bench.attnsym.refusal(command, source, "-o", out, "--scope", "model")
+        require("'score.weight' reads the stream" in said, said)
+    bench.attnsym.rewrite_model("act", source, out, "--only", "neurons")
+    kept = family_model.load(out).tensors.numbers("score.weight")
+    require(np.all(kept == 1), "the classifier changed")
+    return said.strip()[-60:]
+
+
+def _padding(bench):
+    """With token p for padding, row p + 1 is the first that is read."""
+    table = "roberta.embeddings.position_embeddings.weight"
+    for padding in (0, 1):
+        source = _configured(bench, "roberta", pad_token_id=padding)
+        for row in range(3):
+            edited = bench.scratch(f"row-{padding}-{row}")
+            with family_model.edited_copy(source, edited) as model:
+                numbers = model.tensors.numbers(table).copy()
+                numbers[row] = numbers[row, ::-1]
+                model.tensors.store(table, numbers, "F32")
+            verdict = bench.attnsym.check_models(source, edited)["verdict"]
+            wanted = "distinct" if row > padding else "identical"
+            require(verdict == wanted, f"padding {padding}, row {row}: {verdict}, not {wanted}")
+    return "two tokens, three rows each"
+
+
 def _canonical(name, bench):
+    return _one_form(bench, _fixture(bench, name))
+
+
+def _one_form(bench, fixture):
     """One form for two bases, of the same function."""
-    fixture, moved = _fixture(bench, name), bench.scratch("moved")
+    moved = bench.scratch("moved")
     bench.attnsym.rewrite_model("act", fixture, moved, "--seed", 8)
     forms = [bench.scratch(f"canonical-{i}") for i in range(3)]
     for source, form in zip((fixture, moved, forms[0]), forms):

@@ -64,6 +64,27 @@ TEST(ModelConfig, TellsNullFromAbsentWhereTheFamilyHasADefault) {
   EXPECT_EQ(parse(sizes + R"(,"num_key_value_heads":null,"sliding_window":null})").scores(0).window, 0);
 }
 
+// A name that is null is none: it takes the family's default.
+TEST(ModelConfig, TakesNullForTheDefaultOfAName) {
+  const std::string gemma = R"({"model_type":"gemma","num_hidden_layers":1,"hidden_activation":)";
+  EXPECT_EQ(parse(gemma + "null,\"hidden_size\":64,\"num_attention_heads\":16}").outside->activation,
+            "gelu_pytorch_tanh");
+  EXPECT_EQ(parse(gemma + "\"relu\",\"hidden_size\":64,\"num_attention_heads\":16}").outside->activation,
+            "relu");
+}
+
+TEST(ModelConfig, ReadsPadding) {
+  const auto padding = [](const std::string& more) {
+    return parse(R"({"model_type":"roberta","num_hidden_layers":1,"hidden_size":8,"num_attention_heads":4)" +
+                 more + "}")
+        .outside->padding;
+  };
+  EXPECT_EQ(padding(""), 1);
+  EXPECT_EQ(padding(R"(,"pad_token_id":0)"), 0);
+  expect_error<FormatError>([&] { padding(R"(,"pad_token_id":-1)"); }, {"'pad_token_id' is '-1'", "from 0"});
+  expect_error<FormatError>([&] { padding(R"(,"pad_token_id":null)"); }, {"'pad_token_id' is missing"});
+}
+
 TEST(ModelConfig, KnowsWhichLayersHaveAWindow) {
   const std::string sizes = R"("hidden_size":64,"num_attention_heads":16,"head_dim":4,"sliding_window":3)";
   const auto windows = [](const ModelConfig& config) {
@@ -82,6 +103,10 @@ TEST(ModelConfig, KnowsWhichLayersHaveAWindow) {
                               "max_window_layers":1,"num_key_value_heads":4,)" +
                           sizes + "}")),
             (Windows{0, 3, 3}));
+  EXPECT_EQ(windows(parse(R"({"model_type":"qwen2","num_hidden_layers":2,"use_sliding_window":true,
+                              "max_window_layers":0,"num_key_value_heads":4,)" +
+                          sizes + "}")),
+            (Windows{3, 3}));
   EXPECT_EQ(
       windows(parse(R"({"model_type":"qwen2","num_hidden_layers":1,"num_key_value_heads":4,)" + sizes + "}")),
       (Windows{0}));

@@ -39,7 +39,7 @@ TEST(DifferenceKind, EqualAndFewEntries) {
   EXPECT_EQ(after(f32, f32, nothing).kind, DifferenceKind::None);
   const ProjectionDifference few = after(f32, f32, [](Matrix<double>& key) { key(3, 2) += 1; });
   EXPECT_EQ(few.kind, DifferenceKind::FewEntries);
-  EXPECT_NEAR(few.changed, 1.0 / (65 * 16), 1e-12);
+  EXPECT_NEAR(few.changed, 1.0 / (64 * 16), 1e-12);
 }
 
 // One of 16 is more than a hundredth, and no dense change all the same.

@@ -383,6 +383,24 @@ TEST(Slips, AreNamedOnEveryFamily) {
   }
 }
 
+// Conversions that know of no biases of queries, keys and values lose all three.
+TEST(Slips, LostBiasesAreNamedTogether) {
+  for (const AttentionConfig& config : {neox(), gpt2()}) {
+    const StoredAttention a = random_module(config, 6);
+    StoredAttention b = a;
+    for_both(b, [](auto& w) {
+      for (auto& group : w.groups) {
+        group.key_bias.setZero();
+        group.value_bias.setZero();
+        for (auto& reader : group.readers) reader.query_bias.setZero();
+      }
+    });
+    EXPECT_TRUE(find_slips(a, b).has_value());
+    if (config.rotary.pairs() == 0) continue;  // there the key bias is free, and two losses explain it
+    EXPECT_TRUE(mentions(find_slips(a, b), "the biases were lost"));
+  }
+}
+
 // Two scales may cancel, two exchanges are one cycle that other exchanges make as well, and what happens to
 // pairs once in weights and twice in them happens once in biases.
 bool have_other_names(const std::string& x, const std::string& y) {

@@ -119,7 +119,8 @@ std::vector<Tokens> sequences_of(const TransformerConfig& config, const TokenSea
       config.class_token ? most : std::min(most, std::max(search.length, search.position + 1));
   Random random(search.seed);
   const auto any = [&] {
-    return std::min(random.below(std::min<Index>(config.token_ids(), 1 << 30)), config.token_ids() - 1);
+    const Index token = random.below(std::min<Index>(config.token_ids(), 1 << 30));
+    return token == config.padding ? (token + 1) % config.token_ids() : token;
   };
   std::vector<Tokens> sequences;
   const auto add = [&](Index wanted) {
@@ -129,7 +130,7 @@ std::vector<Tokens> sequences_of(const TransformerConfig& config, const TokenSea
     sequences.push_back(std::move(tokens));
   };
   for (Index i = 0; i < search.sequences; ++i) add(-1);
-  for (const Index token : search.tokens) add(token);
+  for (const Index token : search.tokens) add(token == config.padding ? -1 : token);
   return sequences;
 }
 
@@ -178,6 +179,8 @@ void require_tokens(const TransformerConfig& config, const Tokens& tokens) {
     if (token < 0 || token >= config.token_ids())
       throw ShapeError("there is no token " + std::to_string(token) + " of " +
                        std::to_string(config.token_ids()));
+    if (token == config.padding)
+      throw ShapeError("token " + std::to_string(token) + " is padding, which is no input");
   }
 }
 

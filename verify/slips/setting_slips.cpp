@@ -98,18 +98,21 @@ void set_biases(AttentionWeights<double>& weights, Projection which,
   for_each_bias(weights, which, [&](RowVector<double>& bias) { bias = *next++; });
 }
 
-Slip lost_bias(Projection which, const char* text) {
+Slip lost_biases(std::vector<Projection> which, const char* text) {
   Slip slip;
   slip.text = text;
-  slip.projections = {which};
-  slip.undone = [which](const StoredAttention& module,
-                        const StoredAttention& reference) -> std::optional<StoredAttention> {
+  slip.projections = which;
+  slip.undone = [which = std::move(which)](
+                    const StoredAttention& module,
+                    const StoredAttention& reference) -> std::optional<StoredAttention> {
     if (!same_heads(module.config, reference.config)) return std::nullopt;
-    for (const RowVector<double>& bias : biases(module.weights, which))
-      if (!bias.isZero(0)) return std::nullopt;
     StoredAttention result = module;
-    set_biases(result.weights, which, biases(reference.weights, which));
-    set_biases(result.radius, which, biases(reference.radius, which));
+    for (const Projection one : which) {
+      for (const RowVector<double>& bias : biases(module.weights, one))
+        if (!bias.isZero(0)) return std::nullopt;
+      set_biases(result.weights, one, biases(reference.weights, one));
+      set_biases(result.radius, one, biases(reference.radius, one));
+    }
     return result.weights == module.weights ? std::nullopt : std::optional(std::move(result));
   };
   return slip;
@@ -148,10 +151,9 @@ std::vector<Slip> setting_slips() {
       other_setting("a causal mask is configured in one of the two only", &AttentionConfig::causal));
   slips.push_back(other_setting("other ALiBi slopes are configured", &AttentionConfig::slopes));
   slips.push_back(other_epsilon());
-  slips.push_back(lost_bias(Query, "the bias was lost"));
-  slips.push_back(lost_bias(Key, "the bias was lost"));
-  slips.push_back(lost_bias(Value, "the bias was lost"));
-  slips.push_back(lost_bias(Output, "the bias was lost"));
+  for (const Projection one : {Query, Key, Value, Output})
+    slips.push_back(lost_biases({one}, "the bias was lost"));
+  slips.push_back(lost_biases({Query, Key, Value}, "the biases were lost"));
   slips.push_back(gains_off_by(1, "gains of the norms are stored less one and read as they are"));
   slips.push_back(gains_off_by(-1, "gains of the norms are stored as they are and read as less one"));
   slips.push_back(other_scale("the scale 1/sqrt(head width) is applied twice",
