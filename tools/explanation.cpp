@@ -43,10 +43,15 @@ std::string tensor_of(const Checkpoint& checkpoint, Projection projection, Index
   return checkpoint.require(names_of(checkpoint.layout(), projection).weight, layer).info->name;
 }
 
-std::vector<std::string> tensors_of(const Checkpoint& checkpoint, const std::vector<Projection>& projections,
-                                    Index layer) {
+std::vector<std::string> tensors_of(const Checkpoint& checkpoint, const Slip& slip, Index layer) {
   std::vector<std::string> names;
-  for (const Projection projection : projections) {
+  const Layout& layout = checkpoint.layout();
+  if (slip.scales_scores && !layout.query_norm.empty()) {
+    for (const std::string& norm : {layout.query_norm, layout.key_norm})
+      names.push_back(checkpoint.require(norm, layer).info->name);
+    return names;
+  }
+  for (const Projection projection : slip.projections) {
     std::string name = tensor_of(checkpoint, projection, layer);
     if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(std::move(name));
   }
@@ -82,8 +87,7 @@ class Explainer {
       result.ratio = std::max(result.ratio, decision.constant.ratio);
     if (std::isnan(result.ratio)) result.ratio = std::numeric_limits<double>::infinity();
     if (const auto slips = slips_of(modules_(index))) {
-      for (const Slip& slip : *slips)
-        result.slips.push_back({slip.text, tensors_of(b_, slip.projections, index)});
+      for (const Slip& slip : *slips) result.slips.push_back({slip.text, tensors_of(b_, slip, index)});
       return result;
     }
     result.heads = heads_by_ratio(decision);

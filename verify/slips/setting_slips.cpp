@@ -60,6 +60,7 @@ Slip other_scale(const char* text, double (*factor)(double head_width)) {
   Slip slip;
   slip.text = text;
   slip.projections = {Query, Key};
+  slip.scales_scores = true;
   slip.undone = [factor](const StoredAttention& module,
                          const StoredAttention&) -> std::optional<StoredAttention> {
     StoredAttention result = module;

@@ -15,6 +15,7 @@ struct Slip {
   std::string text;                     ///< what B has, for people: "rotary pairs are interleaved, ..."
   std::vector<Projection> projections;  ///< which projections it concerns; empty for the configuration
   bool along_width = false;             ///< moves numbers along the model width
+  bool scales_scores = false;  ///< where queries and keys are normalised only their gains can do that
 
   /// The module without the slip, if it can have been made there.
   /// @param reference  what it was made from, in the same convention
