@@ -28,7 +28,7 @@ JsonObject JsonObject::parse(std::string_view text, std::string_view name) {
 JsonObject JsonObject::with_defaults(const JsonObject& other) const {
   nlohmann::json merged = other.value_->json;
   for (const auto& [key, value] : value_->json.items()) {
-    // Of a name null is none; of a number it may be an answer, as of the width of a window.
+    // Of a number null may be an answer, as of the width of a window.
     if (!(value.is_null() && merged.contains(key) && merged[key].is_string())) merged[key] = value;
   }
   return {std::make_shared<const Value>(Value{std::move(merged)}), name_};

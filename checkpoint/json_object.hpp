@@ -18,7 +18,8 @@ class JsonObject {
   /// @throws FormatError unless the text is one strict JSON object.
   static JsonObject parse(std::string_view text, std::string_view name);
 
-  /// The same object, with members of `other` where it has none. What is there and null stays null.
+  /// The same object, with members of `other` where it has none. What is there and null stays null,
+  /// but for names: null is none of those, so that it takes the member of `other` where that is a text.
   JsonObject with_defaults(const JsonObject& other) const;
 
   bool has(std::string_view key) const;  ///< there, and not null

@@ -69,7 +69,8 @@ void read_window(ModelConfig& model, const JsonObject& config, const Layout& lay
   if (layout.window_layers == WindowLayers::All) return;
   if (layout.window_layers == WindowLayers::FromMaxWindowLayers) {
     const auto first = config.size("max_window_layers", 0);  // 0 where all layers have the window
-    model.window_parameter = first ? *first : size(config, {{"max_window_layers"}, {}});
+    if (!first) config.fail("'max_window_layers' is missing, expected an integer from 0");
+    model.window_parameter = *first;
   }
   if (layout.window_layers == WindowLayers::AllButEveryPattern)
     model.window_parameter = size(config, {{"sliding_window_pattern"}, {}});

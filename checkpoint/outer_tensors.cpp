@@ -31,11 +31,11 @@ bool has_part(const std::string& name, std::span<const std::string_view> parts) 
                              [&](std::string_view part) { return name.find(part) != std::string::npos; });
 }
 
-// Heads of tasks read the stream but are not the model.
-bool is_task_head(const std::string& name) {
-  constexpr std::array<std::string_view, 8> parts{
-      "pooler.",          "cls.",           "classifier.",        "qa_outputs.", "score.",
-      "lm_head.decoder.", "lm_head.dense.", "lm_head.layer_norm."};
+// Heads of tasks read the stream, and what brings images to it writes there, but they are not the model.
+bool is_beside_model(const std::string& name) {
+  constexpr std::array<std::string_view, 9> parts{
+      "pooler.",          "cls.",           "classifier.",         "qa_outputs.",           "score.",
+      "lm_head.decoder.", "lm_head.dense.", "lm_head.layer_norm.", "multi_modal_projector."};
   return has_part(name, parts);
 }
 
@@ -44,8 +44,8 @@ bool is_no_weight(const std::string& name) {
   constexpr std::array<std::string_view, 7> ends{
       ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias",
       ".inv_freq",  "position_ids",      "lm_head.bias"};
-  constexpr std::array<std::string_view, 4> parts{"embeddings.mask_token", "embeddings.token_type_ids",
-                                                  "vision_tower.", "multi_modal_projector."};
+  constexpr std::array<std::string_view, 3> parts{"embeddings.mask_token", "embeddings.token_type_ids",
+                                                  "vision_tower."};
   return std::ranges::any_of(ends, [&](std::string_view end) { return name.ends_with(end); }) ||
          has_part(name, parts);
 }
@@ -141,10 +141,10 @@ std::optional<StoredTensor> OuterTensors::head_bias() const {
   return checkpoint_.find(head_name_ + ".bias");
 }
 
-std::optional<StoredTensor> OuterTensors::task_head() const {
+std::optional<StoredTensor> OuterTensors::beside_model() const {
   for (const TensorFile& file : checkpoint_.files()) {
     for (const TensorInfo& tensor : file.tensors()) {
-      if (is_task_head(tensor.name)) return StoredTensor{&file, &tensor};
+      if (!is_no_weight(tensor.name) && is_beside_model(tensor.name)) return StoredTensor{&file, &tensor};
     }
   }
   return std::nullopt;
@@ -175,7 +175,7 @@ void OuterTensors::refuse_unknown() const {
   }
   for (const TensorFile& file : checkpoint_.files()) {
     for (const TensorInfo& tensor : file.tensors()) {
-      if (known.contains(tensor.name) || is_no_weight(tensor.name) || is_task_head(tensor.name)) continue;
+      if (known.contains(tensor.name) || is_no_weight(tensor.name) || is_beside_model(tensor.name)) continue;
       if (checkpoint_.foreign() && checkpoint_.foreign()->in_config.contains(tensor.name)) continue;
       throw FormatError(StoredTensor{&file, &tensor}.describe() + " has no place in a " +
                         checkpoint_.config().model_type +

@@ -45,9 +45,9 @@ class OuterTensors {
     return head_ == Head::Tied ? head_weight_ : std::nullopt;
   }
 
-  /// A tensor that reads the stream for a task, such as a classifier's, and is no part of the model: it does
-  /// not know of moves of the stream.
-  std::optional<StoredTensor> task_head() const;
+  /// A tensor that reads the stream or writes to it and is no part of the model, such as a classifier's: it
+  /// does not know of moves of the stream.
+  std::optional<StoredTensor> beside_model() const;
 
   /// @throws FormatError naming the first tensor of the checkpoint that neither attention nor this table
   /// knows and that is no buffer: the model is not what the table says.

@@ -93,7 +93,7 @@ void setup_act(CLI::App& app, ExitStatus& status) {
   command
       ->add_option("--scope", options->scope,
                    "What is moved: attention, module by module, or the whole model; gains of norms are then "
-                   "folded where the stream can be rotated")
+                   "folded where the stream is rotated")
       ->check(CLI::IsMember({"attention", "model"}))
       ->capture_default_str();
   command

@@ -13,7 +13,7 @@ ExitStatus act_on_whole(const RewriteOptions& options, const Model& model, std::
       [&](const TransformerGroup& group, const StoredModel&, TransformerWeights<double> outside) {
         Random random(seed);
         element = group.sample(random, sample);
-        outside = folded(group, Folding::ToRotate, std::move(outside));
+        if (sample.stream) outside = folded(group, Folding::ToRotate, std::move(outside));
         if (group.shifts_tables()) {
           outside.embedding.rowwise() += element->shift;
           outside.positions.rowwise() -= element->shift;
@@ -21,7 +21,9 @@ ExitStatus act_on_whole(const RewriteOptions& options, const Model& model, std::
         return act(element->stream, outside);
       },
       [&](const TransformerGroup& group, Index layer, StoredBlock block) {
-        return act(*element, layer, folded(group, Folding::ToRotate, layer, std::move(block.value)));
+        Block<double> moved = std::move(block.value);
+        if (sample.stream) moved = folded(group, Folding::ToRotate, layer, std::move(moved));
+        return act(*element, layer, moved);
       },
       sample.stream};
   const TransformerGroup group = rewrite_whole(options, model, "act", change);

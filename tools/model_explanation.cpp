@@ -73,6 +73,13 @@ Tensors outer_tensors(const OuterTensors& tensors, const std::string& part, Inde
   return result;
 }
 
+constexpr double infinite = std::numeric_limits<double>::infinity();
+
+double over_the_limit(const EntryComparison& entries) {
+  const double ratio = entries.largest_ratio() / entries.limit;
+  return std::isnan(ratio) ? infinite : ratio;
+}
+
 // The parts that differ, and what became of their tensors.
 class PartList {
  public:
@@ -80,13 +87,8 @@ class PartList {
 
   // @param tensors_of  the tensors of the part in a model
   template <class TensorsOf>
-  void add(const std::string& name, const EntryComparison& entries, TensorsOf tensors_of) {
-    add(name, entries.largest_ratio() / entries.limit, tensors_of);
-  }
-
-  template <class TensorsOf>
   void add(const std::string& name, double ratio, TensorsOf tensors_of) {
-    PartExplanation part{name, std::isnan(ratio) ? std::numeric_limits<double>::infinity() : ratio, {}};
+    PartExplanation part{name, ratio, {}};
     const Tensors in_a = tensors_of(a_);
     const Tensors in_b = tensors_of(b_);
     for (std::size_t i = 0; i < in_a.size(); ++i) note_difference(part.tensors, in_a[i], in_b[i]);
@@ -111,7 +113,7 @@ std::vector<PartExplanation> differing_parts(const Model& a, const Model& b, con
   PartList list(a, b);
   for (const OuterComparison& outer : decision.outer) {
     if (outer.entries.agrees()) continue;
-    list.add(outer.part, outer.entries, [&](const OuterTensors& tensors) {
+    list.add(outer.part, over_the_limit(outer.entries), [&](const OuterTensors& tensors) {
       return outer_tensors(tensors, outer.part, static_cast<Index>(decision.blocks.size()), list.are_tied());
     });
   }
@@ -120,14 +122,12 @@ std::vector<PartExplanation> differing_parts(const Model& a, const Model& b, con
     const std::string name = "block " + std::to_string(block);
     const BlockDecision& one = decision.blocks[block];
     if (!one.mlp.agrees()) {
-      const EntryComparison entries = worse(one.mlp.neurons, one.mlp.constant);
-      const double ratio = one.mlp.same_count ? entries.largest_ratio() / entries.limit
-                                              : std::numeric_limits<double>::infinity();
-      list.add(name + " MLP", ratio,
+      const double ratio = over_the_limit(worse(one.mlp.neurons, one.mlp.constant));
+      list.add(name + " MLP", one.mlp.same_count ? ratio : infinite,
                [&](const OuterTensors& tensors) { return mlp_tensors(tensors, layer); });
     }
     if (!one.norms.agrees()) {
-      list.add(name + " norms behind attention or MLP", one.norms,
+      list.add(name + " norms behind attention or MLP", over_the_limit(one.norms),
                [&](const OuterTensors& tensors) { return norms_behind(tensors, layer); });
     }
   }

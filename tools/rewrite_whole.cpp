@@ -16,13 +16,13 @@ bool rotates(const TransformerGroup& group) {
          group.stream() == TransformerGroup::Stream::Centred;
 }
 
-void require_no_task_head(const Model& model, const TransformerGroup& group) {
+void require_nothing_beside(const Model& model, const TransformerGroup& group) {
   if (group.stream() == TransformerGroup::Stream::Fixed) return;
-  if (const auto head = OuterTensors(model.checkpoint).task_head())
+  if (const auto tensor = OuterTensors(model.checkpoint).beside_model())
     throw FormatError(
-        head->describe() +
-        " reads the stream, which would be moved without it; what leaves the stream as it is can "
-        "be done: --scope attention, and of act also --only without stream");
+        tensor->describe() +
+        " meets the stream, which would be moved without it; --scope attention leaves the stream "
+        "as it is, so do act --only without stream and canonicalize --scope mlp");
 }
 
 }  // namespace
@@ -31,7 +31,7 @@ TransformerGroup rewrite_whole(const RewriteOptions& options, const Model& model
                                const WholeChange& change) {
   const CheckpointModel stored(model.checkpoint, Radii::Decoded);
   TransformerGroup group(stored.config());
-  if (change.moves_stream || rotates(group)) require_no_task_head(model, group);
+  if (change.moves_stream) require_nothing_beside(model, group);
   const std::optional<Dtype> store_as = options.dtype ? parse_dtype(*options.dtype) : std::nullopt;
   CheckpointRewrite rewrite(model.checkpoint, options.out, options.force ? Overwrite::Yes : Overwrite::No,
                             store_as, RewriteScope::Model);

@@ -16,14 +16,14 @@ struct WholeChange {
       outside;
   /// Block after block; from several threads.
   std::function<Block<double>(const TransformerGroup&, Index layer, StoredBlock)> block;
-  /// Then heads of tasks, which are no part of the model, would be left behind.
+  /// Then what is no part of the model and meets the stream, such as heads of tasks, would be left behind.
   bool moves_stream = true;
 };
 
 /// Writes OUT with the whole model changed, one block in flight per worker.
 /// @param label  of the progress line
 /// @returns the group of the model
-/// @throws FormatError naming a head of a task that the change would leave behind
+/// @throws FormatError naming a tensor that the change would leave behind
 TransformerGroup rewrite_whole(const RewriteOptions& options, const Model& model, const std::string& label,
                                const WholeChange& change);
 

@@ -63,16 +63,15 @@ Index rows_of(const std::vector<std::int64_t>& shape) {
   return axis == shape.end() || axis + 1 == shape.end() ? 1 : *axis;
 }
 
-NamedDifference named_difference(const std::optional<StoredTensor>& a, const std::optional<StoredTensor>& b) {
-  if (!a) return {b->info->name, "only in B", {}};
-  if (!b) return {a->info->name, "only in A", {}};
+// Nothing where nothing differs.
+std::optional<NamedDifference> named_difference(const std::optional<StoredTensor>& a,
+                                                const std::optional<StoredTensor>& b) {
+  if (!a) return NamedDifference{b->info->name, "only in B", {}};
+  if (!b) return NamedDifference{a->info->name, "only in A", {}};
   const auto difference = tensor_difference(*a, *b);
-  if (!difference) return {b->info->name, "another shape", {}};
-  return {b->info->name, describe(difference->difference), *difference};
-}
-
-bool is_nothing(const NamedDifference& one) {
-  return one.difference.rows > 0 && one.difference.changed_rows == 0;
+  if (!difference) return NamedDifference{b->info->name, "another shape", {}};
+  if (difference->changed_rows == 0) return std::nullopt;
+  return NamedDifference{b->info->name, describe(difference->difference), *difference};
 }
 
 std::string rows_text(const TensorDifference& tensor) {
@@ -122,8 +121,7 @@ void note_difference(std::vector<NamedDifference>& list, const std::optional<Sto
   if (!a && !b) return;
   const std::string& name = (b ? b : a)->info->name;
   if (std::ranges::find(list, name, &NamedDifference::tensor) != list.end()) return;
-  NamedDifference one = named_difference(a, b);
-  if (!is_nothing(one)) list.push_back(std::move(one));
+  if (auto one = named_difference(a, b)) list.push_back(*std::move(one));
 }
 
 std::string describe(const NamedDifference& one) {

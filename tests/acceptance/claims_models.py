@@ -33,7 +33,7 @@ def claims():
                                 ("one edited number", _edited))]
             + [Claim("vit, whole: what patches, class token and positions may trade", _vit_trades),
                Claim("ReLU gates, whole: canonical form", _relu_gates),
-               Claim("a classifier is not left behind by a moved stream", _classifier),
+               Claim("classifiers and projectors are not left behind by a moved stream", _beside),
                Claim("RoBERTa's positions begin behind its padding", _padding),
                Claim("interpretability passes, on a random GPT-2", partial(_interpretability, _untied("gpt2"))),
                Claim("interpretability passes, on gpt-nano-sort", partial(_interpretability, _sorter)),
@@ -70,17 +70,19 @@ def _relu_gates(bench):
     return _one_form(bench, _configured(bench, "llama", hidden_act="relu"))
 
 
-def _classifier(bench):
+def _beside(bench):
     """Nobody would move it along; where the stream stays it is copied."""
-    source, out = bench.scratch("classifier"), bench.scratch("moved-classifier")
-    with family_model.edited_copy(_fixture(bench, "qwen2"), source) as model:
-        model.tensors.store("score.weight", np.ones((2, 32)), "F32")
-    for command in ("canonicalize", "act"):
-        said = bench.attnsym.refusal(command, source, "-o", out, "--scope", "model")
-        require("'score.weight' reads the stream" in said, said)
-    bench.attnsym.rewrite_model("act", source, out, "--only", "neurons")
-    kept = family_model.load(out).tensors.numbers("score.weight")
-    require(np.all(kept == 1), "the classifier changed")
+    for name in ("score.weight", "multi_modal_projector.mm_input_projection_weight"):
+        source, out = bench.scratch(f"beside-{name}"), bench.scratch(f"moved-{name}")
+        with family_model.edited_copy(_untied("llama")(bench), source) as model:
+            model.tensors.store(name, np.ones((2, 32)), "F32")
+        for command in ("canonicalize", "act"):
+            said = bench.attnsym.refusal(command, source, "-o", out, "--scope", "model")
+            require(f"'{name}' meets the stream" in said, said)
+        bench.attnsym.rewrite_model("act", source, out, "--only", "neurons")
+        before, after = (family_model.load(each).tensors for each in (source, out))
+        kept = (name, "model.norm.weight", "lm_head.weight")
+        require(all(np.array_equal(before.numbers(each), after.numbers(each)) for each in kept), "the stream moved")
     return said.strip()[-60:]
 
 
