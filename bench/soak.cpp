@@ -12,7 +12,7 @@
 
 #include "bench/stored_pairs.hpp"
 #include "symmetry/symmetry_group.hpp"
-#include "verify/certificate.hpp"
+#include "verify/checker/certificate.hpp"
 #include "verify/decide.hpp"
 #include "verify/exact.hpp"
 

@@ -20,7 +20,7 @@ ARROWS = {
 }
 
 # The checker shares no code with the finder.
-CHECKER = "verify/certificate.hpp"
+CHECKER = "verify/checker/certificate.hpp"
 FINDER = re.compile(r"(symmetry/(canonical|assignment)|verify/(decide|matching|transport))\.")
 
 # The test kits need RapidCheck; the libraries do not. The kit of a library may build on that of verify.
@@ -133,11 +133,11 @@ class MadeUpIncludesAreCaught(unittest.TestCase):
         self.assert_caught(("nfn/testing/laws.hpp", '#include "verify/decide.hpp"\n'))
 
     def test_checker_includes_finder(self):
-        self.assert_caught(("verify/certificate.hpp", '#include "verify/matching.hpp"\n'), ("verify/matching.hpp", ""))
+        self.assert_caught(("verify/checker/certificate.hpp", '#include "verify/matching.hpp"\n'), ("verify/matching.hpp", ""))
 
     def test_checker_reaches_finder_through_others(self):
         self.assert_caught(
-            ("verify/certificate.cpp", '#include "verify/attend.hpp"\n'), ("verify/attend.hpp", ""),
+            ("verify/checker/certificate.cpp", '#include "verify/attend.hpp"\n'), ("verify/attend.hpp", ""),
             ("verify/attend.cpp", '#include "symmetry/assignment.hpp"\n'), ("symmetry/assignment.hpp", ""))
 
 

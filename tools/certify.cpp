@@ -11,7 +11,7 @@
 #include "tools/executor.hpp"
 #include "tools/model.hpp"
 #include "tools/output.hpp"
-#include "verify/certificate.hpp"
+#include "verify/checker/certificate.hpp"
 #include "verify/exact.hpp"
 #include "verify/models/model_evidence.hpp"
 #include "verify/verdict.hpp"

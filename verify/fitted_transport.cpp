@@ -8,7 +8,7 @@
 #include "symmetry/errors.hpp"
 #include "symmetry/permutation.hpp"
 #include "verify/block_matrices.hpp"
-#include "verify/gauge_trial.hpp"
+#include "verify/checker/gauge_trial.hpp"
 
 namespace attnsym {
 namespace {

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "symmetry/centred.hpp"
-#include "verify/certificate.hpp"
+#include "verify/checker/certificate.hpp"
 #include "verify/rounding.hpp"
 #include "verify/witness_inputs.hpp"
 

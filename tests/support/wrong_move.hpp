@@ -6,7 +6,7 @@
 #include <string>
 
 #include "tests/support/random_module.hpp"
-#include "verify/certificate.hpp"
+#include "verify/checker/certificate.hpp"
 #include "verify/decide.hpp"
 
 namespace attnsym::testing {

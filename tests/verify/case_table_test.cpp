@@ -7,7 +7,7 @@
 #include "symmetry/symmetry_group.hpp"
 #include "tests/support/random_module.hpp"
 #include "verify/attend.hpp"
-#include "verify/certificate.hpp"
+#include "verify/checker/certificate.hpp"
 #include "verify/decide.hpp"
 
 namespace attnsym {

@@ -1,5 +1,5 @@
 // The checker: accepts what is so, refutes everything else.
-#include "verify/certificate.hpp"
+#include "verify/checker/certificate.hpp"
 
 #include <gtest/gtest.h>
 

@@ -8,7 +8,7 @@
 #include "tests/support/random_module.hpp"
 #include "tests/support/wrong_move.hpp"
 #include "verify/attend.hpp"
-#include "verify/certificate.hpp"
+#include "verify/checker/certificate.hpp"
 #include "verify/decide.hpp"
 #include "verify/exact.hpp"
 

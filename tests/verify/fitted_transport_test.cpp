@@ -7,7 +7,7 @@
 #include "tests/support/attention_kinds.hpp"
 #include "tests/support/random_module.hpp"
 #include "verify/decide.hpp"
-#include "verify/gauge_trial.hpp"
+#include "verify/checker/gauge_trial.hpp"
 
 namespace attnsym {
 namespace {

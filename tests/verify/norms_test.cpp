@@ -5,7 +5,7 @@
 #include "tests/support/attention_kinds.hpp"
 #include "tests/support/random_module.hpp"
 #include "tests/support/wrong_move.hpp"
-#include "verify/certificate.hpp"
+#include "verify/checker/certificate.hpp"
 #include "verify/decide.hpp"
 #include "verify/exact.hpp"
 #include "verify/head_classes.hpp"

@@ -5,7 +5,7 @@
 
 #include "symmetry/symmetry_group.hpp"
 #include "tests/support/random_module.hpp"
-#include "verify/certificate.hpp"
+#include "verify/checker/certificate.hpp"
 #include "verify/decide.hpp"
 #include "verify/witness_inputs.hpp"
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "symmetry/random.hpp"
-#include "verify/models/entries.hpp"
+#include "verify/checker/entries.hpp"
 #include "verify/models/stream_transport.hpp"
 
 namespace attnsym {

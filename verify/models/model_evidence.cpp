@@ -1,6 +1,6 @@
 #include "verify/models/model_evidence.hpp"
 
-#include "verify/certificate.hpp"
+#include "verify/checker/certificate.hpp"
 #include "verify/models/architecture.hpp"
 #include "verify/models/model_pieces.hpp"
 

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "symmetry/stored_model.hpp"
-#include "verify/models/entries.hpp"
+#include "verify/checker/entries.hpp"
 
 namespace attnsym {
 

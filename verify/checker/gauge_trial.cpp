@@ -1,4 +1,4 @@
-#include "verify/gauge_trial.hpp"
+#include "verify/checker/gauge_trial.hpp"
 
 #include <algorithm>
 #include <cmath>

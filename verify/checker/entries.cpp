@@ -1,4 +1,4 @@
-#include "verify/models/entries.hpp"
+#include "verify/checker/entries.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "verify/certificate.hpp"
+#include "verify/checker/certificate.hpp"
 
 #include <algorithm>
 #include <cmath>
