@@ -13,7 +13,7 @@
 #include "tools/output.hpp"
 #include "verify/checker/certificate.hpp"
 #include "verify/exact.hpp"
-#include "verify/models/model_evidence.hpp"
+#include "verify/checker/model_evidence.hpp"
 #include "verify/verdict.hpp"
 
 namespace attnsym {

@@ -165,9 +165,7 @@ ModelExplanation explain_models(const Model& a, const Model& b, const StoredMode
   if (!agrees_outside_attention(mended.decision)) result.parts = differing_parts(a, b, mended.decision);
   std::vector<Decision> attention;
   for (BlockDecision& block : mended.decision.blocks) attention.push_back(std::move(block.attention));
-  const SeenModel seen_a(model_a);
-  const SeenModel seen_b(mended.last(model_b));
-  const ModelPieces pieces(seen_a, seen_b, mended.decision.stream, options.outputs);
+  const ModelPieces pieces(model_a, mended.last(model_b), mended.decision.stream, options.outputs);
   result.attention = explain_differences(a, b, attention, [&](Index layer) {
     return std::array{pieces.attention_of_a(layer), pieces.attention_of_b(layer)};
   });

@@ -89,12 +89,16 @@ ConstantComparison compare_constants(const StoredAttention& a, const StoredAtten
   const double arithmetic = constant_error(a) + constant_error(b);
   const double variance = constant_variance(a).sum() + constant_variance(b).sum();
   const Index terms = std::max(a.config.heads * a.config.value_width, b.config.heads * b.config.value_width);
-  const RowVector<double> radius = constant_radius(a) + constant_radius(b);
+  const double limit = ratio_limit(terms, std::max(output_unit(a), output_unit(b)));
+  RowVector<double> radius = constant_radius(a) + constant_radius(b);
+  // Arithmetic is as wrong as sums are large on the way, and these are as large as the others' results [N7].
+  const double share = std::sqrt(std::max(1 - 4 / (limit * limit), 0.0));
+  radius.array() += share * radius.norm() / std::sqrt(static_cast<double>(std::max<Index>(radius.size(), 1)));
   Index place = 0;
   return {apart.norm(),
           (apart.norm() + arithmetic) * (1 + tolerance<double>()),
           ratio(apart.norm(), variance),
-          ratio_limit(terms, std::max(output_unit(a), output_unit(b))),
+          limit,
           std::sqrt(variance),
           largest_ratio_of(apart.cwiseAbs(), radius.cwiseAbs2(), place)};
 }

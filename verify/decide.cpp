@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "verify/bound.hpp"
+#include "verify/checker/certificate.hpp"
 #include "verify/exact_transport.hpp"
 #include "verify/fingerprint.hpp"
 #include "verify/fitted_transport.hpp"
@@ -47,8 +48,7 @@ class Case {
   Verdict verdict() {
     if (is_gated() && stored_a().config == stored_b().config) {
       if (const auto exact = exact_transport(stored_a(), stored_b(), match_heads(stored_a(), stored_b()))) {
-        note_condition(*exact);
-        return Identical{*exact};
+        return identical(*exact);
       }
     }
     if (!is_gated() && same_shape(a_.config, b_.config)) {
@@ -61,17 +61,18 @@ class Case {
       }
       find_worst_head();
       if (const auto exact = exact_transport(stored_a(), stored_b(), matching)) {
-        note_condition(*exact);
-        return Identical{*exact};
+        return identical(*exact);
       }
-      if (decision_.heads_agree() && decision_.constant.explained_by_rounding())
-        return equal_if_resolved([&] { return evidence_of(fitted); });
+      if (decision_.heads_agree() && decision_.constant.explained_by_rounding()) {
+        if (!fitted) return equal_if_resolved(one_to_one(), {});
+        note_condition(fitted->b_from_a);
+        return equal_if_resolved(fitted->b_from_a, refute_beside_circuits(a_, b_, fitted->b_from_a));
+      }
     }
     const HeadClasses classes = classify_heads(a_, b_);
     for (const HeadClass& heads : classes) decision_.classes.push_back(compare_class(a_, b_, heads));
     const bool agree = decision_.classes_agree() && !refute_partition(a_, b_, classes);
-    if (agree && decision_.constant.explained_by_rounding())
-      return equal_if_resolved([&] { return classes; });
+    if (agree && decision_.constant.explained_by_rounding()) return equal_if_resolved(classes, {});
     find_worst_head();
     return separated_or(unexplained_difference());
   }
@@ -107,19 +108,31 @@ class Case {
     });
   }
 
-  template <class Evidence>
-  Verdict equal_if_resolved(Evidence evidence) {
-    if (hidden_difference() <= options_.worst_resolution) return Equivalent{evidence()};
-    return Undecided{"the circuits agree, but the resolution is " + brief(100 * hidden_difference()) +
-                     " %: the stored precision could hide a relative difference up to that size (limit " +
-                     brief(100 * options_.worst_resolution) + " %)"};
+  // No verdict without the checker's word.
+  Verdict identical(const AttentionElement<double>& element) {
+    note_condition(element);
+    if (auto reason = refute_identity(stored_a(), stored_b(), element)) return refused(*reason);
+    return Identical{element};
   }
 
-  EqualityEvidence evidence_of(const std::optional<FittedTransport>& fitted) {
-    if (fitted) {
-      note_condition(fitted->b_from_a);
-      return fitted->b_from_a;
+  static Undecided refused(const std::string& reason) {
+    return {"evidence was found, but the checker refuses it: " + reason};
+  }
+
+  // @param refutation  what the checker has against a change of basis; it has yet to see classes of heads
+  Verdict equal_if_resolved(EqualityEvidence evidence, std::optional<std::string> refutation) const {
+    if (hidden_difference() > options_.worst_resolution) {
+      return Undecided{"the circuits agree, but the resolution is " + brief(100 * hidden_difference()) +
+                       " %: the stored precision could hide a relative difference up to that size (limit " +
+                       brief(100 * options_.worst_resolution) + " %)"};
     }
+    if (std::holds_alternative<HeadClasses>(evidence))
+      refutation = refute_equivalence(stored_a(), stored_b(), evidence);
+    if (refutation) return refused(*refutation);
+    return Equivalent{std::move(evidence)};
+  }
+
+  HeadClasses one_to_one() const {
     HeadClasses classes;
     for (const HeadComparison& head : decision_.heads) classes.push_back({{head.head}, {head.image}});
     return classes;

@@ -118,7 +118,11 @@ void drop_scale(StoredMatrix& down) {
 std::pair<Matrix<double>, EntryComparison> align(SeenLatent& a, SeenLatent& b, bool scale_is_free) {
   const Index width = a.down.value.rows();
   const Index size = a.down.value.cols();
-  const EntryComparison as_stored = compare_entries(a.down, b.down, width);
+  EntryRules rules;
+  rules.inner_width = width;
+  rules.sources = 0;
+  rules.independent = false;
+  const EntryComparison as_stored = compare_entries(a.down, b.down, rules);
   if (as_stored.is_exact) {
     for (SeenLatent* latent : {&a, &b}) latent->leave_out_the_unreached();
     return {Matrix<double>::Identity(size, size), as_stored};
@@ -128,14 +132,14 @@ std::pair<Matrix<double>, EntryComparison> align(SeenLatent& a, SeenLatent& b, b
     drop_scale(b.down);
   }
   Matrix<double> u = Matrix<double>::Identity(size, size);
-  EntryComparison comparison = compare_entries(a.down, b.down, width);
+  EntryComparison comparison = compare_entries(a.down, b.down, rules);
   if (!comparison.agrees()) {
     const Svd<double> svd = thin_svd(Matrix<double>(a.down.value.transpose() * b.down.value));
     // Where both projections are zero there is nothing to turn.
     const Index rank = (svd.sigma.array() > tolerance<double>() * svd.sigma(0)).count();
     u = svd.v.leftCols(rank) * svd.u.leftCols(rank).transpose();
     a.turn(u);
-    comparison = compare_entries(a.down, b.down, width);
+    comparison = compare_entries(a.down, b.down, rules);
   }
   comparison.is_exact = false;
   for (SeenLatent* latent : {&a, &b}) latent->leave_out_the_unreached();

@@ -9,6 +9,7 @@
 #include "symmetry/permutation.hpp"
 #include "verify/block_matrices.hpp"
 #include "verify/checker/gauge_trial.hpp"
+#include "verify/rounding_law.hpp"
 
 namespace attnsym {
 namespace {
@@ -152,7 +153,8 @@ struct FittedGauge {
 std::optional<FittedGauge> tried(const GaugeKind& kind, const MatchedGroups& groups,
                                  const GeneralLinear<double>& linear) {
   const GaugeTrial trial(written_factor(kind, groups.a, groups.from),
-                         written_factor(kind, groups.b, groups.to), linear, kind.blocks, kind.factors);
+                         written_factor(kind, groups.b, groups.to), linear, kind.blocks, kind.factors,
+                         judged_lines(groups.a.config));
   FittedGauge gauge{linear, {}};
   for (Index i = 0; i < groups.order.size(); ++i) {
     const auto compared = trial.compare(kind.reading(groups.a, groups.head_of_a(i)),

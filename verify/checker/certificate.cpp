@@ -7,9 +7,10 @@
 #include "symmetry/centred.hpp"
 #include "symmetry/symmetry_group.hpp"
 #include "verify/attend.hpp"
-#include "verify/constant.hpp"
+#include "verify/checker/circuit_claims.hpp"
 #include "verify/enclosure.hpp"
 #include "verify/rounding.hpp"
+#include "verify/rounding_law.hpp"
 #include "verify/stored_factors.hpp"
 
 namespace attnsym {
@@ -17,144 +18,12 @@ namespace {
 
 using Refutation = std::optional<std::string>;
 
-constexpr Index block_rows = 256;  // of a D x D product held at a time
-
-// Sums over the entries of a difference of circuits and of its variance, by row and by column.
-struct Squares {
-  RowVector<double> rows;
-  RowVector<double> columns;
-};
-
-Squares zero_squares(const StoredCircuit& c) {
-  return {RowVector<double>::Zero(c.value.left.rows()), RowVector<double>::Zero(c.value.right.rows())};
-}
-
-void add_block(Squares& squares, const Matrix<double>& entries, Index begin) {
-  squares.rows.segment(begin, entries.rows()) += entries.rowwise().sum().transpose();
-  squares.columns += entries.colwise().sum();
-}
-
-Matrix<double> product_rows(const Matrix<double>& left, const Matrix<double>& right, Index begin,
-                            Index count) {
-  return left.middleRows(begin, count) * right.transpose();
-}
-
-// N7 entry by entry: V_pq = sum_k var(L_pk) R_qk^2 + L_pk^2 var(R_qk), an error of radius r has variance r^2
-// / 3.
-Matrix<double> variance_rows(const StoredCircuit& c, Index begin, Index count) {
-  return (product_rows(c.radius.left.cwiseAbs2(), c.value.right.cwiseAbs2(), begin, count) +
-          product_rows(c.value.left.cwiseAbs2(), c.radius.right.cwiseAbs2(), begin, count)) /
-         3;
-}
-
-bool within(const RowVector<double>& difference, const RowVector<double>& variance, double limit) {
-  // An overflow proves nothing.
-  if (!std::isfinite(difference.sum()) || !std::isfinite(variance.sum())) return false;
-  return (difference.array() <= limit * limit * variance.array()).all() &&
-         difference.sum() <= limit * limit * variance.sum();
-}
-
-// A product that should be both stored circuits: terms of one score, or the OV circuit at frequency 0.
-struct Claim {
-  double frequency;
-  StoredCircuit product;
-  StoredCircuit a;
-  StoredCircuit b;
-};
-
-StoredCircuit exact_product(const Matrix<double>& left, const Matrix<double>& right) {
-  return normalized({left, right}, {Matrix<double>::Zero(left.rows(), left.cols()),
-                                    Matrix<double>::Zero(right.rows(), right.cols())});
-}
-
-double unit_of(const std::vector<Claim>& claims) {
-  double unit = 0;
-  for (const Claim& claim : claims) unit = std::max({unit, effective_unit(claim.a), effective_unit(claim.b)});
-  return unit;
-}
-
-// How far a product is from b, and what rounding a and b explains, entry by entry.
-struct Judged {
-  Squares difference;
-  Squares variance;
-};
-
-Judged judged(const Claim& claim, int exponent) {
-  const Circuit<double> product = value_at_exponent(claim.product, exponent);
-  const StoredCircuit a = at_exponent(claim.a, exponent);
-  const StoredCircuit b = at_exponent(claim.b, exponent);
-  Judged result{zero_squares(b), zero_squares(b)};
-  for (Index begin = 0; begin < b.value.left.rows(); begin += block_rows) {
-    const Index count = std::min(block_rows, b.value.left.rows() - begin);
-    const Matrix<double> apart = product_rows(product.left, product.right, begin, count) -
-                                 product_rows(b.value.left, b.value.right, begin, count);
-    add_block(result.difference, apart.cwiseAbs2(), begin);
-    add_block(result.variance, variance_rows(a, begin, count) + variance_rows(b, begin, count), begin);
-  }
-  return result;
-}
-
-void add(Squares& sum, const Squares& term) {
-  sum.rows += term.rows;
-  sum.columns += term.columns;
-}
-
-void add(Judged& sum, const Judged& term) {
-  add(sum.difference, term.difference);
-  add(sum.variance, term.variance);
-}
-
-// Whether products that should be both a and b are b within the rounding of a and b: every frequency in
-// total, and row by row and column by column over all of them.
-bool agree(const std::vector<Claim>& claims, Index inner) {
-  int exponent = claims.front().b.exponent;
-  for (const Claim& claim : claims)
-    exponent = std::max({exponent, claim.a.exponent, claim.b.exponent, claim.product.exponent});
-  const double limit = ratio_limit(inner, unit_of(claims));
-  const Judged none{zero_squares(claims.front().b), zero_squares(claims.front().b)};
-  Judged all = none;
-  for (auto claim = claims.begin(); claim != claims.end();) {
-    const double frequency = claim->frequency;
-    Judged one = none;
-    for (; claim != claims.end() && claim->frequency == frequency; ++claim)
-      add(one, judged(*claim, exponent));
-    if (!(one.difference.rows.sum() <= limit * limit * one.variance.rows.sum())) return false;
-    add(all, one);
-  }
-  return within(all.difference.rows, all.variance.rows, limit) &&
-         within(all.difference.columns, all.variance.columns, limit);
-}
-
-// The terms of two scores, or two OV circuits as the only term.
-using Terms = std::vector<TermPair>;
-
-Terms terms_of(const StoredCircuit& a, const StoredCircuit& b) { return {{{}, a, b}}; }
-
-Index inner_width(const Terms& terms) {
-  Index of_a = 0;
-  Index of_b = 0;
-  for (const TermPair& term : terms) {
-    if (term.harmonic.sine) continue;
-    of_a += term.a.value.left.cols();
-    of_b += term.b.value.left.cols();
-  }
-  return std::max(of_a, of_b);
-}
-
-bool same_circuits(const Terms& terms) {
-  std::vector<Claim> claims;
-  for (const TermPair& term : terms) claims.push_back({term.harmonic.frequency, term.a, term.a, term.b});
-  return agree(claims, inner_width(terms));
-}
-
 // Slopes, sinks and tables, number by number: an error within its radius has a third of the square for
 // variance.
-bool same_offsets(const StoredScores& a, const StoredScores& b) {
-  const double limit =
-      ratio_limit(std::max(a.inner_width(), b.inner_width()), std::max(effective_unit(a), effective_unit(b)));
-  const Index length = std::max(a.offsets.value.size(), b.offsets.value.size()) - 2;
-  const StoredOffsets of_a = extended(a.offsets, length);
-  const StoredOffsets of_b = extended(b.offsets, length);
+bool same_offsets(const StoredOffsets& a, const StoredOffsets& b, double limit) {
+  const Index length = std::max(a.value.size(), b.value.size()) - 2;
+  const StoredOffsets of_a = extended(a, length);
+  const StoredOffsets of_b = extended(b, length);
   const RowVector<double> apart = of_a.value - of_b.value;
   const RowVector<double> variances = (of_a.radius.cwiseAbs2() + of_b.radius.cwiseAbs2()) / 3;
   for (Index i = 0; i < apart.size(); ++i) {
@@ -163,28 +32,32 @@ bool same_offsets(const StoredScores& a, const StoredScores& b) {
   return true;
 }
 
-bool same_each(const std::vector<StoredCircuit>& a, const std::vector<StoredCircuit>& b) {
+bool same_each(const std::vector<StoredCircuit>& a, const std::vector<StoredCircuit>& b, double lines) {
   if (a.size() != b.size()) return false;
   for (std::size_t i = 0; i < a.size(); ++i) {
-    if (!same_circuits(terms_of(a[i], b[i]))) return false;
+    if (!same_circuits(as_terms(a[i], b[i]), lines)) return false;
   }
   return true;
 }
 
-bool same_norms(const StoredScores& a, const StoredScores& b) { return same_each(a.norms, b.norms); }
-bool same_gates(const StoredScores& a, const StoredScores& b) { return same_each(a.gates, b.gates); }
+// What decides a score beside its terms.
+bool same_beside_terms(const StoredScores& a, const StoredScores& b, double lines) {
+  const double limit =
+      ratio_limit(std::max(a.inner_width(), b.inner_width()), std::max(effective_unit(a), effective_unit(b)));
+  return same_offsets(a.offsets, b.offsets, limit) && same_each(a.norms, b.norms, lines) && same_each(a.gates, b.gates, lines);
+}
 
-bool same_scores(const StoredScores& a, const StoredScores& b) {
-  return same_offsets(a, b) && same_norms(a, b) && same_gates(a, b) && same_circuits(paired_terms(a, b));
+bool same_scores(const StoredScores& a, const StoredScores& b, double lines) {
+  return same_beside_terms(a, b, lines) && same_circuits(paired_terms(a, b), lines);
 }
 
 // The circuits of A against those of B, and twice with one factor transported.
 // @param moved, of_b  the factors of A carried over and those of B, term by term
-bool circuits_hold(const Terms& terms, const std::vector<Circuit<double>>& moved,
-                   const std::vector<Circuit<double>>& of_b) {
-  if (!same_circuits(terms)) return false;
-  std::vector<Claim> left_moved;
-  std::vector<Claim> right_moved;
+bool circuits_hold(const std::vector<TermPair>& terms, const std::vector<Circuit<double>>& moved,
+                   const std::vector<Circuit<double>>& of_b, double lines) {
+  if (!same_circuits(terms, lines)) return false;
+  std::vector<CircuitClaim> left_moved;
+  std::vector<CircuitClaim> right_moved;
   for (std::size_t t = 0; t < terms.size(); ++t) {
     const TermPair& term = terms[t];
     left_moved.push_back(
@@ -192,7 +65,7 @@ bool circuits_hold(const Terms& terms, const std::vector<Circuit<double>>& moved
     right_moved.push_back(
         {term.harmonic.frequency, exact_product(of_b[t].left, moved[t].right), term.a, term.b});
   }
-  return agree(left_moved, inner_width(terms)) && agree(right_moved, inner_width(terms));
+  return agree(left_moved, inner_width(terms), lines) && agree(right_moved, inner_width(terms), lines);
 }
 
 // The factors of a head's score terms, with a zero row where the key bias does not count.
@@ -255,16 +128,33 @@ Enclosure enclosure_at_zero(const StoredAttention& module) {
   return enclose_attend(for_one_token(module), Matrix<double>::Zero(1, module.config.model_width));
 }
 
-// Whether every entry of the output at zero is within its worst case times the allowance for arithmetic.
+// Whether every entry of the output at zero is within its worst case times the allowance for arithmetic. Arithmetic
+// is as wrong as the sums are large on the way, and these are as large as the others' results.
 bool entries_at_zero_agree(const StoredAttention& a, const StoredAttention& b, double allowance) {
   const Enclosure x = enclosure_at_zero(a);
   const Enclosure y = enclosure_at_zero(b);
-  return ((x.center - y.center).array().abs() <= allowance * (x.radius + y.radius).array()).all();
+  const Matrix<double> radius = x.radius + y.radius;
+  const double typical = radius.norm() / std::sqrt(static_cast<double>(std::max<Index>(radius.size(), 1)));
+  const double arithmetic = std::sqrt(std::max(allowance * allowance - 1, 0.0));
+  return ((x.center - y.center).array().abs() <= allowance * radius.array() + arithmetic * typical).all();
+}
+
+double constant_limit(const StoredAttention& a, const StoredAttention& b) {
+  const Index terms = std::max(a.config.heads * a.config.value_width, b.config.heads * b.config.value_width);
+  return ratio_limit(terms, std::max(storage_unit(a), storage_unit(b)));
+}
+
+bool has_no_constant(const StoredAttention& module) {
+  const auto vanish = [](const AttentionWeights<double>& w) {
+    return w.output_bias.isZero(0) &&
+           std::all_of(w.groups.begin(), w.groups.end(), [](const auto& g) { return g.value_bias.isZero(0); });
+  };
+  return vanish(module.weights) && vanish(module.radius);
 }
 
 bool constants_agree(const StoredAttention& a, const StoredAttention& b) {
-  const Index terms = std::max(a.config.heads * a.config.value_width, b.config.heads * b.config.value_width);
-  const double limit = ratio_limit(terms, std::max(storage_unit(a), storage_unit(b)));
+  if (has_no_constant(a) && has_no_constant(b)) return true;
+  const double limit = constant_limit(a, b);
   const double apart = (output_at_zero(a) - output_at_zero(b)).squaredNorm();
   const double variance = variance_at_zero(a) + variance_at_zero(b);
   if (!std::isfinite(apart) || !std::isfinite(variance)) return false;
@@ -305,61 +195,103 @@ AttentionConfig without_norms(AttentionConfig config) {
   return config;
 }
 
-Refutation refute(const StoredAttention& a, const StoredAttention& b,
-                  const AttentionElement<double>& b_from_a) {
+// All but the circuits: what heads add whatever the tokens, what their scores are divided by, and gates.
+Refutation refute_frame(const StoredAttention& a, const StoredAttention& b,
+                        const AttentionElement<double>& b_from_a) {
   if (!(a.config == b.config)) return "the modules have different shapes";
   if (auto reason = refute_membership(without_norms(a.config), without_norms(b.config), b_from_a))
     return reason;
+  const double lines = judged_lines(a.config);
+  const Permutation image = head_image(b_from_a);
+  const bool plain = !a.config.qk_norm && !a.config.output_gate;
+  for (Index head = 0; head < image.size(); ++head) {
+    const Index to = image(head);
+    if (plain && stored_offsets(a, head).value == stored_offsets(b, to).value) continue;
+    if (!same_beside_terms(stored_scores(a, head), stored_scores(b, to), lines)) return failure("QK", head, to);
+  }
+  return std::nullopt;
+}
+
+Refutation refute(const StoredAttention& a, const StoredAttention& b,
+                  const AttentionElement<double>& b_from_a) {
+  if (auto reason = refute_frame(a, b, b_from_a)) return reason;
+  const double lines = judged_lines(a.config);
   const AttentionWeights<double> of_b = with_gains(b);
   const AttentionWeights<double> moved = act(b_from_a, with_gains(a));
   const Permutation image = head_image(b_from_a);
   for (Index head = 0; head < image.size(); ++head) {
     const Index to = image(head);
-    const StoredScores scores_a = stored_scores(a, head);
-    const StoredScores scores_b = stored_scores(b, to);
-    const bool qk = same_offsets(scores_a, scores_b) && same_norms(scores_a, scores_b) &&
-                    same_gates(scores_a, scores_b) &&
-                    circuits_hold(paired_terms(scores_a, scores_b), score_factors(b.config, moved, to),
-                                  score_factors(b.config, of_b, to));
-    if (!qk) return failure("QK", head, to);
-    const bool vo =
-        circuits_hold(terms_of(stored_vo_circuit(a, head), stored_vo_circuit(b, to)),
-                      output_factors(b.config, moved, to), output_factors(b.config, b.weights, to));
-    if (!vo) return failure("OV", head, to);
+    if (!circuits_hold(paired_terms(stored_scores(a, head), stored_scores(b, to)),
+                       score_factors(b.config, moved, to), score_factors(b.config, of_b, to), lines))
+      return failure("QK", head, to);
+    if (!circuits_hold(as_terms(stored_vo_circuit(a, head), stored_vo_circuit(b, to)),
+                       output_factors(b.config, moved, to), output_factors(b.config, b.weights, to), lines))
+      return failure("OV", head, to);
+  }
+  return std::nullopt;
+}
+
+// Every head of a module occurs in exactly one class.
+bool covers(const HeadClasses& classes, std::vector<Index> HeadClass::*side, Index heads) {
+  std::vector<Index> found;
+  for (const HeadClass& one : classes) found.insert(found.end(), (one.*side).begin(), (one.*side).end());
+  std::sort(found.begin(), found.end());
+  for (Index head = 0; head < heads; ++head) {
+    if (static_cast<std::size_t>(head) >= found.size() || found[static_cast<std::size_t>(head)] != head) return false;
+  }
+  return static_cast<Index>(found.size()) == heads;
+}
+
+// [N3] Whether these can be classes of heads whose sums decide: all heads once; with different masks, softcaps or
+// sinks no class has heads of both modules; a norm over all heads sees how many of every kind there are.
+Refutation refute_classes(const StoredAttention& a, const StoredAttention& b, const HeadClasses& classes) {
+  if (!covers(classes, &HeadClass::a, a.config.heads) || !covers(classes, &HeadClass::b, b.config.heads))
+    return "the classes do not contain every head exactly once";
+  const auto counts_heads = [](const AttentionConfig& c) { return c.qk_norm && c.qk_norm->over_all_heads; };
+  const bool counted = counts_heads(a.config) || counts_heads(b.config);
+  for (const HeadClass& heads : classes) {
+    if (heads.a.empty() && heads.b.empty()) return "a class has no heads";
+    if (!a.config.scores_like(b.config) && !heads.a.empty() && !heads.b.empty())
+      return "heads with different masks, softcaps, sinks or gates have no circuit in common";
+    if (counted && heads.a.size() != heads.b.size())
+      return "a norm over all heads sees how many heads of every kind there are";
   }
   return std::nullopt;
 }
 
 // One class: the scores are all those of the first head, and the OV circuits have equal sums.
 Refutation refute(const StoredAttention& a, const StoredAttention& b, const HeadClass& heads) {
+  const double lines = judged_lines(a.config);
   std::vector<StoredScores> scores;
   for (const Index head : heads.a) scores.push_back(stored_scores(a, head));
   for (const Index head : heads.b) scores.push_back(stored_scores(b, head));
   for (std::size_t i = 1; i < scores.size(); ++i) {
-    if (!same_scores(scores[i], scores.front()))
+    if (!same_scores(scores[i], scores.front(), lines))
       return "the QK circuits of " + describe(heads) + " are not the same within rounding";
   }
-  if (same_circuits(terms_of(stored_vo_sum(a, heads.a), stored_vo_sum(b, heads.b)))) return std::nullopt;
+  if (same_circuits(as_terms(stored_vo_sum(a, heads.a), stored_vo_sum(b, heads.b)), lines)) return std::nullopt;
   return "the OV circuits of " + describe(heads) + " do not have equal sums within rounding";
 }
 
 Refutation refute(const StoredAttention& a, const StoredAttention& b, const HeadClasses& classes) {
-  if (auto reason = refute_partition(a, b, classes)) return reason;
+  if (auto reason = refute_classes(a, b, classes)) return reason;
   for (const HeadClass& heads : classes) {
     if (auto reason = refute(a, b, heads)) return reason;
   }
   return std::nullopt;
 }
 
-// Largest hidden difference of matched circuits, and the size that a constant has to be compared with.
+// Largest relative difference of matched circuits that could be hidden, and the size that a constant has to be
+// compared with.
 struct Hidden {
-  double difference = 0;
+  double relative = 0;
   double scale = 0;
 
-  void add(double hidden, double size) {
-    difference =
-        std::isfinite(hidden) ? std::max(difference, hidden) : std::numeric_limits<double>::infinity();
-    scale = std::max(scale, size);
+  void add(const HiddenSize& size) { relative = std::max(relative, size.relative()); }
+  void add_scores(const StoredScores& x, const StoredScores& y) {
+    add(hidden_size(paired_terms(x, y)));
+    for (std::size_t i = 0; i < std::min(x.norms.size(), y.norms.size()); ++i)
+      add(hidden_size(as_terms(x.norms[i], y.norms[i])));
   }
 };
 
@@ -368,19 +300,34 @@ Hidden hidden_by(const StoredAttention& a, const StoredAttention& b,
   Hidden hidden;
   const Permutation image = head_image(b_from_a);
   for (Index head = 0; head < image.size(); ++head) {
-    const CircuitComparison qk = compare(stored_scores(a, head), stored_scores(b, image(head)));
-    const CircuitComparison vo = compare(stored_vo_circuit(a, head), stored_vo_circuit(b, image(head)));
-    hidden.add(qk.hidden_difference(), 0);
-    hidden.add(vo.hidden_difference(), vo.norm);
+    hidden.add_scores(stored_scores(a, head), stored_scores(b, image(head)));
+    const HiddenSize vo = hidden_size(as_terms(stored_vo_circuit(a, head), stored_vo_circuit(b, image(head))));
+    hidden.add(vo);
+    hidden.scale = std::max(hidden.scale, vo.norm);
   }
   return hidden;
 }
 
+// Sums of OV circuits may vanish where their members do not: what they hide counts relative to the largest member.
 Hidden hidden_by(const StoredAttention& a, const StoredAttention& b, const HeadClasses& classes) {
   Hidden hidden;
   for (const HeadClass& heads : classes) {
-    const ClassComparison compared = compare_class(a, b, heads);
-    hidden.add(compared.hidden_difference(), compared.vo_scale);
+    std::vector<StoredScores> scores;
+    double member = 0;
+    const auto note = [&](const StoredAttention& module, const std::vector<Index>& side) {
+      for (const Index head : side) {
+        scores.push_back(stored_scores(module, head));
+        const StoredCircuit vo = stored_vo_circuit(module, head);
+        member = std::max(member, hidden_size(as_terms(vo, vo)).norm);
+      }
+    };
+    note(a, heads.a);
+    note(b, heads.b);
+    for (std::size_t i = 1; i < scores.size(); ++i) hidden.add_scores(scores.front(), scores[i]);
+    HiddenSize sums = hidden_size(as_terms(stored_vo_sum(a, heads.a), stored_vo_sum(b, heads.b)));
+    sums.norm = member;
+    hidden.add(sums);
+    hidden.scale = std::max(hidden.scale, member);
   }
   return hidden;
 }
@@ -409,14 +356,22 @@ std::optional<std::string> refute_equivalence(const StoredAttention& a, const St
   return std::nullopt;
 }
 
+std::optional<std::string> refute_beside_circuits(const StoredAttention& a, const StoredAttention& b,
+                                                  const AttentionElement<double>& b_from_a) {
+  if (auto reason = refute_frame(a, b, b_from_a)) return reason;
+  if (!constants_agree(a, b)) return "the constant outputs differ by more than rounding";
+  return std::nullopt;
+}
+
 double evidence_resolution(const StoredAttention& a, const StoredAttention& b,
                            const EqualityEvidence& evidence) {
   const StoredAttention from = as_seen(a);
   const StoredAttention to = as_seen(b);
   const Hidden hidden = std::visit([&](const auto& e) { return hidden_by(from, to, e); }, evidence);
   const double scale = std::max(hidden.scale, output_at_zero(from).norm());
-  const double constant = compare_constants(from, to).hidden_difference();
-  return std::max(hidden.difference, scale > 0 ? constant / scale : 0);
+  const double constant =
+      std::sqrt(variance_at_zero(from) + variance_at_zero(to)) * constant_limit(from, to) / 2;
+  return std::max(hidden.relative, scale > 0 ? constant / scale : 0);
 }
 
 std::optional<std::string> refute_witness(const StoredAttention& a, const StoredAttention& b,

@@ -1,24 +1,37 @@
 #include "verify/checker/entries.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <limits>
 #include <string>
 
 #include "symmetry/errors.hpp"
+#include "symmetry/random.hpp"
 #include "verify/comparison.hpp"
 
 namespace attnsym {
 namespace {
 
-double discounted(double ratio, Index count) {
-  return ratio / (1 + 1 / std::sqrt(static_cast<double>(std::max<Index>(count, 1))));
+constexpr Index probe_count = 2;
+constexpr std::uint64_t probe_salt = 0x616c69676e;
+
+// Sums of squares, and of their squares, of numbers in this range are accurate; beyond it they are scaled.
+bool is_in_range(double sum_of_squares) { return sum_of_squares > 1e-120 && sum_of_squares < 1e120; }
+
+int exponent_of(double largest) { return largest > 0 && std::isfinite(largest) ? std::ilogb(largest) : 0; }
+
+// Radii of sizes a and b, as variance.
+Eigen::ArrayXd variances(const Eigen::ArrayXd& a, const Eigen::ArrayXd& b) {
+  return (a.square() + b.square()) / 3;
 }
 
 }  // namespace
 
 double EntryComparison::largest_ratio() const {
-  if (std::isnan(ratio) || std::isnan(row_ratio) || std::isnan(column_ratio)) return std::nan("");
-  return std::max({ratio, row_ratio, column_ratio});
+  if (std::isnan(ratio) || std::isnan(row_ratio) || std::isnan(column_ratio) || std::isnan(aligned))
+    return std::nan("");
+  return std::max({ratio, row_ratio, column_ratio, aligned * limit});
 }
 
 bool EntryComparison::agrees() const {
@@ -37,13 +50,90 @@ EntryComparison worse(const EntryComparison& x, const EntryComparison& y) {
   return result;
 }
 
-void EntrySums::Lines::note(const RowVector<double>& squares, const RowVector<double>& variances,
-                            Index length, Index first) {
-  for (Index k = 0; k < squares.size(); ++k) {
-    const double r = discounted(attnsym::ratio(std::sqrt(squares(k)), variances(k)), length);
-    if (r <= ratio || std::isnan(ratio)) continue;
-    ratio = r;
-    place = first + k;
+void EntrySums::Line::rescale(int to) {
+  const double factor = std::ldexp(1.0, 2 * (exponent - to));
+  squares *= factor;
+  variances.sum *= factor;
+  variances.squares *= factor * factor;
+  variances.largest *= factor;
+  exponent = to;
+}
+
+void EntrySums::Line::add(Line other) {
+  const auto is_empty = [](const Line& line) { return line.squares == 0 && line.variances.sum == 0; };
+  if (is_empty(other)) return;
+  if (is_empty(*this)) exponent = other.exponent;
+  const int common = std::max(exponent, other.exponent);
+  if (exponent != common) rescale(common);
+  if (other.exponent != common) other.rescale(common);
+  squares += other.squares;
+  variances.sum += other.variances.sum;
+  variances.squares += other.variances.squares;
+  variances.largest = std::max(variances.largest, other.variances.largest);
+}
+
+// In units in which 2 is the limit, whatever the line's own.
+double EntrySums::Line::ratio(const EntryRules& rules) const {
+  const double own = chance_limit(variances, rules.surprise, rules.sources);
+  return attnsym::ratio(std::sqrt(squares), variances.sum) * 2 / own;
+}
+
+namespace {
+
+// One line by itself, scaled where its squares would leave the range of double.
+template <class Line>
+Line scaled_line(const Eigen::ArrayXd& difference, const Eigen::ArrayXd& radius_a,
+                 const Eigen::ArrayXd& radius_b) {
+  const double largest =
+      std::max({difference.abs().maxCoeff(), radius_a.maxCoeff(), radius_b.maxCoeff()});
+  Line line;
+  line.exponent = exponent_of(largest);
+  const auto scaled = [&](const Eigen::ArrayXd& numbers) -> Eigen::ArrayXd {
+    // In two steps: one power alone may be out of range.
+    const int half = line.exponent / 2;
+    return numbers * std::ldexp(1.0, -half) * std::ldexp(1.0, half - line.exponent);
+  };
+  const Eigen::ArrayXd variance = variances(scaled(radius_a), scaled(radius_b));
+  line.squares = scaled(difference).square().sum();
+  line.variances = {variance.sum(), variance.square().sum(), variance.maxCoeff()};
+  return line;
+}
+
+}  // namespace
+
+// Column by column, as the numbers lie in memory; lines out of range once more by themselves.
+EntrySums::Chunk::Chunk(const StoredMatrix& a, const StoredMatrix& b)
+    : difference(a.value - b.value),
+      variance(a.value.rows(), a.value.cols()),
+      rows(static_cast<std::size_t>(a.value.rows())),
+      columns(static_cast<std::size_t>(a.value.cols())) {
+  const Index height = difference.rows();
+  Eigen::ArrayXd squares_sum = Eigen::ArrayXd::Zero(height);
+  Eigen::ArrayXd variance_sum = squares_sum;
+  Eigen::ArrayXd variance_squares = squares_sum;
+  Eigen::ArrayXd variance_largest = squares_sum;
+  Eigen::ArrayXd squares(height);
+  for (Index k = 0; k < difference.cols(); ++k) {
+    auto v = variance.col(k).array();
+    v = (a.radius.col(k).array().square() + b.radius.col(k).array().square()) / 3;
+    squares = difference.col(k).array().square();
+    squares_sum += squares;
+    variance_sum += v;
+    variance_squares += v.square();
+    variance_largest = variance_largest.max(v);
+    Line& line = columns[static_cast<std::size_t>(k)];
+    line.squares = squares.sum();
+    line.variances = {v.sum(), v.square().sum(), v.maxCoeff()};
+    if (!is_in_range(line.variances.sum) || !std::isfinite(line.squares))
+      line = scaled_line<Line>(difference.col(k).array(), a.radius.col(k).array(), b.radius.col(k).array());
+  }
+  for (Index i = 0; i < height; ++i) {
+    Line& line = rows[static_cast<std::size_t>(i)];
+    line = {squares_sum(i), {variance_sum(i), variance_squares(i), variance_largest(i)}};
+    if (!is_in_range(line.variances.sum) || !std::isfinite(line.squares)) {
+      line = scaled_line<Line>(difference.row(i).transpose().array(), a.radius.row(i).transpose().array(),
+                               b.radius.row(i).transpose().array());
+    }
   }
 }
 
@@ -56,69 +146,140 @@ void EntrySums::add(const StoredMatrix& a, const StoredMatrix& b) {
                      " cannot be compared");
   }
   if (a.value.size() == 0) return;
-  RowVector<double> column_squares(columns);
-  RowVector<double> column_variances(columns);
-  Eigen::ArrayXd row_squares = Eigen::ArrayXd::Zero(rows);
-  Eigen::ArrayXd row_variances = row_squares;
-  Eigen::ArrayXd squares(rows);
-  Eigen::ArrayXd variances(rows);
-  // Column by column, as the numbers lie in memory.
-  for (Index k = 0; k < columns; ++k) {
-    squares = (a.value.col(k) - b.value.col(k)).array().square();
-    variances = (a.radius.col(k).array().square() + b.radius.col(k).array().square()) / 3;
-    row_squares += squares;
-    row_variances += variances;
-    column_squares(k) = squares.sum();
-    column_variances(k) = variances.sum();
-    norm_a_ += a.value.col(k).squaredNorm();
-    norm_b_ += b.value.col(k).squaredNorm();
-    radius_a_ += a.radius.col(k).squaredNorm();
-    radius_b_ += b.radius.col(k).squaredNorm();
-  }
-  RowVector<double> row_sums = row_squares.matrix().transpose();
-  RowVector<double> row_noise = row_variances.matrix().transpose();
+  const Chunk chunk(a, b);
+  differs_ = differs_ || (chunk.difference.array() != 0).any();
   const bool by_rows = chunks_ == Chunks::Rows;
-  whole_.note(by_rows ? row_sums : column_squares, by_rows ? row_noise : column_variances,
-              by_rows ? columns : rows, whole_count_);
-  whole_count_ += by_rows ? rows : columns;
-  const RowVector<double>& open_squares = by_rows ? column_squares : row_sums;
-  const RowVector<double>& open_variances = by_rows ? column_variances : row_noise;
-  if (open_squares_.size() == 0) {
-    open_squares_ = open_squares;
-    open_variances_ = open_variances;
+  note_whole(by_rows ? chunk.rows : chunk.columns);
+  note_open(by_rows ? chunk.columns : chunk.rows);
+  note_sizes(a, b);
+  if (rules_.independent) note_alignment(chunk, a);
+}
+
+void EntrySums::note_whole(const std::vector<Line>& lines) {
+  for (std::size_t k = 0; k < lines.size(); ++k) {
+    total_.add(lines[k]);
+    const double r = lines[k].ratio(rules_);
+    if (r <= whole_ratio_ || std::isnan(whole_ratio_)) continue;
+    whole_ratio_ = r;
+    whole_place_ = whole_count_ + static_cast<Index>(k);
+  }
+  whole_count_ += static_cast<Index>(lines.size());
+}
+
+void EntrySums::note_open(const std::vector<Line>& lines) {
+  if (open_.empty()) open_.resize(lines.size());
+  for (std::size_t k = 0; k < lines.size(); ++k) open_[k].add(lines[k]);
+}
+
+void EntrySums::note_sizes(const StoredMatrix& a, const StoredMatrix& b) {
+  const auto note = [](Line& size, const StoredMatrix& m) {
+    Line part;
+    part.squares = m.value.squaredNorm();
+    part.variances.sum = m.radius.squaredNorm();
+    if (!is_in_range(part.squares)) {
+      const double largest = m.value.cwiseAbs().maxCoeff();
+      part.exponent = exponent_of(largest);
+      const double half = std::ldexp(1.0, -(part.exponent / 2));
+      const double rest = std::ldexp(1.0, part.exponent / 2 - part.exponent);
+      part.squares = (m.value * half * rest).squaredNorm();
+      part.variances.sum = (m.radius * half * rest).squaredNorm();
+    }
+    size.add(part);
+  };
+  note(size_a_, a);
+  note(size_b_, b);
+}
+
+bool EntrySums::is_repeated(const RowVector<double>& line) {
+  const RowVector<double> seen = line * probes_;
+  const auto bits = [&](Index k) { return std::bit_cast<std::uint32_t>(static_cast<float>(seen(k))); };
+  return !lines_of_a_.insert(std::uint64_t{bits(0)} << 32U | bits(1)).second;
+}
+
+void EntrySums::note_alignment(const Chunk& chunk, const StoredMatrix& a) {
+  const bool by_rows = chunks_ == Chunks::Rows;
+  const std::vector<Line>& whole = by_rows ? chunk.rows : chunk.columns;
+  const auto open_count = static_cast<Index>(open_.size());
+  if (probes_.size() == 0) {
+    probes_ = fixed_probe<double>(open_count, probe_count, probe_salt);
+    twice_ = Matrix<double>::Zero(open_count, probe_count);
+    once_squares_ = RowVector<double>::Zero(probe_count);
+    open_variances_ = RowVector<double>::Zero(open_count);
+  }
+  Eigen::VectorXd weight(static_cast<Index>(whole.size()));
+  for (Index k = 0; k < weight.size(); ++k) {
+    const Line& line = whole[static_cast<std::size_t>(k)];
+    weight(k) = line.exponent == 0 && line.variances.sum > 0 ? 1 / line.variances.sum : 0;
+    if (weight(k) == 0) continue;
+    if (rules_.skip_repeated && is_repeated(by_rows ? RowVector<double>(a.value.row(k))
+                                                    : RowVector<double>(a.value.col(k).transpose())))
+      weight(k) = 0;
+    largest_share_ = std::max(largest_share_, line.variances.largest * weight(k));
+  }
+  // |W D p|^2 and (W D)^T W D p, with W^2 on the diagonal of `weight`.
+  Matrix<double> once = by_rows ? Matrix<double>(chunk.difference * probes_)
+                                : Matrix<double>(chunk.difference.transpose() * probes_);
+  once_squares_ += weight.transpose() * once.cwiseAbs2();
+  once.array().colwise() *= weight.array();
+  if (by_rows) {
+    twice_.noalias() += chunk.difference.transpose() * once;
+    open_variances_.noalias() += weight.transpose() * chunk.variance;
   } else {
-    open_squares_ += open_squares;
-    open_variances_ += open_variances;
+    twice_.noalias() += chunk.difference * once;
+    open_variances_.noalias() += (chunk.variance * weight).transpose();
   }
 }
 
-EntryComparison EntrySums::result(Index inner_width) const {
+// |X^T X p| / |X p| is at most the largest singular value of X.
+double EntrySums::aligned() const {
+  if (!rules_.independent || once_squares_.size() == 0 || whole_count_ < 2) return 0;
+  double seen = 0;
+  for (Index k = 0; k < probe_count; ++k) {
+    if (once_squares_(k) > 0) seen = std::max(seen, twice_.col(k).norm() / std::sqrt(once_squares_(k)));
+  }
+  return seen / singular_value_limit(1, std::sqrt(open_variances_.maxCoeff()), std::sqrt(largest_share_),
+                                     rules_.surprise);
+}
+
+EntryComparison EntrySums::result() const {
   EntryComparison result;
   if (whole_count_ == 0) return result;
-  Lines open;
-  open.note(open_squares_, open_variances_, whole_count_, 0);
+  double open_ratio = 0;
+  Index open_place = -1;
+  for (std::size_t k = 0; k < open_.size(); ++k) {
+    const double r = open_[k].ratio(rules_);
+    if (r <= open_ratio || std::isnan(open_ratio)) continue;
+    open_ratio = r;
+    open_place = static_cast<Index>(k);
+  }
   const bool by_rows = chunks_ == Chunks::Rows;
-  const Lines& rows = by_rows ? whole_ : open;
-  const Lines& columns = by_rows ? open : whole_;
-  result.row_ratio = rows.ratio;
-  result.row = rows.place;
-  result.column_ratio = columns.ratio;
-  result.column = columns.place;
-  const double variance = open_variances_.sum();
-  result.ratio = attnsym::ratio(std::sqrt(open_squares_.sum()), variance);
-  const double norm = std::max(norm_a_, norm_b_);
-  result.resolution = norm > 0 ? std::sqrt(variance / norm) : 0;
-  const auto unit = [](double radius, double size) { return size > 0 ? std::sqrt(radius / size) : 0; };
-  result.limit = ratio_limit(inner_width, std::max(unit(radius_a_, norm_a_), unit(radius_b_, norm_b_)));
-  result.hidden = result.resolution * result.limit / 2;
-  result.is_exact = open_squares_.sum() == 0;
+  result.row_ratio = by_rows ? whole_ratio_ : open_ratio;
+  result.row = by_rows ? whole_place_ : open_place;
+  result.column_ratio = by_rows ? open_ratio : whole_ratio_;
+  result.column = by_rows ? open_place : whole_place_;
+  result.ratio = total_.ratio(rules_);
+  const auto unit = [](const Line& size) {
+    return size.squares > 0 ? std::sqrt(size.variances.sum / size.squares) : 0;
+  };
+  // As a power of four: sums may be in other units than sizes.
+  Line largest = size_a_.exponent == size_b_.exponent
+                     ? (size_a_.squares > size_b_.squares ? size_a_ : size_b_)
+                     : (size_a_.exponent > size_b_.exponent ? size_a_ : size_b_);
+  if (largest.squares > 0)
+    result.resolution = std::ldexp(std::sqrt(total_.variances.sum / largest.squares),
+                                   total_.exponent - largest.exponent);
+  const double allowance = arithmetic_allowance(rules_.inner_width, std::max(unit(size_a_), unit(size_b_)));
+  result.limit = 2 * allowance;
+  result.aligned = aligned() / allowance;
+  result.hidden = result.resolution * allowance;
+  result.is_exact = !differs_;
   return result;
 }
 
-EntryComparison compare_entries(const StoredMatrix& a, const StoredMatrix& b, Index inner_width) {
-  EntrySums sums;
+EntryComparison compare_entries(const StoredMatrix& a, const StoredMatrix& b, const EntryRules& rules) {
+  EntrySums sums(rules);
   sums.add(a, b);
-  return sums.result(inner_width);
+  return sums.result();
 }
 
 }  // namespace attnsym

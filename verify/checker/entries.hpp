@@ -1,22 +1,29 @@
 #pragma once
 
+#include <cstdint>
+#include <unordered_set>
+#include <vector>
+
 #include "symmetry/stored_transformer.hpp"
+#include "verify/rounding_law.hpp"
 
 namespace attnsym {
 
 /// Two stored matrices entry by entry, in units of what rounding their numbers explains [N7].
 struct EntryComparison {
   double ratio = 0;         ///< of the whole
-  double row_ratio = 0;     ///< the largest of a row
-  double column_ratio = 0;  ///< the largest of a column
+  double row_ratio = 0;     ///< the largest of a row, in units in which `limit` is its limit
+  double column_ratio = 0;  ///< the largest of a column, likewise
   Index row = -1;           ///< where these are
   Index column = -1;
+  double aligned = 0;     ///< the singular value that the difference was seen to have, 1 for the largest that
+                          ///< independent errors leave
   double resolution = 0;  ///< noise / norm: the smallest relative difference that could be seen
   double limit = 2;       ///< the ratio up to which rounding is the explanation, see ratio_limit
   double hidden = 0;      ///< the relative difference that agreement may hide
   bool is_exact = true;   ///< no entry differs
 
-  /// The largest of the three; NaN stays.
+  /// The largest of all, in units of `limit`; NaN stays.
   double largest_ratio() const;
 
   /// False on NaN, and where agreement would hide more than coarsest_resolution.
@@ -26,42 +33,77 @@ struct EntryComparison {
 /// The worse of two.
 EntryComparison worse(const EntryComparison& x, const EntryComparison& y);
 
-/// Adds up a comparison of matrices that come in chunks, of whole rows or of whole columns. The ratio of a
-/// row or column of n entries counts for 1 / (1 + n^(-1/2)) of itself: few numbers may by chance all be
-/// rounded badly.
+/// How two matrices are judged [N7].
+struct EntryRules {
+  Index inner_width = 0;  ///< how many numbers the tools that made the files added up for each entry
+  int sources = 2;        ///< see chance_limit: two where both matrices are as stored, but for places and signs
+  bool independent = true;  ///< errors of different entries are: then a difference that is aligned is none of rounding
+  double surprise = surprise_of(1e4);
+  bool skip_repeated = false;  ///< whole lines that A has twice count once for `aligned`: they round alike
+};
+
+/// Adds up a comparison of matrices that come in chunks, of whole rows or of whole columns.
 class EntrySums {
  public:
   enum class Chunks { Rows, Columns };
-  explicit EntrySums(Chunks chunks = Chunks::Rows) : chunks_(chunks) {}
+  explicit EntrySums(EntryRules rules, Chunks chunks = Chunks::Rows) : rules_(rules), chunks_(chunks) {}
 
   /// @throws ShapeError on different shapes
   void add(const StoredMatrix& a, const StoredMatrix& b);
 
-  /// @param inner_width  how many numbers were added up for each entry by the tools that made the files
-  EntryComparison result(Index inner_width) const;
+  EntryComparison result() const;
 
  private:
-  // Rows or columns, with the largest ratio among those that are complete.
-  struct Lines {
-    double ratio = 0;
-    Index place = -1;
+  // Sums over one line of a difference, in units of 4^exponent so that none leaves the range of double.
+  struct Line {
+    double squares = 0;
+    LineVariances variances;
+    int exponent = 0;
 
-    void note(const RowVector<double>& squares, const RowVector<double>& variances, Index length,
-              Index first);
+    void add(Line other);
+    void rescale(int to);
+    double ratio(const EntryRules& rules) const;
   };
 
+  // One chunk, and its sums by line.
+  struct Chunk {
+    Matrix<double> difference;
+    Matrix<double> variance;
+    std::vector<Line> rows;
+    std::vector<Line> columns;
+
+    Chunk(const StoredMatrix& a, const StoredMatrix& b);
+  };
+
+  void note_whole(const std::vector<Line>& lines);
+  void note_open(const std::vector<Line>& lines);
+  void note_sizes(const StoredMatrix& a, const StoredMatrix& b);
+  void note_alignment(const Chunk& chunk, const StoredMatrix& a);
+  bool is_repeated(const RowVector<double>& line);
+  double aligned() const;
+
+  EntryRules rules_;
   Chunks chunks_;
-  Lines whole_;  // lines of the chunks
+  double whole_ratio_ = 0;  // the largest of a line that chunks have whole
+  Index whole_place_ = -1;
   Index whole_count_ = 0;
-  RowVector<double> open_squares_;  // lines that cross all chunks
+  std::vector<Line> open_;  // lines that cross all chunks
+  Line total_;
+  Line size_a_;  // `squares` of values, `variances.sum` of radii
+  Line size_b_;
+  bool differs_ = false;
+
+  // W D with D the difference and W dividing whole lines by their standard deviation: its product with probes, and
+  // that of its transpose with the result.
+  Matrix<double> probes_;
+  Matrix<double> twice_;
+  RowVector<double> once_squares_;
   RowVector<double> open_variances_;
-  double norm_a_ = 0;  // squared, as all of these
-  double norm_b_ = 0;
-  double radius_a_ = 0;
-  double radius_b_ = 0;
+  double largest_share_ = 0;
+  std::unordered_set<std::uint64_t> lines_of_a_;
 };
 
 /// @throws ShapeError on different shapes
-EntryComparison compare_entries(const StoredMatrix& a, const StoredMatrix& b, Index inner_width);
+EntryComparison compare_entries(const StoredMatrix& a, const StoredMatrix& b, const EntryRules& rules);
 
 }  // namespace attnsym

@@ -5,6 +5,8 @@
 #include <variant>
 
 #include "verify/block_matrices.hpp"
+#include "verify/checker/error_spread.hpp"
+#include "verify/rounding_law.hpp"
 #include "verify/storage_error.hpp"
 
 namespace attnsym {
@@ -112,12 +114,25 @@ struct Reading {
         a_norm(a.norm()) {}
 };
 
-// What the difference and its two parts add up to, and how coarsely the factors are stored.
+// What the difference and its two parts add up to, how errors of rows and columns spread in either module, and how
+// coarsely the factors are stored.
 struct Sums {
   ComparisonSum difference{0};
   ComparisonSum written{0};
   ComparisonSum reading{0};
+  ErrorSpread rows_a, rows_b, columns_a, columns_b;
   double unit = 0;
+
+  // With ratios of rows and columns in units in which 2 is the limit, whatever their own.
+  CircuitComparison result(const ComparisonSum& sum, Index width, double surprise) const {
+    CircuitComparison compared = sum.result(width, unit);
+    const auto own = [&](const ErrorSpread& x, const ErrorSpread& y) {
+      return chance_limit(share_squares(x, y), largest_share(x, y), surprise, 0);
+    };
+    compared.largest_row_ratio *= 2 / own(rows_a, rows_b);
+    compared.largest_column_ratio *= 2 / own(columns_a, columns_b);
+    return compared;
+  }
 };
 
 DifferenceSquares times_square(DifferenceSquares squares, double factor) {
@@ -168,6 +183,11 @@ void add(Sums& sums, const Written<M>& w, const Reading<M>& r) {
               row_forms<M>(w.a, r.oo, w.a) + 2 * row_forms<M>(w.a, r.ob, w.off) + written_columns);
   const M a_gram = r.oo + r.ob * w.linear.conjugate() + (r.ob * w.linear.conjugate()).adjoint() +
                    w.linear.transpose() * r.bb * w.linear.conjugate();
+  const double square = w.factor * w.factor;
+  sums.rows_a.add<M>(w.aa, square * r.a_squares.error_sums);
+  sums.rows_b.add<M>(w.bb, square * r.b_squares.error_sums);
+  sums.columns_a.add<M>(a_gram, square * w.a_squares.error_sums);
+  sums.columns_b.add<M>(r.bb, square * w.b_squares.error_sums);
   all.norm_a = product_norm<M>(a_gram, w.aa);
   all.norm_b = product_norm<M>(r.bb, w.bb);
   all.error = computing_error(w, r);
@@ -192,7 +212,8 @@ struct GaugeTrial::Group {
 
 GaugeTrial::GaugeTrial(const StoredFactor& written_a, const StoredFactor& written_b,
                        const GeneralLinear<double>& linear, const std::vector<GaugeBlock>& blocks,
-                       const std::vector<double>& factors) {
+                       const std::vector<double>& factors, double lines)
+    : lines_(lines) {
   auto group = std::make_unique<Group>();
   group->width = linear.size();
   group->in_range = is_in_range(written_a) && is_in_range(written_b);
@@ -221,10 +242,11 @@ std::optional<CircuitComparison> GaugeTrial::compare(const StoredFactor& reading
         },
         block);
   }
+  const double surprise = surprise_of(lines_);
   for (const ComparisonSum* part : {&sums.written, &sums.reading}) {
-    if (!part->result(group_->width, sums.unit).explained_by_rounding()) return std::nullopt;
+    if (!sums.result(*part, group_->width, surprise).explained_by_rounding()) return std::nullopt;
   }
-  const CircuitComparison whole = sums.difference.result(group_->width, sums.unit);
+  const CircuitComparison whole = sums.result(sums.difference, group_->width, surprise);
   return whole.explained_by_rounding() ? std::optional(whole) : std::nullopt;
 }
 

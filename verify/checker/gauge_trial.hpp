@@ -24,9 +24,10 @@ class GaugeTrial {
   /// @param written_a, written_b  without biases that are free
   /// @param blocks   of the gauge
   /// @param factors  per block what multiplies its circuits
+  /// @param lines    rows and columns that are judged for the answer, about
   GaugeTrial(const StoredFactor& written_a, const StoredFactor& written_b,
              const GeneralLinear<double>& linear, const std::vector<GaugeBlock>& blocks,
-             const std::vector<double>& factors);
+             const std::vector<double>& factors, double lines);
   GaugeTrial(GaugeTrial&&) noexcept;
   ~GaugeTrial();
 
@@ -39,6 +40,7 @@ class GaugeTrial {
  private:
   struct Group;
   std::unique_ptr<const Group> group_;
+  double lines_;
 };
 
 }  // namespace attnsym

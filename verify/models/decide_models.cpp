@@ -6,7 +6,9 @@
 #include <utility>
 
 #include "symmetry/errors.hpp"
+#include "verify/checker/model_identity.hpp"
 #include "verify/models/architecture.hpp"
+#include "verify/models/find_neurons.hpp"
 #include "verify/models/stored_algebra.hpp"
 
 namespace attnsym {
@@ -74,7 +76,8 @@ std::optional<StreamTransport> find_stream(const SeenModel& a, const SeenModel& 
       of_a = with_more_rows(a, std::move(of_a));
       of_b = with_more_rows(b, std::move(of_b));
     }
-    return find_stream_transport(of_a, of_b, stored, only_simple, centred);
+    const bool keeps_mean = a.config().norm == NormKind::Layer;
+    return find_stream_transport(of_a, of_b, stored, {only_simple, centred, keeps_mean});
   };
   constexpr Index few = 256;
   if (auto simple = find(few, true)) return simple;
@@ -127,8 +130,9 @@ void compare_parts(const ModelPieces& pieces, const TransformerConfig& config,
     }
     const auto layer = static_cast<Index>(part - 1);
     BlockDecision& block = decision.blocks[part - 1];
-    block.norms = pieces.compare_norms_behind(layer);
-    block.mlp = compare_mlps(config.mlp, pieces.mlp_of_a(layer), pieces.mlp_of_b(layer), config.model_width);
+    block.norms = pieces.compare_norms(layer);
+    block.mlp = compare_mlps(config.mlp, pieces.mlp_of_a(layer), pieces.mlp_of_b(layer), config.model_width,
+                             pieces.mlp_rules(layer));
   });
 }
 
@@ -148,11 +152,9 @@ void compare_attention(const ModelPieces& pieces, const ModelDecideOptions& opti
   });
 }
 
-void compare_orbits(const StoredModel& model_a, const StoredModel& model_b, const ModelDecideOptions& options,
+void compare_orbits(const StoredModel& a, const StoredModel& b, const ModelDecideOptions& options,
                     ModelDecision& decision) {
-  const SeenModel a(model_a);
-  const SeenModel b(model_b);
-  const auto stream = find_stream(a, b);
+  const auto stream = find_stream(SeenModel(a), SeenModel(b));
   decision.stream_found = stream.has_value();
   decision.stream = stream.value_or(StreamTransport::identity(a.config().model_width));
   const ModelPieces pieces(a, b, decision.stream, options.outputs);
@@ -181,7 +183,7 @@ std::string BlockDecision::difference() const {
   if (!mlp.same_count) return "MLP, different numbers of neurons that do something";
   if (!mlp.neurons.agrees()) return "MLP, neuron " + std::to_string(mlp.worst_neuron) + " of B";
   if (!mlp.constant.agrees()) return "MLP, its bias";
-  if (!norms.agrees()) return "norms behind attention or MLP";
+  if (!norms.agrees()) return "norms";
   return {};
 }
 
@@ -217,7 +219,14 @@ ModelDecision compare_models(const StoredModel& a, const StoredModel& b, const M
     decision.reason = "the first difference is in " + *decision.first_difference;
     return decision;
   }
-  decision.verdict = is_exact(decision) ? ModelVerdict::Identical : ModelVerdict::Equivalent;
+  // All pieces were compared by the checker; what is left is how the stream may move.
+  if (const auto refutation = refute_stream(a, decision.stream)) {
+    decision.reason = "every piece of A agrees with B, but " + *refutation;
+    return decision;
+  }
+  const bool identical =
+      is_exact(decision) && !refute_model_identity(a, b, evidence_of(decision), options.run_modules);
+  decision.verdict = identical ? ModelVerdict::Identical : ModelVerdict::Equivalent;
   decision.reason =
       std::string("every piece of A agrees with B, the stream moved by ") + name_of(decision.stream);
   return decision;

@@ -6,8 +6,8 @@
 
 #include "symmetry/run_tasks.hpp"
 #include "verify/decide.hpp"
-#include "verify/models/model_evidence.hpp"
-#include "verify/models/model_pieces.hpp"
+#include "verify/checker/model_evidence.hpp"
+#include "verify/checker/model_pieces.hpp"
 #include "verify/models/token_witness.hpp"
 
 namespace attnsym {
@@ -25,7 +25,7 @@ struct ModelDecideOptions {
 struct BlockDecision {
   Decision attention;
   MlpComparison mlp;
-  EntryComparison norms;  ///< of gains behind the branches
+  EntryComparison norms;  ///< of gains that both have or that act behind the branches
 
   bool agrees() const;
   bool is_exact() const;

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "symmetry/random.hpp"
-#include "verify/checker/entries.hpp"
+#include "verify/comparison.hpp"
 #include "verify/models/stream_transport.hpp"
 
 namespace attnsym {
@@ -113,27 +113,52 @@ StoredMatrix with_row_of_ones(const StoredMatrix& rows) {
   return result;
 }
 
+// Whether rows of A are rows of B but for rounding and arithmetic, in total and column by column. Generous: what
+// comes out is checked in full.
+bool roughly_equal(const StoredMatrix& a, const StoredMatrix& b) {
+  const Matrix<double> apart = a.value - b.value;
+  const double scale = std::max(a.value.cwiseAbs().maxCoeff(), b.value.cwiseAbs().maxCoeff());
+  if (!(scale > 0)) return apart.isZero(0);
+  const auto squares = [&](const Matrix<double>& m) -> RowVector<double> {
+    return (m / scale).colwise().squaredNorm();
+  };
+  const RowVector<double> variances = (squares(a.radius) + squares(b.radius)) / 3;
+  const RowVector<double> differences = squares(apart);
+  const double unit = std::sqrt(variances.sum() * 3 / std::max(squares(a.value).sum(), 1e-300));
+  const double limit = 2 * ratio_limit(a.value.cols(), unit);
+  const double floor = 1e-30 * squares(a.value).sum();
+  return (differences.array() <= limit * limit * variances.array() + floor).all();
+}
+
+// The row of ones stays, up to its sign.
+bool keeps_mean(const StreamTransport& transport, Index width) {
+  const RowVector<double> ones = RowVector<double>::Ones(width);
+  const RowVector<double> image = transport.written({ones, RowVector<double>::Zero(width)}).value;
+  const double off = std::min((image - ones).norm(), (image + ones).norm());
+  return off <= 1e-9 * ones.norm();
+}
+
 }  // namespace
 
 std::optional<StreamTransport> find_stream_transport(const StoredMatrix& a, const StoredMatrix& b,
-                                                     Index stored_rows, bool rigid, bool centred) {
+                                                     Index stored_rows, const StreamSearch& search) {
   const Index width = a.value.cols();
-  if (compare_entries(a, b, width).agrees()) return StreamTransport::identity(width);
-  const auto carries = [&](const StreamTransport& transport) {
-    return compare_entries(transport.written(a), b, width).agrees();
+  if (roughly_equal(a, b)) return StreamTransport::identity(width);
+  const auto may_be = [&](const StreamTransport& transport) {
+    return (!search.keeps_mean || keeps_mean(transport, width)) && roughly_equal(transport.written(a), b);
   };
   if (auto permuted = matched_columns(a, b)) {
-    if (carries(*permuted)) return permuted;
+    if (may_be(*permuted)) return permuted;
   }
-  if (rigid) return std::nullopt;
+  if (search.rigid) return std::nullopt;
   // Centred rows leave the direction of ones open, which has to stay.
-  const Matrix<double> from = centred ? with_row_of_ones(a).value : a.value;
-  const Matrix<double> to = centred ? with_row_of_ones(b).value : b.value;
-  const Index first = centred ? 1 : 0;
+  const Matrix<double> from = search.centred ? with_row_of_ones(a).value : a.value;
+  const Matrix<double> to = search.centred ? with_row_of_ones(b).value : b.value;
+  const Index first = search.centred ? 1 : 0;
   if (auto q = orthogonal_factor(from.transpose() * to)) {
     StreamTransport rotated = StreamTransport::orthogonal(
         refined(from.topRows(first + stored_rows), to.topRows(first + stored_rows), *q));
-    if (carries(rotated)) return rotated;
+    if (may_be(rotated)) return rotated;
   }
   return std::nullopt;
 }

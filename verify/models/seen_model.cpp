@@ -162,18 +162,23 @@ bool SeenModel::has_centred_embeddings() const {
 
 bool SeenModel::is_rigid() const { return config().norms_behind() || config().embedding_norm; }
 
-StoredNorm SeenModel::norm_before(Reader reader, Index layer) const {
+std::optional<SeenModel::Place> SeenModel::place_before(Reader reader, Index layer) const {
   const TransformerConfig& c = config();
-  if (reader == Reader::Head && c.final_norm) return model_.norm(NormPlace::Final, 0);
+  if (reader == Reader::Head && c.final_norm) return Place{NormPlace::Final, 0};
   if (c.placement == NormPlacement::After) {
-    if (reader == Reader::Mlp) return model_.norm(NormPlace::AttentionOutput, layer);
+    if (reader == Reader::Mlp) return Place{NormPlace::AttentionOutput, layer};
     const Index before = reader == Reader::Head ? c.blocks() : layer;
-    if (before == 0) return model_.norm(NormPlace::Embedding, 0);
-    return model_.norm(NormPlace::MlpOutput, before - 1);
+    if (before == 0) return Place{NormPlace::Embedding, 0};
+    return Place{NormPlace::MlpOutput, before - 1};
   }
-  if (reader == Reader::Head || !c.norms_before()) return {};
+  if (reader == Reader::Head || !c.norms_before()) return std::nullopt;
   const bool first = reader == Reader::Attention || c.shared_norm;
-  return model_.norm(first ? NormPlace::AttentionInput : NormPlace::MlpInput, layer);
+  return Place{first ? NormPlace::AttentionInput : NormPlace::MlpInput, layer};
+}
+
+StoredNorm SeenModel::norm_before(Reader reader, Index layer) const {
+  const auto place = place_before(reader, layer);
+  return place ? model_.norm(place->norm, place->layer) : StoredNorm{};
 }
 
 StoredAttention SeenModel::attention(Index layer) const {

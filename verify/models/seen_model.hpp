@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "symmetry/stored_model.hpp"
 
@@ -13,6 +14,16 @@ namespace attnsym {
 class SeenModel {
  public:
   explicit SeenModel(const StoredModel& model);
+
+  /// What meets the normalised stream.
+  enum class Reader { Attention, Mlp, Head };
+
+  /// The norm in front of a reader, and the block that has it, or 0; nothing where there is none.
+  struct Place {
+    NormPlace norm;
+    Index layer;
+  };
+  std::optional<Place> place_before(Reader reader, Index layer) const;
 
   const TransformerConfig& config() const { return model_.config(); }
 
@@ -52,8 +63,6 @@ class SeenModel {
   bool is_rigid() const;
 
  private:
-  enum class Reader { Attention, Mlp, Head };
-
   StoredNorm norm_before(Reader reader, Index layer) const;
   StoredMatrix common_part(Table table, Index first, Index count) const;
 

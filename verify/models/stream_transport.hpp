@@ -51,12 +51,18 @@ class StreamTransport {
 /// "the identity", "a permutation", "a signed permutation", "an orthogonal matrix"
 const char* name_of(const StreamTransport& transport);
 
-/// The transport by which rows of A, n x D, become the rows of B, up to rounding; the simplest kind that
-/// does. @param stored_rows  how many of the first rows are as stored; others were computed from stored ones
-/// @param rigid  no orthogonal matrices besides signed permutations
-/// @param centred  all rows add up to zero, and so they shall behind the transport
+/// Which transports come into question.
+struct StreamSearch {
+  bool rigid = false;       ///< no orthogonal matrices besides signed permutations
+  bool centred = false;     ///< all rows add up to zero, and so they shall behind the transport
+  bool keeps_mean = false;  ///< the row of ones stays, up to its sign
+};
+
+/// The transport by which rows of A, n x D, may become the rows of B; the simplest kind that does. What it returns
+/// has to be checked in full.
+/// @param stored_rows  how many of the first rows are as stored; others were computed from stored ones
 /// @returns nothing if none was found: there is none, or the rows span too little to tell
 std::optional<StreamTransport> find_stream_transport(const StoredMatrix& a, const StoredMatrix& b,
-                                                     Index stored_rows, bool rigid, bool centred);
+                                                     Index stored_rows, const StreamSearch& search);
 
 }  // namespace attnsym

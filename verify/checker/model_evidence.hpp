@@ -7,6 +7,7 @@
 #include "symmetry/run_tasks.hpp"
 #include "symmetry/stored_model.hpp"
 #include "symmetry/transformer_group.hpp"
+#include "verify/models/stream_transport.hpp"
 #include "verify/models/token_witness.hpp"
 #include "verify/verdict.hpp"
 
@@ -20,10 +21,17 @@ struct ModelEvidence {
   std::vector<std::vector<Index>> neurons;  ///< of every neuron of A that of B, -1 for those that do nothing
 };
 
-/// Checks evidence and searches nothing: Q is orthogonal, and with A moved by it every piece is that of B -
+/// The transport that a matrix is, of the simplest kind; nothing unless it is orthogonal.
+std::optional<StreamTransport> stream_of(const Matrix<double>& q);
+
+/// The reason why the stream of these models cannot change its basis like this [N12]: Q is not orthogonal, gains
+/// that act on the stream ask for a signed permutation, or a LayerNorm for one that keeps the mean of a token;
+/// or nothing.
+std::optional<std::string> refute_stream(const StoredModel& a, const StreamTransport& stream);
+
+/// Checks evidence and searches nothing: refute_stream, and with A moved by Q every piece is that of B -
 /// attention by refute_equivalence, neurons as they are matched, tables entry by entry. Shares with the
-/// finder what the pieces of a model are and how entries are compared (SeenModel, ModelPieces), but neither
-/// how the stream's basis nor how heads or neurons were found.
+/// finder what the pieces of a model are (SeenModel), but no search and no comparison.
 /// @returns the reason why the evidence fails, or nothing if it holds
 std::optional<std::string> refute_models(const StoredModel& a, const StoredModel& b,
                                          const ModelEvidence& evidence, Outputs outputs,

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "symmetry/stored_model.hpp"
@@ -10,7 +11,7 @@ namespace attnsym {
 
 /// Two MLPs, neuron by neuron.
 struct MlpComparison {
-  EntryComparison neurons;    ///< of what neurons read and write
+  EntryComparison neurons;    ///< of what neurons read and write, and of their biases
   EntryComparison constant;   ///< of the bias behind them
   bool in_order = true;       ///< neuron k of A is neuron k of B
   bool same_count = true;     ///< as many neurons do something
@@ -29,14 +30,23 @@ struct SeenMlp {
   Index at_once = 64;  ///< how many are best read at once
 };
 
-/// Matches the neurons of A to those of B [N12]: permuted, and where the activation allows it scaled. No
-/// cubic algorithm, and no more than some neurons of both in memory: numbers of a neuron for fixed
-/// probes say which others come into question.
-MlpComparison compare_mlps(const MlpConfig& config, const SeenMlp& a, const SeenMlp& b, Index model_width);
+/// How the parts of an MLP are judged.
+struct MlpRules {
+  EntryRules weights;
+  EntryRules biases;  ///< of neurons, where those of norms were multiplied in
+};
 
-/// The same for a given match, nothing searched. Neurons that are said to put out nothing have to.
+/// Whether a neuron can put out something.
+bool is_live(const MlpConfig& config, const StoredNeurons& neurons, Index neuron);
+
+/// Compares neurons of A with those of B that they are said to be, one to one [N12]: equal, and where the activation
+/// allows it scaled. Nothing is searched. Neurons that are said to put out nothing have to.
 /// @param image  see MlpComparison; any numbers
 MlpComparison compare_matched_mlps(const MlpConfig& config, const SeenMlp& a, const SeenMlp& b,
-                                   const std::vector<Index>& image, Index model_width);
+                                   const std::vector<Index>& image, Index model_width, const MlpRules& rules);
+
+/// The same of some neurons only, without what is behind them.
+EntryComparison compare_some_neurons(const MlpConfig& config, const SeenMlp& a, const SeenMlp& b,
+                                     std::span<const Index> of_a, std::span<const Index> of_b, const MlpRules& rules);
 
 }  // namespace attnsym

@@ -1,0 +1,197 @@
+#include "verify/checker/circuit_claims.hpp"
+
+#include <Eigen/QR>
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "verify/checker/error_spread.hpp"
+#include "verify/comparison.hpp"
+#include "verify/rounding.hpp"
+#include "verify/rounding_law.hpp"
+
+namespace attnsym {
+namespace {
+
+// Sums over the entries of a difference of circuits and of its variance, by row and by column.
+struct Squares {
+  RowVector<double> rows;
+  RowVector<double> columns;
+};
+
+// How far a product is from b, and what rounding a and b explains.
+struct Judged {
+  Squares difference;
+  Squares variance;
+};
+
+void add(Squares& sum, const Squares& term) {
+  if (sum.rows.size() == 0) {
+    sum = term;
+    return;
+  }
+  sum.rows += term.rows;
+  sum.columns += term.columns;
+}
+
+Matrix<double> side_by_side(const Matrix<double>& x, const Matrix<double>& y) {
+  Matrix<double> both(x.rows(), x.cols() + y.cols());
+  both << x, y;
+  return both;
+}
+
+// The squares of the rows of L R^T: with R = Q T those of L T^T.
+RowVector<double> row_squares(const Matrix<double>& left, const Matrix<double>& right) {
+  const Eigen::HouseholderQR<Matrix<double>> qr(right);
+  const Index rank = std::min(right.rows(), right.cols());
+  const Matrix<double> triangle = qr.matrixQR().topRows(rank).triangularView<Eigen::Upper>();
+  return (left * triangle.transpose()).rowwise().squaredNorm().transpose();
+}
+
+Squares difference_squares(const Circuit<double>& x, const Circuit<double>& y) {
+  const Matrix<double> left = side_by_side(x.left, -y.left);
+  const Matrix<double> right = side_by_side(x.right, y.right);
+  return {row_squares(left, right), row_squares(right, left)};
+}
+
+// N7: V_pq = sum_k var(L_pk) R_qk^2 + L_pk^2 var(R_qk), added up over q; an error of radius r has variance r^2 / 3.
+RowVector<double> row_variances(const Matrix<double>& left, const Matrix<double>& left_radius,
+                                const Matrix<double>& right, const Matrix<double>& right_radius) {
+  return (left_radius.cwiseAbs2() * right.colwise().squaredNorm().transpose() +
+          left.cwiseAbs2() * right_radius.colwise().squaredNorm().transpose())
+             .transpose() /
+         3;
+}
+
+Squares variance_squares(const StoredCircuit& c) {
+  return {row_variances(c.value.left, c.radius.left, c.value.right, c.radius.right),
+          row_variances(c.value.right, c.radius.right, c.value.left, c.radius.left)};
+}
+
+Judged judged(const CircuitClaim& claim, int exponent) {
+  const StoredCircuit a = at_exponent(claim.a, exponent);
+  const StoredCircuit b = at_exponent(claim.b, exponent);
+  Judged result{difference_squares(value_at_exponent(claim.product, exponent), b.value), variance_squares(a)};
+  add(result.variance, variance_squares(b));
+  return result;
+}
+
+// The limits of rows and of columns, by how the errors of a and of b spread. Sines have the errors of their cosines.
+struct Limits {
+  double rows;
+  double columns;
+};
+
+Limits limits_of(const std::vector<CircuitClaim>& claims, Index inner, double lines) {
+  ErrorSpread rows_a, rows_b, columns_a, columns_b;
+  double unit = 0;
+  for (const CircuitClaim& claim : claims) {
+    unit = std::max({unit, effective_unit(claim.a), effective_unit(claim.b)});
+    if (&claim != &claims.front() && claim.frequency == (&claim - 1)->frequency) continue;
+    const auto note = [](ErrorSpread& rows, ErrorSpread& columns, const StoredCircuit& c) {
+      const Matrix<double> right = c.value.right.transpose() * c.value.right;
+      const Matrix<double> left = c.value.left.transpose() * c.value.left;
+      // Terms have exponents of their own; that of one factor is enough.
+      const double scale = std::ldexp(1.0, 2 * std::clamp(c.exponent, -200, 200));
+      rows.add(right, scale * c.radius.left.colwise().squaredNorm());
+      columns.add(left, scale * c.radius.right.colwise().squaredNorm());
+    };
+    note(rows_a, columns_a, claim.a);
+    note(rows_b, columns_b, claim.b);
+  }
+  const double allowance = arithmetic_allowance(inner, unit);
+  const double surprise = surprise_of(lines);
+  const auto limit = [&](const ErrorSpread& x, const ErrorSpread& y) {
+    return allowance * chance_limit(share_squares(x, y), largest_share(x, y), surprise, 0);
+  };
+  return {limit(rows_a, rows_b), limit(columns_a, columns_b)};
+}
+
+bool within(const RowVector<double>& difference, const RowVector<double>& variance, double limit,
+            double limit_in_total) {
+  // An overflow proves nothing.
+  if (!std::isfinite(difference.sum()) || !std::isfinite(variance.sum())) return false;
+  return (difference.array() <= limit * limit * variance.array()).all() &&
+         difference.sum() <= limit_in_total * limit_in_total * variance.sum();
+}
+
+}  // namespace
+
+StoredCircuit exact_product(const Matrix<double>& left, const Matrix<double>& right) {
+  return normalized({left, right}, {Matrix<double>::Zero(left.rows(), left.cols()),
+                                    Matrix<double>::Zero(right.rows(), right.cols())});
+}
+
+bool agree(const std::vector<CircuitClaim>& claims, Index inner, double lines) {
+  int exponent = claims.front().b.exponent;
+  double unit = 0;
+  for (const CircuitClaim& claim : claims) {
+    exponent = std::max({exponent, claim.a.exponent, claim.b.exponent, claim.product.exponent});
+    unit = std::max({unit, effective_unit(claim.a), effective_unit(claim.b)});
+  }
+  const double total = ratio_limit(inner, unit);
+  Judged all;
+  for (auto claim = claims.begin(); claim != claims.end();) {
+    const double frequency = claim->frequency;
+    Judged one;
+    for (; claim != claims.end() && claim->frequency == frequency; ++claim) {
+      const Judged term = judged(*claim, exponent);
+      add(one.difference, term.difference);
+      add(one.variance, term.variance);
+    }
+    if (!(one.difference.rows.sum() <= total * total * one.variance.rows.sum())) return false;
+    add(all.difference, one.difference);
+    add(all.variance, one.variance);
+  }
+  const Limits limits = limits_of(claims, inner, lines);
+  return within(all.difference.rows, all.variance.rows, limits.rows, total) &&
+         within(all.difference.columns, all.variance.columns, limits.columns, total);
+}
+
+std::vector<TermPair> as_terms(const StoredCircuit& a, const StoredCircuit& b) { return {{{}, a, b}}; }
+
+Index inner_width(const std::vector<TermPair>& terms) {
+  Index of_a = 0;
+  Index of_b = 0;
+  for (const TermPair& term : terms) {
+    if (term.harmonic.sine) continue;
+    of_a += term.a.value.left.cols();
+    of_b += term.b.value.left.cols();
+  }
+  return std::max(of_a, of_b);
+}
+
+double HiddenSize::relative() const {
+  if (!std::isfinite(difference) || !std::isfinite(norm)) return std::numeric_limits<double>::infinity();
+  return norm > 0 ? difference / norm : 0;
+}
+
+HiddenSize hidden_size(const std::vector<TermPair>& terms) {
+  int exponent = terms.front().a.exponent;
+  double unit = 0;
+  for (const TermPair& term : terms) {
+    exponent = std::max({exponent, term.a.exponent, term.b.exponent});
+    unit = std::max({unit, effective_unit(term.a), effective_unit(term.b)});
+  }
+  double variance = 0;
+  double norm_a = 0;
+  double norm_b = 0;
+  for (const TermPair& term : terms) {
+    const StoredCircuit a = at_exponent(term.a, exponent);
+    const StoredCircuit b = at_exponent(term.b, exponent);
+    variance += variance_squares(a).rows.sum() + variance_squares(b).rows.sum();
+    norm_a += row_squares(a.value.left, a.value.right).sum();
+    norm_b += row_squares(b.value.left, b.value.right).sum();
+  }
+  const double allowance = arithmetic_allowance(inner_width(terms), unit);
+  return {std::ldexp(std::sqrt(variance) * allowance, exponent),
+          std::ldexp(std::sqrt(std::max(norm_a, norm_b)), exponent)};
+}
+
+bool same_circuits(const std::vector<TermPair>& terms, double lines) {
+  std::vector<CircuitClaim> claims;
+  for (const TermPair& term : terms) claims.push_back({term.harmonic.frequency, term.a, term.a, term.b});
+  return agree(claims, inner_width(terms), lines);
+}
+
+}  // namespace attnsym

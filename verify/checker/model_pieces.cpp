@@ -1,0 +1,229 @@
+#include "verify/checker/model_pieces.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "verify/models/stored_algebra.hpp"
+
+namespace attnsym {
+namespace {
+
+// Rows and neurons whose numbers stay in a processor's second cache.
+Index few(Index width) { return std::clamp<Index>(16384 / width, 4, 512); }
+
+constexpr Index many = 256;  // a rotation reads D x D numbers for all of them
+
+class MovedNeurons : public NeuronReader {
+ public:
+  MovedNeurons(std::unique_ptr<NeuronReader> neurons, const StreamTransport& stream)
+      : neurons_(std::move(neurons)), stream_(stream) {}
+
+  Index count() const override { return neurons_->count(); }
+
+  StoredNeurons read(std::span<const Index> which) const override {
+    StoredNeurons neurons = neurons_->read(which);
+    for (StoredMatrix* one : {&neurons.gate, &neurons.up}) {
+      if (one->value.size() == 0) continue;
+      const Index width = one->value.rows() - 1;  // biases are below
+      const StoredMatrix moved = stream_.read({one->value.topRows(width), one->radius.topRows(width)});
+      one->value.topRows(width) = moved.value;
+      one->radius.topRows(width) = moved.radius;
+    }
+    neurons.down = stream_.read(std::move(neurons.down));
+    return neurons;
+  }
+
+ private:
+  std::unique_ptr<NeuronReader> neurons_;
+  const StreamTransport& stream_;
+};
+
+}  // namespace
+
+ModelPieces::ModelPieces(const StoredModel& a, const StoredModel& b, const StreamTransport& stream,
+                         Outputs outputs)
+    : stream_(stream),
+      outputs_(outputs),
+      surprise_(surprise_of(lines(a.config()))),
+      shared_(a, b, stream, surprise_),
+      a_(shared_.a()),
+      b_(shared_.b()) {}
+
+double ModelPieces::lines(const TransformerConfig& config) {
+  const auto width = static_cast<double>(config.model_width);
+  double count = static_cast<double>(2 * config.vocabulary + config.positions) + 2 * width;
+  for (const AttentionConfig& module : config.attention)
+    count += static_cast<double>(4 * module.heads) * (width + 1);
+  return count + static_cast<double>(config.blocks()) * (3 * width + static_cast<double>(3 * config.mlp.width));
+}
+
+// [N7] As stored but for places and signs: two roundings, nothing multiplied. A folded gain is one product more on
+// either side, and errors of gains are those of whole rows. A rotation adds up D products, but has condition 1 and
+// needs no inverse: a quarter of the allowance in size, a sixteenth of the width.
+EntryRules ModelPieces::rules(bool as_stored) const {
+  EntryRules rules;
+  rules.surprise = surprise_;
+  if (rotated()) {
+    rules.inner_width = std::max<Index>(1, width() / 16);
+    rules.sources = 0;
+  } else if (!as_stored) {
+    rules.inner_width = 1;
+    rules.sources = 4;
+  }
+  rules.independent = !rotated() && as_stored;
+  return rules;
+}
+
+// Biases that took up those of norms are sums of D products, of errors at least.
+EntryRules ModelPieces::bias_rules(bool as_stored) const {
+  EntryRules rules = this->rules(as_stored);
+  rules.independent = false;
+  if (a_.config().norm == NormKind::Layer) rules.sources = 0;
+  if (as_stored && !rotated()) return rules;
+  rules.inner_width = width();
+  rules.sources = 0;
+  return rules;
+}
+
+bool ModelPieces::shares_norm_before(Reader reader, Index layer) const {
+  const auto place = a_.place_before(reader, layer);
+  return !place || shared_.shares(place->norm, place->layer) ||
+         shared_.a().norm(place->norm, place->layer).value.gain.size() == 0;
+}
+
+std::vector<OuterComparison> ModelPieces::compare_outside() const {
+  std::vector<OuterComparison> list;
+  compare_embeddings(list);
+  compare_table(list, Table::Positions, "positions");
+  compare_table(list, Table::TokenTypes, "token types");
+  if (a_.config().embedding_norm) {
+    list.push_back({"norm of embeddings", worse(shared_.norm_outside(NormPlace::Embedding),
+                                                compare_norms(a_.embedding_norm(), b_.embedding_norm()))});
+  }
+  if (shared_.shares(NormPlace::Final, 0)) list.push_back({"last norm", shared_.norm_outside(NormPlace::Final)});
+  compare_head(list);
+  return list;
+}
+
+// Gains lose the signs of the stream's transport, biases keep them.
+EntryComparison ModelPieces::compare_norms(const StoredNorm& a, const StoredNorm& b) const {
+  const StoredMatrix gain_a{a.value.gain, a.radius.gain};
+  const StoredMatrix gain_b{b.value.gain, b.radius.gain};
+  const StoredMatrix bias_a{a.value.bias, a.radius.bias};
+  const StoredMatrix bias_b{b.value.bias, b.radius.bias};
+  return worse(compare_entries(stream_.placed(gain_a), gain_b, rules(true)),
+               compare_entries(stream_.written(bias_a), bias_b, bias_rules(true)));
+}
+
+EntryComparison ModelPieces::compare_norms(Index layer) const {
+  const auto behind = [&](NormPlace place) {
+    return compare_norms(a_.norm_behind(place, layer), b_.norm_behind(place, layer));
+  };
+  return worse(shared_.norms_of_block(layer),
+               worse(behind(NormPlace::AttentionOutput), behind(NormPlace::MlpOutput)));
+}
+
+Index ModelPieces::rows_at_once() const {
+  return rotated() ? many : std::max<Index>(32, few(width()));
+}
+
+SeenMlp ModelPieces::mlp_of_a(Index layer) const {
+  SeenMlp mlp{a_.neurons(layer), stream_.written(a_.mlp_bias(layer)), few(width())};
+  if (stream_.kind() != StreamTransport::Kind::Identity)
+    mlp.neurons = std::make_unique<MovedNeurons>(std::move(mlp.neurons), stream_);
+  if (stream_.kind() == StreamTransport::Kind::Orthogonal) mlp.at_once = many;
+  return mlp;
+}
+
+SeenMlp ModelPieces::mlp_of_b(Index layer) const {
+  return {b_.neurons(layer), b_.mlp_bias(layer), few(width())};
+}
+
+MlpRules ModelPieces::mlp_rules(Index layer) const {
+  const bool as_stored = shares_norm_before(Reader::Mlp, layer);
+  return {rules(as_stored), bias_rules(as_stored)};
+}
+
+// Rows of both, moved and as they are. Lines that are repeated round alike, so that only one of them counts for
+// what is aligned; to tell them costs a second look.
+template <class Rows>
+EntryComparison ModelPieces::compare_rows(Index count, EntryRules rules, Rows rows_of) const {
+  const Index chunk_rows = rows_at_once();
+  const auto compare = [&] {
+    EntrySums sums(rules);
+    for (Index first = 0; first < count; first += chunk_rows) {
+      const Index rows = std::min(chunk_rows, count - first);
+      sums.add(stream_.written(rows_of(a_, first, rows)), rows_of(b_, first, rows));
+    }
+    return sums.result();
+  };
+  EntryComparison result = compare();
+  if (!(result.aligned > 1)) return result;
+  rules.skip_repeated = true;
+  return compare();
+}
+
+// Positions and types that are not shared have been added to all rows alike.
+void ModelPieces::compare_embeddings(std::vector<OuterComparison>& list) const {
+  const TransformerConfig& config = a_.config();
+  EntryRules rules = this->rules(true);
+  const bool adds_positions = config.positions > 0 && !shared_.shares(Table::Positions) && !config.class_token;
+  const bool adds_types = config.token_types > 0 && !shared_.shares(Table::TokenTypes) && !config.class_token;
+  if (adds_positions || adds_types) {
+    rules.independent = false;
+    if (rules.sources > 0) rules.sources = 6;
+  }
+  const Index count = a_.row_count(Table::Embedding);
+  list.push_back({"embeddings", compare_rows(count, rules, [](const SeenModel& model, Index first, Index rows) {
+                    return model.rows(Table::Embedding, first, rows);
+                  })});
+}
+
+void ModelPieces::compare_table(std::vector<OuterComparison>& list, Table table, const char* name) const {
+  const Index count = a_.row_count(table);
+  if (count == 0) return;
+  EntryRules rules = this->rules(true);
+  rules.independent = false;
+  if (rules.sources > 0) rules.sources = 6;
+  EntryComparison entries = compare_rows(count, rules, [&](const SeenModel& model, Index first, Index rows) {
+    return model.rows(table, first, rows);
+  });
+  if (shared_.shares(table)) entries = worse(entries, shared_.table(table));
+  list.push_back({name, entries});
+}
+
+// What all outputs of a token have in common does not count for probabilities.
+void ModelPieces::compare_head(std::vector<OuterComparison>& list) const {
+  const Index count = a_.row_count(Table::Unembedding);
+  const bool shifts = outputs_ == Outputs::Probabilities && a_.config().logit_softcap == 0;
+  const StoredMatrix mean_a = shifts ? mean_row(a_) : StoredMatrix{};
+  const StoredMatrix mean_b = shifts ? mean_row(b_) : StoredMatrix{};
+  const bool as_stored = shares_norm_before(Reader::Head, 0);
+  EntryRules rules = this->rules(as_stored);
+  rules.independent = rules.independent && !shifts;
+  list.push_back({"unembedding", compare_rows(count, rules, [&](const SeenModel& model, Index first, Index rows) {
+                    StoredMatrix result = model.rows(Table::Unembedding, first, rows);
+                    if (shifts) result.value.rowwise() -= (&model == &a_ ? mean_a : mean_b).value.row(0);
+                    return result;
+                  })});
+  const auto bias_of = [&](const SeenModel& model) {
+    StoredMatrix bias = model.output_bias();
+    if (bias.value.size() == 0) bias = {Matrix<double>::Zero(1, count), Matrix<double>::Zero(1, count)};
+    return shifts ? centred_rows(std::move(bias)) : bias;
+  };
+  list.push_back({"bias of the outputs", compare_entries(bias_of(a_), bias_of(b_), bias_rules(as_stored))});
+}
+
+StoredMatrix ModelPieces::mean_row(const SeenModel& model) const {
+  const Index count = model.row_count(Table::Unembedding);
+  const Index chunk_rows = rows_at_once();
+  StoredMatrix mean{Matrix<double>::Zero(1, width()), {}};
+  for (Index first = 0; first < count; first += chunk_rows) {
+    const Index rows = std::min(chunk_rows, count - first);
+    mean.value += model.rows(Table::Unembedding, first, rows).value.colwise().sum();
+  }
+  mean.value /= static_cast<double>(count);
+  return mean;
+}
+
+}  // namespace attnsym
