@@ -22,8 +22,13 @@ struct LineVariances {
   double largest = 0;
 };
 
-/// The ratio that a line of independent errors exceeds with a chance below e^-x, and not less than 2: the root of
-/// 1 + 2 (x s2)^(1/2) + 2 x s, with s2 the sum of squares and s the largest of the shares of the variance.
+/// The root of the mean square of a ratio when nothing but rounding happened, 0.7355 [N7], with some room for lines
+/// whose mantissas are small.
+constexpr double typical_ratio = 0.8;
+
+/// The ratio that a line of independent errors exceeds with a chance below e^-x, and not less than 2: typical_ratio
+/// times the root of 1 + 2 (x s2)^(1/2) + 2 x s, with s2 the sum of squares and s the largest of the shares of the
+/// variance.
 /// Source: B. Laurent, P. Massart, Ann. Statist. 28 (2000), Lemma 1; errors that are uniform spread less.
 /// @param sources  how many stored numbers each error comes from: each adds at most 3^(1/2) of its standard
 /// deviations, so no ratio exceeds (3 sources)^(1/2). 0 if that is not known

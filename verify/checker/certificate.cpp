@@ -285,7 +285,7 @@ Refutation refute(const StoredAttention& a, const StoredAttention& b, const Head
 // compared with.
 struct Hidden {
   double relative = 0;
-  double scale = 0;
+  long double scale = 0;
 
   void add(const HiddenSize& size) { relative = std::max(relative, size.relative()); }
   void add_scores(const StoredScores& x, const StoredScores& y) {
@@ -313,7 +313,7 @@ Hidden hidden_by(const StoredAttention& a, const StoredAttention& b, const HeadC
   Hidden hidden;
   for (const HeadClass& heads : classes) {
     std::vector<StoredScores> scores;
-    double member = 0;
+    long double member = 0;
     const auto note = [&](const StoredAttention& module, const std::vector<Index>& side) {
       for (const Index head : side) {
         scores.push_back(stored_scores(module, head));
@@ -368,10 +368,10 @@ double evidence_resolution(const StoredAttention& a, const StoredAttention& b,
   const StoredAttention from = as_seen(a);
   const StoredAttention to = as_seen(b);
   const Hidden hidden = std::visit([&](const auto& e) { return hidden_by(from, to, e); }, evidence);
-  const double scale = std::max(hidden.scale, output_at_zero(from).norm());
+  const long double scale = std::max<long double>(hidden.scale, output_at_zero(from).norm());
   const double constant =
       std::sqrt(variance_at_zero(from) + variance_at_zero(to)) * constant_limit(from, to) / 2;
-  return std::max(hidden.relative, scale > 0 ? constant / scale : 0);
+  return std::max(hidden.relative, scale > 0 ? static_cast<double>(constant / scale) : 0);
 }
 
 std::optional<std::string> refute_witness(const StoredAttention& a, const StoredAttention& b,

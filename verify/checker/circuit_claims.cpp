@@ -49,6 +49,11 @@ RowVector<double> row_squares(const Matrix<double>& left, const Matrix<double>& 
 }
 
 Squares difference_squares(const Circuit<double>& x, const Circuit<double>& y) {
+  const auto same = [](const Matrix<double>& p, const Matrix<double>& q) {
+    return p.cols() == q.cols() && (p.array() == q.array()).all();
+  };
+  if (same(x.left, y.left) && same(x.right, y.right))
+    return {RowVector<double>::Zero(x.left.rows()), RowVector<double>::Zero(x.right.rows())};
   const Matrix<double> left = side_by_side(x.left, -y.left);
   const Matrix<double> right = side_by_side(x.right, y.right);
   return {row_squares(left, right), row_squares(right, left)};
@@ -163,7 +168,7 @@ Index inner_width(const std::vector<TermPair>& terms) {
 
 double HiddenSize::relative() const {
   if (!std::isfinite(difference) || !std::isfinite(norm)) return std::numeric_limits<double>::infinity();
-  return norm > 0 ? difference / norm : 0;
+  return norm > 0 ? static_cast<double>(difference / norm) : 0;
 }
 
 HiddenSize hidden_size(const std::vector<TermPair>& terms) {
@@ -184,8 +189,8 @@ HiddenSize hidden_size(const std::vector<TermPair>& terms) {
     norm_b += row_squares(b.value.left, b.value.right).sum();
   }
   const double allowance = arithmetic_allowance(inner_width(terms), unit);
-  return {std::ldexp(std::sqrt(variance) * allowance, exponent),
-          std::ldexp(std::sqrt(std::max(norm_a, norm_b)), exponent)};
+  const auto in_full = [&](double size) { return std::ldexp(static_cast<long double>(size), exponent); };
+  return {in_full(std::sqrt(variance) * allowance), in_full(std::sqrt(std::max(norm_a, norm_b)))};
 }
 
 bool same_circuits(const std::vector<TermPair>& terms, double lines) {

@@ -34,8 +34,8 @@ bool same_circuits(const std::vector<TermPair>& terms, double lines);
 
 /// What agreement of two scores or OV circuits could hide.
 struct HiddenSize {
-  double difference = 0;  ///< Frobenius norm
-  double norm = 0;        ///< the larger of both circuits
+  long double difference = 0;  ///< Frobenius norm, which may be beyond double
+  long double norm = 0;        ///< the larger of both circuits
 
   /// Relative to the norm; infinite where it is not finite.
   double relative() const;

@@ -22,8 +22,7 @@ class ErrorSpread {
     constexpr double errors = Eigen::NumTraits<typename M::Scalar>::IsComplex ? 2 : 1;
     trace_ += errors * weighted.diagonal().real().sum();
     squares_ += errors * weighted.squaredNorm();
-    // The largest eigenvalue is at most the root of |G^2|.
-    largest_ = std::max(largest_, std::sqrt(M(weighted * weighted).norm()));
+    largest_ = std::max(largest_, largest_eigenvalue(weighted));
   }
 
   /// See chance_limit.
@@ -31,6 +30,22 @@ class ErrorSpread {
   double largest_share() const { return trace_ > 0 ? std::min(1.0, largest_ / trace_) : 0; }
 
  private:
+  // By power iteration, nearly.
+  template <class M>
+  static double largest_eigenvalue(const M& matrix) {
+    Index start = 0;
+    matrix.colwise().squaredNorm().maxCoeff(&start);
+    Eigen::Matrix<typename M::Scalar, Eigen::Dynamic, 1> vector = matrix.col(start);
+    constexpr int steps = 8;
+    double stretch = 0;
+    for (int step = 0; step < steps && vector.norm() > 0; ++step) {
+      vector.normalize();
+      vector = matrix * vector;
+      stretch = vector.norm();
+    }
+    return stretch;
+  }
+
   double trace_ = 0;
   double squares_ = 0;
   double largest_ = 0;
