@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "symmetry/errors.hpp"
+#include "verify/hashed_random.hpp"
 #include "verify/within_radius.hpp"
 
 namespace attnsym {
@@ -16,20 +17,32 @@ namespace {
 class Runs {
  public:
   Runs(const StoredModel& model, const std::vector<Tokens>& sequences, const TokenSearch& search)
-      : model_(model), sequences_(sequences), search_(search), random_(search.seed) {}
+      : model_(model), sequences_(sequences), search_(search) {}
 
   // By draw, then by sequence; draw 0 is as stored.
   std::vector<std::vector<Matrix<double>>> outputs() {
     streams_.assign(static_cast<std::size_t>(search_.draws) + 1, {});
-    for (std::size_t draw = 0; draw < streams_.size(); ++draw) enter(draw);
+    for (std::size_t draw = 0; draw < streams_.size(); ++draw) {
+      enter(draw);
+      if (draw == 0) hash_stored_streams();
+    }
     for (Index layer = 0; layer < model_.config().blocks(); ++layer) pass(layer);
     for (std::size_t draw = 0; draw < streams_.size(); ++draw) {
       for (Matrix<double>& stream : streams_[draw]) stream = read(draw, stream);
+      if (draw == 0) hash_stored_streams();
     }
     return std::move(streams_);
   }
 
  private:
+  // Noise behind this depends on every number that has had a part in the streams as stored: nobody can make
+  // a model to suit it.
+  void hash_stored_streams() {
+    Hasher hasher;
+    for (const Matrix<double>& stream : streams_[0]) hasher.add_all(stream);
+    random_ = Random(HashedRandom(search_.seed, "noise of tokens", {hasher.digest()}).bits());
+  }
+
   StoredMatrix drawn(std::size_t draw, StoredMatrix stored) {
     if (draw > 0) move_within_radius(stored.value, stored.radius.data(), random_);
     return stored;
@@ -81,6 +94,7 @@ class Runs {
       Block<double> block = stored.value;
       if (draw > 0) move_all_within_radius(block, stored.radius, for_each, random_);
       for (Matrix<double>& stream : streams_[draw]) stream = run_block(model_.config(), block, layer, stream);
+      if (draw == 0) hash_stored_streams();
     }
   }
 
@@ -105,7 +119,7 @@ class Runs {
   const StoredModel& model_;
   const std::vector<Tokens>& sequences_;
   const TokenSearch& search_;
-  Random random_;
+  Random random_{0};
   std::vector<std::vector<Matrix<double>>> streams_;
 };
 
