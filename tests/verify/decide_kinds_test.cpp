@@ -386,6 +386,20 @@ TEST(Decide, GroupsWrittenOutAreTheSameAsMultiHeadAttention) {
   EXPECT_EQ(verdict_of(a, b), "equivalent");
 }
 
+// A number that is judged against its own rounding may be open by more than a weight can bear.
+TEST(Decide, LargeTablesAreTooCoarse) {
+  const AttentionConfig c = with_table(tiny_config(2, 2));
+  for (const double size : {1.0, 1e6}) {
+    auto w = random_weights<double>(c, 6);
+    w.groups[0].readers[0].distance_bias.array() += size;
+    const StoredAttention a = stored(c, w, f32);
+    double& number = w.groups[0].readers[0].distance_bias(3);
+    number += size * f32;
+    const StoredAttention b = stored(c, w, f32);
+    EXPECT_EQ(verdict_of(a, b), size == 1 ? "equivalent" : "undecided") << size;
+  }
+}
+
 // Rows that see one other token at most see less than the reduced form [N3]: softmax over two is odd but for
 // a constant, and over one it is 1. Forms that differ prove nothing there.
 TEST(Decide, NarrowWindowsLeaveOpenWhatTheyDoNotSee) {
