@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 
+#include "symmetry/centred.hpp"
 #include "symmetry/safe_norm.hpp"
 #include "verify/attend.hpp"
 #include "verify/enclosure.hpp"
@@ -222,6 +223,7 @@ std::optional<std::string> refute_exact_equality(const StoredAttention& stored_a
 
 double exact_gap_at_least(const StoredAttention& stored_a, const StoredAttention& stored_b,
                           const Matrix<double>& input) {
+  if (stored_a.config.centred_inputs && !is_centred(input)) return 0;
   const StoredAttention a = taken_as_exact(stored_a);
   const StoredAttention b = taken_as_exact(stored_b);
   const double enclosed = distance_at_least(enclose_attend(a, input), enclose_attend(b, input));

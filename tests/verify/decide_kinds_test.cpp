@@ -283,6 +283,8 @@ TEST(Decide, CentredInputsDoNotSeeColumnsShifted) {
   EXPECT_TRUE(is_centred(distinct->witness.input));
   EXPECT_FALSE(refute_witness(a, wrong, distinct->witness.input).has_value());
   EXPECT_TRUE(refute_witness(a, wrong, distinct->witness.input.array() + 1).has_value());
+  EXPECT_GT(exact_gap_at_least(a, wrong, distinct->witness.input), 0);
+  EXPECT_EQ(exact_gap_at_least(a, wrong, distinct->witness.input.array() + 1), 0);
 }
 
 // Coordinates of one gate may trade values, across heads that attend alike too.
