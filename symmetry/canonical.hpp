@@ -53,11 +53,11 @@ struct Canonical {
 /// singular values, heads that add nothing zero; balanced gauges of least norm, signs by a fixed probe, free
 /// biases zero, groups and readers in the order of a fixed scalar invariant, zeros last. Same function as the
 /// input; idempotent, and equal for all members of an orbit, up to rounding divided by the margins. With one
-/// reader per group, or one group, it is equal for all modules of this config that compute the same;
-/// otherwise for those in general position only [N6]. Tables of
-/// relative positions are 0 at offset 0 where softmax does not see their shifts; where inputs are centred, so
-/// are the columns of Q, K and V. Where queries and keys are normalised or outputs gated heads are not
-/// merged, and gains are put in order instead of gauges, see arrange_gains.
+/// reader per group, or one group, it is equal for all modules of this config that compute the same, unless
+/// there is a softcap or a sink, or no row sees two other tokens; otherwise for those in general position
+/// only [N6]. Tables of relative positions are 0 at offset 0 where softmax does not see their shifts; where
+/// inputs are centred, so are the columns of Q, K and V. Where queries and keys are normalised or outputs
+/// gated heads are not merged, and gains are put in order instead of gauges, see arrange_gains.
 /// @param precision  what counts as equal and as zero
 /// @throws ShapeError if the weights do not fit the config.
 template <RealScalar S>

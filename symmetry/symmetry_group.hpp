@@ -23,8 +23,9 @@ struct SampleOptions {
 };
 
 /// The symmetry group of attention modules of one config: every element leaves the function of every module
-/// unchanged, and for generic weights nothing else does, provided dk, dv <= D and, with several readers and
-/// several groups, not dk = dv = D [N2, N3, N5].
+/// unchanged, and for generic weights nothing else does, provided dk, dv <= D, with several readers and
+/// several groups not dk = dv = D, and some row sees two other tokens; beside softcaps, sinks, norms and
+/// gates the second is measured, not proved [N2, N3, N5].
 class SymmetryGroup {
  public:
   const AttentionConfig& config() const { return config_; }

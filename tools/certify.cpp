@@ -13,7 +13,7 @@
 #include "tools/output.hpp"
 #include "verify/checker/certificate.hpp"
 #include "verify/exact.hpp"
-#include "verify/checker/model_evidence.hpp"
+#include "verify/checker/model_identity.hpp"
 #include "verify/verdict.hpp"
 
 namespace attnsym {
@@ -120,10 +120,15 @@ Refutation refute_models(const CertifyOptions& options, const CertificateFile& c
     return refute_token_witness(from, to, certificate.model->tokens, outputs);
   if (certificate.verdict != "equivalent" && certificate.verdict != "identical")
     return "'" + certificate.verdict + "' cannot be certified";
-  return refute_models(from, to, {certificate.model->stream, certificate.layers, certificate.model->neurons},
-                       outputs, [&](std::size_t count, const std::function<void(std::size_t)>& task) {
-                         run_tasks(count, options.threads, task);
-                       });
+  if (certificate.exact) return "exact equality is certified of attention modules, not of whole models";
+  const ModelEvidence evidence{certificate.model->stream, certificate.layers, certificate.model->neurons};
+  const RunTasks workers = [&](std::size_t count, const std::function<void(std::size_t)>& task) {
+    run_tasks(count, options.threads, task);
+  };
+  if (auto reason = refute_models(from, to, evidence, outputs, workers)) return reason;
+  if (certificate.verdict == "equivalent") return std::nullopt;
+  if (auto reason = refute_model_identity(from, to, evidence, workers)) return "not identical: " + *reason;
+  return std::nullopt;
 }
 
 Answer check_models(const CertifyOptions& options, const CertificateFile& certificate, const Model& a,

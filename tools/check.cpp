@@ -105,7 +105,7 @@ std::optional<double> common_radius(const Model& a, const Model& b, Index layer)
   return std::max(*radius_a, *radius_b);
 }
 
-// Nobody who made the files can have known the primes of exact mode, unless a seed is asked for.
+// The primes of exact mode depend on the files, too; a seed that nobody knows spares them even many tries.
 std::uint64_t seed_of(const CheckOptions& options) {
   if (options.seed) return *options.seed;
   if (!options.exact) return DecideOptions{}.seed;

@@ -19,7 +19,8 @@ struct CircuitComparison {
   Index largest_row = 0;  ///< -1 for a slope, a sink or a table
   Index largest_column = 0;
   double noise = 0;              ///< sqrt(variance): what rounding may have added
-  double resolution = 0;         ///< noise / norm: the smallest relative difference that could be seen
+  double resolution = 0;         ///< noise / norm: the smallest relative difference that could be seen; of
+                                 ///< scores also of what they add, in logits
   double offset_difference = 0;  ///< the largest difference of what scores add whatever the tokens
   double limit = 0;              ///< the ratio up to which rounding is the explanation, see ratio_limit
 

@@ -7,6 +7,7 @@
 #include "symmetry/errors.hpp"
 #include "symmetry/svd.hpp"
 #include "verify/decide.hpp"
+#include "verify/hashed_random.hpp"
 #include "verify/mla_attend.hpp"
 #include "verify/mla_core.hpp"
 #include "verify/models/stored_algebra.hpp"
@@ -191,11 +192,17 @@ MlaWeights<double> drawn(const StoredMla& module, Random& random) {
   return weights;
 }
 
+Digest digest_of(const StoredMla& module) {
+  Hasher hasher;
+  for_each_mla_slot(module.weights, [&](const auto& slot) { hasher.add_all(slot); });
+  return hasher.digest();
+}
+
 MlaWitness search_witness(const StoredMla& a, const StoredMla& b, std::uint64_t seed) {
   constexpr int sequences = 4;
   constexpr int draws = 2;
   constexpr Index length = 6;
-  Random random(seed);
+  Random random(HashedRandom(seed, "latent attention", {digest_of(a), digest_of(b)}).bits());
   MlaWitness best;
   for (int s = 0; s < sequences; ++s) {
     MlaWitness witness{.input = Matrix<double>(length, a.config.model_width)};

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <numeric>
 #include <optional>
 #include <vector>
 
@@ -10,139 +10,52 @@
 #include "symmetry/gains.hpp"
 #include "symmetry/permutation.hpp"
 #include "symmetry/safe_norm.hpp"
+#include "verify/enclosed_parts.hpp"
 
 namespace attnsym {
 namespace {
 
-using Dense = Matrix<double>;
-
-constexpr double unit = 0x1p-53;
-constexpr double underflow = 1e-290;  // far above what sums of subnormal results can lose
-
-// |computed - true| <= gamma(n) * (the same expression in absolute values) for n chained operations, in any
-// order of summation, with room for the errors of computing that bound itself.
-double gamma(Index operations) { return 1.01 * unit * static_cast<double>(operations + 4); }
-
-// A factor that makes up for computing a radius in rounded arithmetic.
-double outward(Index operations) { return 1 + 4 * gamma(operations); }
-
-// x W + b for x known up to dx.
-Enclosure project(const Dense& x, const Dense& dx, const Dense& weight, const Dense& weight_radius,
-                  const RowVector<double>& bias, const RowVector<double>& bias_radius) {
-  const Dense size = x.cwiseAbs() + dx;
-  Enclosure result{x * weight, size * weight_radius};
-  Dense magnitude = x.cwiseAbs() * weight.cwiseAbs();
-  if (bias.size() > 0) {
-    result.center.rowwise() += bias;
-    result.radius.rowwise() += bias_radius;
-    magnitude.rowwise() += RowVector<double>(bias.cwiseAbs());
-  }
-  result.radius += dx * weight.cwiseAbs() + gamma(x.cols() + 1) * magnitude;
-  return result;
-}
-
-// The scores of one query, each known up to an error.
-struct Logits {
-  RowVector<double> center;
-  RowVector<double> radius;
-};
-
-// The weights of a softmax; the errors in `radius`.
-Enclosure enclose_softmax(const Logits& logits) {
-  const Index n = logits.center.size();
-  Enclosure weights{Dense(1, n), Dense(1, n)};
-  const RowVector<double>& center = logits.center;
-  const RowVector<double> error = logits.radius + 4 * unit * center.cwiseAbs();
-  for (Index m = 0; m < n; ++m) {
-    double others = 0;  // the other terms of the denominator over term m: as computed, and at their extremes
-    double fewest = 0;
-    double most = 0;
-    for (Index j = 0; j < n; ++j) {
-      if (j == m) continue;
-      others += std::exp(center(j) - center(m));
-      fewest += std::exp((center(j) - error(j)) - (center(m) + error(m)));
-      most += std::exp((center(j) + error(j)) - (center(m) - error(m)));
-    }
-    const double weight = 1 / (1 + others);
-    weights.center(0, m) = weight;
-    weights.radius(0, m) =
-        std::max(1 / (1 + fewest) - weight, weight - 1 / (1 + most)) + gamma(8 * n) * weight;
-  }
-  return weights;
-}
-
-// The squared lengths of rows, as computed and at their extremes: errors move them most if they all pull the
-// same way.
-struct SquaredLengths {
-  Eigen::ArrayXd middle, shortest, longest;
-  Index width = 0;  // how many squares went in
-
-  explicit SquaredLengths(const Enclosure& rows)
-      : middle(rows.center.rowwise().squaredNorm()),
-        shortest((rows.center.cwiseAbs() - rows.radius).cwiseMax(0.0).rowwise().squaredNorm()),
-        longest((rows.center.cwiseAbs() + rows.radius).rowwise().squaredNorm()),
-        width(rows.center.cols()) {}
-
-  SquaredLengths& operator+=(const SquaredLengths& other) {
-    middle += other.middle;
-    shortest += other.shortest;
-    longest += other.longest;
-    width += other.width;
-    return *this;
-  }
-};
-
-// Rows over their RMS norms, times a gain.
-Enclosure normalized_rows(Enclosure rows, const SquaredLengths& squares, const QkNorm& norm,
-                          const RowVector<double>& gain, const RowVector<double>& gain_radius) {
-  const double rounded = gamma(squares.width + 8);
-  const auto size_of = [&](double square) {
-    return std::sqrt(square / static_cast<double>(squares.width) + norm.epsilon);
-  };
-  for (Index n = 0; n < rows.center.rows(); ++n) {
-    const RowVector<double> size = rows.center.row(n).cwiseAbs();
-    const RowVector<double> error = rows.radius.row(n);
-    const double middle = size_of(squares.middle(n));
-    const double shortest = size_of(squares.shortest(n)) * (1 - rounded);
-    const double longest = size_of(squares.longest(n)) * (1 + rounded);
-    const double stretch = std::max(1 / shortest - 1 / middle, 1 / middle - 1 / longest);
-    const RowVector<double> gained = size.cwiseProduct(gain.cwiseAbs());
-    const RowVector<double> moved =
-        error.cwiseProduct(gain.cwiseAbs() + gain_radius) + size.cwiseProduct(gain_radius);
-    rows.radius.row(n) = (1 + rounded) * (moved / shortest + gained * stretch) + rounded * gained / middle;
-    rows.center.row(n) = rows.center.row(n).cwiseProduct(gain) / middle;
-  }
-  return rows;
-}
+using enclosed::Dense;
+using enclosed::gamma;
+using enclosed::Logits;
+using enclosed::outward;
+using enclosed::project;
+using enclosed::size_of;
+using enclosed::SquaredLengths;
+using enclosed::turned;
+using enclosed::underflow;
 
 const QueryHead<double>& reader_of(const AttentionWeights<double>& weights, const AttentionConfig& config,
                                    Index head) {
   return weights.groups[head / config.readers_per_group()].readers[head % config.readers_per_group()];
 }
 
-Enclosure project_queries(const StoredAttention& module, Index head, const Dense& tokens) {
+template <RealScalar S>
+Enclosed<S> project_queries(const StoredAttention& module, Index head, const Matrix<S>& tokens) {
   const QueryHead<double>& reader = reader_of(module.weights, module.config, head);
   const QueryHead<double>& radius = reader_of(module.radius, module.config, head);
-  return project(tokens, Dense::Zero(tokens.rows(), tokens.cols()), reader.query, radius.query,
-                 reader.query_bias, radius.query_bias);
+  return project<S>(tokens, Dense::Zero(tokens.rows(), tokens.cols()), reader.query, radius.query,
+                    reader.query_bias, radius.query_bias);
 }
 
-Enclosure project_keys(const StoredAttention& module, Index group, const Dense& tokens) {
+template <RealScalar S>
+Enclosed<S> project_keys(const StoredAttention& module, Index group, const Matrix<S>& tokens) {
   const KvGroup<double>& keys = module.weights.groups[group];
   const KvGroup<double>& radius = module.radius.groups[group];
-  return project(tokens, Dense::Zero(tokens.rows(), tokens.cols()), keys.key, radius.key, keys.key_bias,
-                 radius.key_bias);
+  return project<S>(tokens, Dense::Zero(tokens.rows(), tokens.cols()), keys.key, radius.key, keys.key_bias,
+                    radius.key_bias);
 }
 
 // The squared lengths that norms over all heads divide by; nothing where there are none.
+template <RealScalar S>
 struct CommonLengths {
-  std::optional<SquaredLengths> queries;
-  std::optional<SquaredLengths> keys;
+  std::optional<SquaredLengths<S>> queries;
+  std::optional<SquaredLengths<S>> keys;
 
-  CommonLengths(const StoredAttention& module, const Dense& tokens) {
+  CommonLengths(const StoredAttention& module, const Matrix<S>& tokens) {
     if (!module.config.qk_norm || !module.config.qk_norm->over_all_heads) return;
-    const auto add = [](std::optional<SquaredLengths>& sum, const Enclosure& rows) {
-      const SquaredLengths squares(rows);
+    const auto add = [](std::optional<SquaredLengths<S>>& sum, const Enclosed<S>& rows) {
+      const SquaredLengths<S> squares(rows);
       sum ? * sum += squares : sum.emplace(squares);
     };
     for (Index head = 0; head < module.config.heads; ++head)
@@ -151,43 +64,6 @@ struct CommonLengths {
       add(keys, project_keys(module, group, tokens));
   }
 };
-
-// Turns the pairs of every row by the angles of its position.
-Enclosure turned(Enclosure rows, const Rotary& rotary) {
-  for (Index n = 0; n < rows.center.rows(); ++n) {
-    for (Index p = 0; p < rotary.pairs(); ++p) {
-      const auto [first, second] = rotary.columns(p);
-      const double angle = rotary.frequencies[p] * static_cast<double>(n);
-      const double cosine = rotary.gain * std::cos(angle);
-      const double sine = rotary.gain * std::sin(angle);
-      const double x = rows.center(n, first);
-      const double y = rows.center(n, second);
-      const double x_radius = rows.radius(n, first);
-      const double y_radius = rows.radius(n, second);
-      // The angle is rounded once, cosine and sine are within one unit, and two products are added.
-      const double arithmetic =
-          unit * rotary.gain * (std::abs(angle) + 10) * (std::abs(x) + std::abs(y) + x_radius + y_radius);
-      rows.center(n, first) = x * cosine - y * sine;
-      rows.center(n, second) = x * sine + y * cosine;
-      rows.radius(n, first) = std::abs(cosine) * x_radius + std::abs(sine) * y_radius + arithmetic;
-      rows.radius(n, second) = std::abs(sine) * x_radius + std::abs(cosine) * y_radius + arithmetic;
-    }
-  }
-  return rows;
-}
-
-// cap tanh(x / cap) is monotone and never steeper than 1.
-void apply_softcap(Logits& logits, double cap) {
-  const auto capped = [&](double x) { return cap * std::tanh(x / cap); };
-  for (Index m = 0; m < logits.center.size(); ++m) {
-    const double x = logits.center(m);
-    const double reach = logits.radius(m);
-    const double center = capped(x);
-    logits.radius(m) = std::max(capped(x + reach) - center, center - capped(x - reach)) +
-                       16 * unit * std::min(cap, std::abs(x) + reach);
-    logits.center(m) = center;
-  }
-}
 
 // The tokens that one query sees.
 std::vector<Index> seen_by(const AttentionConfig& config, Index query, Index count) {
@@ -203,6 +79,7 @@ std::vector<Index> seen_by(const AttentionConfig& config, Index query, Index cou
 // does not see what they share, keys are too. So what equal tokens have in common drops out with its errors.
 // Beside a sink, values are relative to what the sink brings, nothing, and a constant coordinate carries the
 // value bias.
+template <RealScalar S>
 class Reader {
  public:
   Reader(const StoredAttention& module, Index head)
@@ -225,54 +102,59 @@ class Reader {
     value_size_ = value_.cwiseAbs();
   }
 
-  void add_to(Enclosure& output, const Dense& tokens, const CommonLengths& lengths) const {
-    const Enclosure queries = turned(scored_queries(tokens, lengths), config_.rotary);
-    Enclosure keys;
+  // Adds to row i of the output what the head puts out at token queries[i].
+  void add_to(Enclosed<S>& output, const Matrix<S>& tokens, const std::vector<Index>& queries,
+              const CommonLengths<S>& lengths) const {
+    const Enclosed<S> all_queries = turned(scored_queries(tokens, lengths), config_.rotary);
+    Enclosed<S> keys;
     if (!relative_keys_) keys = turned(scored_keys(tokens, lengths), config_.rotary);
-    for (Index n = 0; n < tokens.rows(); ++n) {
+    for (std::size_t i = 0; i < queries.size(); ++i) {
+      const Index n = queries[i];
+      const auto row = static_cast<Index>(i);
       const std::vector<Index> seen = seen_by(config_, n, tokens.rows());
-      const Dense seen_tokens = tokens(seen, Eigen::all);
-      const Dense apart = seen_tokens.rowwise() - tokens.row(n);
-      const Enclosure query{queries.center.row(n), queries.radius.row(n)};
-      Logits logits = relative_keys_
-                          ? logits_of(query, relative_keys(apart))
-                          : logits_of(query, {keys.center(seen, Eigen::all), keys.radius(seen, Eigen::all)});
+      const Matrix<S> seen_tokens = tokens(seen, Eigen::all);
+      const Matrix<S> apart = seen_tokens.rowwise() - tokens.row(n);
+      const Enclosed<S> query{all_queries.center.row(n), all_queries.radius.row(n)};
+      Logits<S> logits =
+          relative_keys_ ? logits_of(query, relative_keys(apart))
+                         : logits_of(query, {keys.center(seen, Eigen::all), keys.radius(seen, Eigen::all)});
       add_positions(logits, n, seen);
-      if (config_.softcap > 0) apply_softcap(logits, config_.softcap);
+      if (config_.softcap > 0) enclosed::apply_softcap(logits, config_.softcap);
       if (config_.sinks) {
-        const Dense homogeneous = with_ones(seen_tokens);
-        add_row(output, n, RowVector<double>::Zero(homogeneous.cols()), homogeneous, beside_sink(logits),
+        const Matrix<S> homogeneous = with_ones(seen_tokens);
+        add_row(output, row, RowVector<S>::Zero(homogeneous.cols()), homogeneous, beside_sink(logits),
                 gates_of(tokens.row(n)));
       } else {
-        add_row(output, n, tokens.row(n), apart, enclose_softmax(logits), gates_of(tokens.row(n)));
+        add_row(output, row, tokens.row(n), apart, enclosed::softmax(logits), gates_of(tokens.row(n)));
       }
     }
   }
 
  private:
   // As they enter scores, but for positions: normalised.
-  Enclosure scored_queries(const Dense& tokens, const CommonLengths& lengths) const {
-    Enclosure rows = project_queries(module_, head_, tokens);
+  Enclosed<S> scored_queries(const Matrix<S>& tokens, const CommonLengths<S>& lengths) const {
+    Enclosed<S> rows = project_queries(module_, head_, tokens);
     if (!config_.qk_norm) return rows;
-    const SquaredLengths squares = lengths.queries ? *lengths.queries : SquaredLengths(rows);
+    const SquaredLengths<S> squares = lengths.queries ? *lengths.queries : SquaredLengths<S>(rows);
     return normalized_rows(std::move(rows), squares, *config_.qk_norm,
                            query_gain(module_.weights, config_, head_),
                            query_gain(module_.radius, config_, head_));
   }
 
-  Enclosure scored_keys(const Dense& tokens, const CommonLengths& lengths) const {
+  Enclosed<S> scored_keys(const Matrix<S>& tokens, const CommonLengths<S>& lengths) const {
     const Index group = head_ / config_.readers_per_group();
-    Enclosure rows = project_keys(module_, group, tokens);
+    Enclosed<S> rows = project_keys(module_, group, tokens);
     if (!config_.qk_norm) return rows;
-    const SquaredLengths squares = lengths.keys ? *lengths.keys : SquaredLengths(rows);
+    const SquaredLengths<S> squares = lengths.keys ? *lengths.keys : SquaredLengths<S>(rows);
     return normalized_rows(std::move(rows), squares, *config_.qk_norm,
                            key_gain(module_.weights, config_, group),
                            key_gain(module_.radius, config_, group, 0.0));
   }
 
-  static Dense with_ones(const Dense& tokens) {
-    Dense result(tokens.rows(), tokens.cols() + 1);
-    result << tokens, Dense::Ones(tokens.rows(), 1);
+  static Matrix<S> with_ones(const Matrix<S>& tokens) {
+    Matrix<S> result(tokens.rows(), tokens.cols() + 1);
+    result.leftCols(tokens.cols()) = tokens;
+    result.rightCols(1).setOnes();
     return result;
   }
 
@@ -282,95 +164,110 @@ class Reader {
     value_bias_ = value_bias_radius_ = RowVector<double>();
   }
 
-  Enclosure relative_keys(const Dense& apart) const {
-    return {apart * group_.key,
-            apart.cwiseAbs() * group_radius_.key + gamma(apart.cols() + 1) * (apart.cwiseAbs() * key_size_)};
+  Enclosed<S> relative_keys(const Matrix<S>& apart) const {
+    const Dense distance = size_of(apart);
+    const Dense radius = distance * group_radius_.key + gamma<S>(apart.cols() + 1) * (distance * key_size_);
+    return {apart * group_.key.cast<S>(), radius.array() + underflow(2 * apart.cols())};
   }
 
-  Logits logits_of(const Enclosure& query, const Enclosure& keys) const {
+  Logits<S> logits_of(const Enclosed<S>& query, const Enclosed<S>& keys) const {
     const double scale = std::abs(config_.scale);
-    const Dense query_size = query.center.cwiseAbs();
-    const Dense key_size = keys.center.cwiseAbs();
+    const Dense query_size = size_of(query.center);
+    const Dense key_size = size_of(keys.center);
     const Dense radius =
-        scale * (query_size * keys.radius.transpose() + query.radius * (key_size + keys.radius).transpose() +
-                 gamma(key_size.cols() + 1) * (query_size * key_size.transpose()));
-    return {config_.scale * (query.center * keys.center.transpose()),
-            outward(group_.key.rows() + key_size.cols()) * radius};
+        (query_size * keys.radius.transpose() + query.radius * (key_size + keys.radius).transpose() +
+         gamma<S>(key_size.cols() + 1) * (query_size * key_size.transpose()))
+            .array() +
+        underflow(4 * key_size.cols());
+    return {S(config_.scale) * (query.center * keys.center.transpose()),
+            outward(group_.key.rows() + key_size.cols()) * scale * radius};
   }
 
-  void add_positions(Logits& logits, Index query, const std::vector<Index>& seen) const {
+  void add_positions(Logits<S>& logits, Index query, const std::vector<Index>& seen) const {
     for (std::size_t m = 0; m < seen.size(); ++m) {
       const Index distance = seen[m] - query;
       if (!config_.slopes.empty())
-        add_offset(logits, m, config_.slopes[head_] * static_cast<double>(distance), 0);
+        add_offset(logits, m, S(config_.slopes[head_]) * S(static_cast<double>(distance)), 0);
       if (config_.distance_buckets.empty()) continue;
       const Index bucket = config_.bucket(distance);
-      add_offset(logits, m, reader_.distance_bias(bucket), reader_radius_.distance_bias(bucket));
+      add_offset(logits, m, S(reader_.distance_bias(bucket)), reader_radius_.distance_bias(bucket));
     }
   }
 
-  static void add_offset(Logits& logits, std::size_t m, double offset, double radius) {
-    logits.center(m) += offset;
-    logits.radius(m) += radius + gamma(2) * (std::abs(logits.center(m)) + std::abs(offset));
+  static void add_offset(Logits<S>& logits, std::size_t m, const S& offset, double radius) {
+    using std::abs;
+    const auto place = static_cast<Index>(m);
+    logits.center(place) += offset;
+    logits.radius(place) +=
+        radius + gamma<S>(2) * static_cast<double>(S(abs(logits.center(place)) + abs(offset)));
   }
 
   // The weights of the tokens alone; the sink keeps the rest.
-  Enclosure beside_sink(const Logits& logits) const {
+  Enclosed<S> beside_sink(const Logits<S>& logits) const {
     const Index count = logits.center.size();
-    Logits all{RowVector<double>(count + 1), RowVector<double>(count + 1)};
-    all.center << logits.center, reader_.sink(0);
+    Logits<S> all{RowVector<S>(count + 1), RowVector<double>(count + 1)};
+    all.center.head(count) = logits.center;
+    all.center(count) = S(reader_.sink(0));
     all.radius << logits.radius, reader_radius_.sink(0);
-    const Enclosure weights = enclose_softmax(all);
+    const Enclosed<S> weights = enclosed::softmax(all);
     return {weights.center.leftCols(count), weights.radius.leftCols(count)};
   }
 
   // What the mixed values are multiplied with: ones, or the gates of a token.
-  Enclosure gates_of(const Dense& token) const {
-    Enclosure gates{Dense::Ones(1, value_.cols()), Dense::Zero(1, value_.cols())};
+  Enclosed<S> gates_of(const Matrix<S>& token) const {
+    Enclosed<S> gates{Matrix<S>::Ones(1, value_.cols()), Dense::Zero(1, value_.cols())};
     if (!config_.output_gate) return gates;
-    const Enclosure x = project(token, Dense::Zero(1, token.cols()), reader_.gate, reader_radius_.gate,
-                                reader_.gate_bias, reader_radius_.gate_bias);
+    const Enclosed<S> x = project<S>(token, Dense::Zero(1, token.cols()), reader_.gate, reader_radius_.gate,
+                                     reader_.gate_bias, reader_radius_.gate_bias);
     for (Index k = 0; k < value_.cols(); ++k) {
-      const double center = sigmoid(x.center(0, k));
-      gates.center(0, k) = center;
-      gates.radius(0, k) = std::max(sigmoid(x.center(0, k) + x.radius(0, k)) - center,
-                                    center - sigmoid(x.center(0, k) - x.radius(0, k))) +
-                           16 * unit;
+      gates.center(0, k) = sigmoid(x.center(0, k));
+      gates.radius(0, k) =
+          enclosed::spread<S>(sigmoid, x.center(0, k), S(x.radius(0, k))) + 16 * enclosed::unit<S>;
     }
     return gates;
   }
 
-  static double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+  static S sigmoid(const S& x) {
+    using std::exp;
+    return S(1) / (S(1) + exp(S(-x)));
+  }
 
   // (x V + bv) times the gates, times O, where x is `base` plus the average of `apart` by the weights.
-  void add_row(Enclosure& output, Index n, const RowVector<double>& base, const Dense& apart,
-               const Enclosure& weights, const Enclosure& gates) const {
+  void add_row(Enclosed<S>& output, Index n, const RowVector<S>& base, const Matrix<S>& apart,
+               const Enclosed<S>& weights, const Enclosed<S>& gates) const {
     const Index operations = apart.cols() + apart.rows() + value_.cols() + 2;
-    const Dense distance = apart.cwiseAbs();
-    const Dense average = base + weights.center * apart;
-    const Dense arithmetic = gamma(apart.rows() + 1) * (base.cwiseAbs() + weights.center * distance);
-    const Enclosure mixed =
-        project(average, arithmetic, value_, value_radius_, value_bias_, value_bias_radius_);
-    // What the weights of the softmax leave open moves the average along `apart` only.
-    const Dense moved = (apart * value_) * gates.center.row(0).asDiagonal() * reader_.output;
-    const Dense moved_error =
-        gamma(operations) * (distance * value_size_ * gates.center.row(0).asDiagonal() * output_size_);
-    const Dense strayed = weights.radius * distance;
-    const Dense strayed_mixed = strayed * value_size_;
-    const Dense strayed_error = strayed * value_radius_;
-    const Dense largest_gates = gates.center + gates.radius;
-    const Dense gated = mixed.center.cwiseProduct(gates.center);
-    const Dense gated_radius = mixed.radius.cwiseProduct(largest_gates) +
-                               (mixed.center.cwiseAbs() + strayed_mixed).cwiseProduct(gates.radius);
+    const double lost = underflow(operations);  // by sums of products that vanish in double
+    const Dense distance = size_of(apart);
+    const Matrix<S> average = base + weights.center * apart;
+    const Dense arithmetic =
+        (gamma<S>(apart.rows() + 1) * (size_of(base) + size_of(weights.center) * distance)).array() + lost;
+    const Enclosed<S> mixed =
+        project<S>(average, arithmetic, value_, value_radius_, value_bias_, value_bias_radius_);
+    // What the weights of the softmax leave open moves the average along `apart` only; double is good enough.
+    const Dense gate_sizes = size_of(gates.center);
+    const Dense moved =
+        (apart.template cast<double>() * value_) * gate_sizes.row(0).asDiagonal() * reader_.output;
+    const Dense moved_size = distance * value_size_ * gate_sizes.row(0).asDiagonal();
+    const Dense moved_error = Dense((gamma<double>(operations) * moved_size).array() + lost) * output_size_;
+    const Dense strayed = (weights.radius * distance).array() + lost;
+    const Dense strayed_mixed = (strayed * value_size_).array() + lost;
+    const Dense strayed_error = (strayed * value_radius_).array() + lost;
+    const Dense largest_gates = gate_sizes + gates.radius;
+    const Matrix<S> gated = mixed.center.cwiseProduct(gates.center);
+    const Dense gated_size = size_of(gated);
+    const Dense gated_radius = (mixed.radius.cwiseProduct(largest_gates) +
+                                (size_of(mixed.center) + strayed_mixed).cwiseProduct(gates.radius))
+                                   .array() +
+                               lost;
     Dense radius = weights.radius * (moved.cwiseAbs() + moved_error);
     radius += (gated_radius + strayed_error.cwiseProduct(largest_gates)) * output_size_;
-    radius +=
-        (gated.cwiseAbs() + gated_radius + (strayed_mixed + strayed_error).cwiseProduct(largest_gates)) *
-        reader_radius_.output;
-    radius += gamma(operations) * (gated.cwiseAbs() * output_size_);
-    output.center.row(n) += gated * reader_.output;
+    radius += (gated_size + gated_radius + (strayed_mixed + strayed_error).cwiseProduct(largest_gates)) *
+              reader_radius_.output;
+    radius += gamma<S>(operations) * (gated_size * output_size_);
+    radius.array() += lost;
+    output.center.row(n) += gated * reader_.output.cast<S>();
     output.radius.row(n) += outward(operations) * radius;
-    output.radius.row(n) += gamma(1) * output.center.row(n).cwiseAbs();
+    output.radius.row(n) += gamma<S>(1) * size_of(output.center.row(n));
   }
 
   const StoredAttention& module_;
@@ -390,7 +287,29 @@ class Reader {
   Dense output_size_;
 };
 
-void require_same_shape(const Enclosure& x, const Enclosure& y) {
+// The outputs at some of the tokens, one row each.
+template <RealScalar S>
+Enclosed<S> enclose(const StoredAttention& module, const Dense& input, const std::vector<Index>& queries) {
+  require_fits(module.weights, module.config);
+  require_fits(module.radius, module.config);
+  require_same_size("the tokens and the model", input.cols(), module.config.model_width);
+  const auto rows = static_cast<Index>(queries.size());
+  const Matrix<S> tokens = input.cast<S>();
+  Enclosed<S> output{Matrix<S>::Zero(rows, tokens.cols()), Dense::Zero(rows, tokens.cols())};
+  const CommonLengths<S> lengths(module, tokens);
+  for (Index head = 0; head < module.config.heads; ++head)
+    Reader<S>(module, head).add_to(output, tokens, queries, lengths);
+  if (module.config.output_bias) {
+    output.center.rowwise() += RowVector<S>(module.weights.output_bias.cast<S>());
+    output.radius.rowwise() += module.radius.output_bias;
+    output.radius += gamma<S>(1) * size_of(output.center);
+  }
+  output.radius *= outward(module.config.heads);
+  return output;
+}
+
+template <RealScalar S>
+void require_same_shape(const Enclosed<S>& x, const Enclosed<S>& y) {
   require_same_size("compared enclosures (rows)", x.center.rows(), y.center.rows());
   require_same_size("compared enclosures (columns)", x.center.cols(), y.center.cols());
 }
@@ -398,21 +317,14 @@ void require_same_shape(const Enclosure& x, const Enclosure& y) {
 }  // namespace
 
 Enclosure enclose_attend(const StoredAttention& module, const Matrix<double>& tokens) {
-  require_fits(module.weights, module.config);
-  require_fits(module.radius, module.config);
-  require_same_size("the tokens and the model", tokens.cols(), module.config.model_width);
-  const Dense zero = Dense::Zero(tokens.rows(), tokens.cols());
-  Enclosure output{zero, zero};
-  const CommonLengths lengths(module, tokens);
-  for (Index head = 0; head < module.config.heads; ++head)
-    Reader(module, head).add_to(output, tokens, lengths);
-  if (module.config.output_bias) {
-    output.center.rowwise() += module.weights.output_bias;
-    output.radius.rowwise() += module.radius.output_bias;
-    output.radius += gamma(1) * output.center.cwiseAbs();
-  }
-  output.radius = (outward(module.config.heads) * output.radius).array() + underflow;
-  return output;
+  std::vector<Index> all(static_cast<std::size_t>(tokens.rows()));
+  std::iota(all.begin(), all.end(), 0);
+  return enclose<double>(module, tokens, all);
+}
+
+Enclosed<Float50> enclose_at_fifty_digits(const StoredAttention& module, const Matrix<double>& tokens,
+                                          Index query) {
+  return enclose<Float50>(module, tokens, {query});
 }
 
 StoredAttention taken_as_exact(StoredAttention module) {
@@ -420,13 +332,17 @@ StoredAttention taken_as_exact(StoredAttention module) {
   return module;
 }
 
-double distance_at_least(const Enclosure& x, const Enclosure& y) {
+template <RealScalar S>
+double distance_at_least(const Enclosed<S>& x, const Enclosed<S>& y) {
   require_same_shape(x, y);
-  const Dense apart = (x.center - y.center).cwiseAbs();
-  const Dense surely = (1 - gamma(2)) * apart - (1 + gamma(2)) * (x.radius + y.radius);
+  const Dense apart = size_of(Matrix<S>(x.center - y.center));
+  const Dense surely = (1 - gamma<double>(4)) * apart - (1 + gamma<double>(2)) * (x.radius + y.radius);
   if (!surely.allFinite()) return 0;
-  return (1 - gamma(surely.size())) * safe_norm(surely.cwiseMax(0.0));
+  return (1 - gamma<double>(surely.size())) * safe_norm(surely.cwiseMax(0.0));
 }
+
+template double distance_at_least(const Enclosed<double>&, const Enclosed<double>&);
+template double distance_at_least(const Enclosed<Float50>&, const Enclosed<Float50>&);
 
 double largest_separation(const Enclosure& x, const Enclosure& y) {
   require_same_shape(x, y);

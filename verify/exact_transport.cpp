@@ -9,14 +9,22 @@
 namespace attnsym {
 namespace {
 
-// b / a if that is plus or minus a power of two, else 0.
+// b / a if that is plus or minus a power of two whose inverse is a number, too; else 0.
 double exact_factor(double a, double b) {
   int exponent_a = 0;
   int exponent_b = 0;
   const double mantissa_a = std::frexp(a, &exponent_a);
   const double mantissa_b = std::frexp(b, &exponent_b);
   if (a == 0 || std::abs(mantissa_a) != std::abs(mantissa_b)) return 0;
-  return std::ldexp(mantissa_a == mantissa_b ? 1.0 : -1.0, exponent_b - exponent_a);
+  const double factor = std::ldexp(mantissa_a == mantissa_b ? 1.0 : -1.0, exponent_b - exponent_a);
+  return std::isfinite(factor) && std::isfinite(1 / factor) ? factor : 0;
+}
+
+// Whether to = factor * from exactly. A product with a power of two rounds where it is subnormal, and then
+// the way back leads elsewhere.
+template <class Column>
+bool is_multiple(const Column& to, const Column& from, double factor) {
+  return to == from * factor && from == to / factor;
 }
 
 Index first_nonzero(const Matrix<double>& m, Index column) {
@@ -36,8 +44,8 @@ double column_factor(const GaugeSides& a, Index ka, const GaugeSides& b, Index k
     factor = exact_factor(b.reading(q, kb), a.reading(q, ka));
   }
   if (factor == 0) return 0;
-  const bool same =
-      b.written.col(kb) == a.written.col(ka) * factor && b.reading.col(kb) == a.reading.col(ka) / factor;
+  const bool same = is_multiple(b.written.col(kb), a.written.col(ka), factor) &&
+                    is_multiple(a.reading.col(ka), b.reading.col(kb), factor);
   return same ? factor : 0;
 }
 
@@ -112,7 +120,7 @@ std::optional<AttentionElement<double>> exact_transport(const StoredAttention& s
   }
   if (!symmetry_of(stored_a.config).contains(element)) return std::nullopt;
   const bool more_is_moved = stored_a.config.qk_norm || stored_a.config.output_gate;
-  if (more_is_moved && !(act(element, a) == b)) return std::nullopt;
+  if (more_is_moved && !(act(element, a) == b && act(inverse(element), b) == a)) return std::nullopt;
   return element;
 }
 

@@ -23,8 +23,9 @@ void note_noise(Fingerprint& print, const StoredScores& scores);
 /// 0 for equal, about 1 for unrelated probes of any size.
 double relative_distance(const Fingerprint& a, const Fingerprint& b);
 
-/// False only where the two circuits, with their noise noted, are sure to differ by more than `limit` times
-/// their rounding noise.
+/// False where the two circuits, with their noise noted, look as if they differed by more than `limit` times
+/// their rounding noise, twice over. A difference along the fixed probes looks larger than it is, in D
+/// dimensions up to D / 3 times: then circuits within rounding are refused, too, and stay apart.
 bool may_agree(const Fingerprint& a, const Fingerprint& b, double limit);
 
 }  // namespace attnsym

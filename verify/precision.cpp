@@ -13,6 +13,9 @@ namespace {
 
 constexpr std::uint64_t tokens_salt = 0x6c6164646572;
 
+// Relative to the outputs, what 100 digits may not show: they round, too.
+constexpr double smallest_difference = 1e-97;
+
 // Tokens that bring the logits of the first head to about 1, by a power of two, so that they are exact in
 // float.
 Matrix<double> ladder_tokens(const StoredAttention& module) {
@@ -32,11 +35,20 @@ double PrecisionLadder::slope() const {
   return std::log(high.residual / low.residual) / std::log(high.unit / low.unit);
 }
 
+bool PrecisionLadder::is_identity() const {
+  constexpr double room = 1e10;
+  const Rung& low = rungs[1];
+  const Rung& high = rungs.back();
+  return high.residual <= room * std::max(1.0, low.residual / low.unit) * high.unit;
+}
+
 std::string PrecisionLadder::reading() const {
-  if (std::isnan(rungs.back().residual)) return "no reading: the outputs are not finite";
-  if (rungs.back().residual == 0) return "equal in every digit";
-  if (is_identity()) return "the residual falls with the precision: an identity, what is left is arithmetic";
-  return "the residual stays at " + brief(rungs.back().residual) + ": the stored numbers differ by that much";
+  const double residual = rungs.back().residual;
+  if (std::isnan(residual)) return "no reading: the outputs are not finite";
+  if (!is_identity())
+    return "the residual stays at " + brief(residual) + ": the stored numbers differ by that much";
+  return "the residual falls with the precision: what is left is arithmetic, and no difference above " +
+         brief(std::max(residual, smallest_difference)) + " of the outputs";
 }
 
 PrecisionLadder precision_ladder(const StoredAttention& a, const StoredAttention& b) {

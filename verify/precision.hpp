@@ -24,10 +24,11 @@ struct PrecisionLadder {
   /// nothing is left.
   double slope() const;
 
-  /// Whether the residual is arithmetic only. False on NaN.
-  bool is_identity() const { return slope() > 0.5; }
+  /// Whether the residual is arithmetic as far as 100 digits can tell: no more units of them than of double,
+  /// but for a factor of 1e10. False on NaN.
+  bool is_identity() const;
 
-  /// In words, with the size of the difference if there is one.
+  /// In words, with the size of the difference if there is one, and else of what was too small to see.
   std::string reading() const;
 };
 

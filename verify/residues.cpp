@@ -10,14 +10,14 @@
 namespace attnsym {
 namespace {
 
-std::vector<std::uint64_t> random_residues(const Modulus& modulus, Index count, Random& random) {
+std::vector<std::uint64_t> random_residues(const Modulus& modulus, Index count, HashedRandom& random) {
   std::vector<std::uint64_t> result;
   // 64 random bits reduced modulo 61-bit primes favour no residue by more than a factor of 9 / 8.
   for (Index i = 0; i < count; ++i) result.push_back(modulus.of_integer(random.bits() % modulus.prime()));
   return result;
 }
 
-std::uint64_t prime_from(Random& random) {
+std::uint64_t prime_from(HashedRandom& random) {
   return random_prime([&] { return random.bits(); });
 }
 
@@ -49,7 +49,7 @@ Span span_of(const StoredAttention& a, const StoredAttention& b) {
 
 }  // namespace
 
-ResidueProbe::ResidueProbe(const AttentionConfig& a, const AttentionConfig& b, Random& random)
+ResidueProbe::ResidueProbe(const AttentionConfig& a, const AttentionConfig& b, HashedRandom& random)
     : modulus_(prime_from(random)),
       query_probe_(random_residues(modulus_, a.model_width + 1, random)),
       key_probe_(random_residues(modulus_, a.model_width + 1, random)),
@@ -228,21 +228,54 @@ ModuleResidues ResidueProbe::operator()(const StoredAttention& module) const {
   return result;
 }
 
-double collision_probability(const StoredAttention& a, const StoredAttention& b) {
-  // Entries of a difference of sums of products s q k are multiples of 2^(2 lowest - 1074) and, as integers,
-  // below 2^bits; such a number has at most bits / 60 prime divisors above 2^60, of which there are more than
-  // 2^54. With norms these are products of four numbers, gains among them, times n and epsilon of the other.
-  const bool norms = a.config.qk_norm.has_value();
-  const auto terms = static_cast<double>(a.config.heads * std::max(a.config.key_width, a.config.value_width) +
-                                         b.config.heads * std::max(b.config.key_width, b.config.value_width));
-  double bits = (norms ? 4 : 2) * span_of(a, b).bits() + 53 + std::abs(std::log2(std::abs(a.config.scale))) +
-                std::abs(std::log2(std::abs(b.config.scale))) + std::log2(terms) + 2;
+namespace {
+
+// Bits of the integers that two numbers of a config, raised to a power, are times a power of two.
+double bits_of(double x, double y, int power) {
+  if (x == 1 && y == 1) return 0;
+  return power * (53 + std::abs(std::log2(std::abs(x))) + std::abs(std::log2(std::abs(y))));
+}
+
+// The same of the coefficients of a difference of scores: sums of products s q k, of a pair of rotary
+// coordinates times the square of its gain. With norms these are products of four numbers, gains among them,
+// times n and epsilon of the other module.
+double bits_of_scores(const StoredAttention& a, const StoredAttention& b, const Span& span, double terms) {
+  double bits = (a.config.qk_norm ? 4 : 2) * span.bits() + bits_of(a.config.scale, b.config.scale, 1) +
+                bits_of(a.config.rotary.gain, b.config.rotary.gain, 2);
   for (const StoredAttention* module : {&a, &b}) {
     if (!module->config.qk_norm) continue;
     bits += std::log2(terms);
     const double epsilon = module->config.qk_norm->epsilon;
-    if (epsilon > 0) bits += 53 + std::abs(std::log2(epsilon));
+    if (epsilon > 0) bits += bits_of(epsilon, 1, 1);
   }
+  return bits;
+}
+
+// Of a difference of constants: output biases are single numbers beside products.
+double bits_of_constants(const Span& span) {
+  return std::max(span.highest, 2 * span.highest) - std::min(span.lowest, 2 * span.lowest);
+}
+
+// Of differences of slopes, which are no weights.
+double bits_of_slopes(const StoredAttention& a, const StoredAttention& b) {
+  Span span;
+  for (const StoredAttention* module : {&a, &b}) {
+    for (const double slope : module->config.slopes) span.add(slope);
+  }
+  return span.bits();
+}
+
+}  // namespace
+
+double collision_probability(const StoredAttention& a, const StoredAttention& b) {
+  // Coefficients of a difference are, up to a power of two, integers below 2^bits; such a number has at most
+  // bits / 60 prime divisors above 2^60, of which there are more than 2^54.
+  const auto terms = static_cast<double>(a.config.heads * std::max(a.config.key_width, a.config.value_width) +
+                                         b.config.heads * std::max(b.config.key_width, b.config.value_width));
+  const Span span = span_of(a, b);
+  const double bits =
+      std::max({bits_of_scores(a, b, span, terms), bits_of_constants(span), bits_of_slopes(a, b)}) +
+      std::log2(terms) + 2;
   const double prime_divides = std::ceil(bits / 60) * 0x1p-54;
   // A polynomial of degree 3, in a probe of each side and the multiples of terms; 1.125 for probes that are
   // not quite uniform.

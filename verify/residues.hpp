@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "symmetry/gauge_blocks.hpp"
-#include "symmetry/random.hpp"
 #include "symmetry/score_terms.hpp"
 #include "symmetry/stored_attention.hpp"
+#include "verify/hashed_random.hpp"
 #include "verify/modular.hpp"
 
 namespace attnsym {
@@ -25,7 +25,7 @@ struct ModuleResidues {
 /// A prime with its probes for two modules of one width.
 class ResidueProbe {
  public:
-  ResidueProbe(const AttentionConfig& a, const AttentionConfig& b, Random& random);
+  ResidueProbe(const AttentionConfig& a, const AttentionConfig& b, HashedRandom& random);
 
   /// @pre module.config is one of the two; all biases present; gated coordinates written out
   ModuleResidues operator()(const StoredAttention& module) const;

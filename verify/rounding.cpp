@@ -91,6 +91,8 @@ void note_offsets(CircuitComparison& result, const StoredOffsets& of_a, const St
   const RowVector<double> apart = (a.value - b.value).cwiseAbs();
   const double largest = largest_ratio_of(apart, variance, place);
   result.offset_difference = apart.maxCoeff();
+  // In logits: one that is open by d leaves a weight open by a factor of e^d.
+  result.resolution = std::max(result.resolution, std::sqrt(variance.maxCoeff()));
   if (!(largest > result.largest_row_ratio)) return;
   result.largest_row_ratio = largest;
   result.largest_row = -1;

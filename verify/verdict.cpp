@@ -68,7 +68,14 @@ std::string describe(const HeadClass& heads) {
 }
 
 std::string describe_difference(const Decision& decision) {
-  if (decision.heads_agree() || decision.classes_agree())
+  const bool parts_agree = decision.heads_agree() || decision.classes_agree();
+  if (parts_agree && decision.constant.explained_by_rounding()) {
+    const auto* undecided = std::get_if<Undecided>(&decision.verdict);
+    return undecided != nullptr && !undecided->reason.empty()
+               ? undecided->reason
+               : "of some heads that attend alike there are not as many in A as in B";
+  }
+  if (parts_agree)
     return "the constant output differs (rounding ratio " + brief(decision.constant.ratio) + ")";
   if (!decision.heads.empty()) {
     const HeadComparison& worst = decision.heads[decision.worst_head];

@@ -154,6 +154,21 @@ TEST(Enclosure, HoldsTheOutputsOfEveryKind) {
   }
 }
 
+TEST(Enclosure, HoldsTheOutputsOfEveryKindAtFiftyDigits) {
+  for (const AttentionKind& kind : attention_kinds()) {
+    const StoredAttention module =
+        taken_as_exact(stored(kind.config, random_weights<double>(kind.config, 4), bf16));
+    const Matrix<Float100> exact =
+        attend(kind.config, cast<Float100>(module.weights), Matrix<Float100>(tokens().cast<Float100>()));
+    for (const Index query : {Index{0}, tokens().rows() - 1}) {
+      const Enclosed<Float50> enclosed = enclose_at_fifty_digits(module, tokens(), query);
+      const Matrix<Float100> off = (exact.row(query) - enclosed.center.cast<Float100>()).cwiseAbs();
+      EXPECT_TRUE((off.array() <= enclosed.radius.cast<Float100>().array()).all()) << kind.name;
+      EXPECT_LT(enclosed.radius.norm(), 1e-40) << kind.name;
+    }
+  }
+}
+
 // All the uncertainty in one coordinate of the queries: turned, it is in both.
 TEST(Enclosure, TurnsErrorsWithTheirPair) {
   AttentionConfig c{2, 1, 1, 2, 1};

@@ -283,6 +283,8 @@ TEST(Decide, CentredInputsDoNotSeeColumnsShifted) {
   EXPECT_TRUE(is_centred(distinct->witness.input));
   EXPECT_FALSE(refute_witness(a, wrong, distinct->witness.input).has_value());
   EXPECT_TRUE(refute_witness(a, wrong, distinct->witness.input.array() + 1).has_value());
+  EXPECT_GT(exact_gap_at_least(a, wrong, distinct->witness.input), 0);
+  EXPECT_EQ(exact_gap_at_least(a, wrong, distinct->witness.input.array() + 1), 0);
 }
 
 // Coordinates of one gate may trade values, across heads that attend alike too.
@@ -384,6 +386,55 @@ TEST(Decide, GroupsWrittenOutAreTheSameAsMultiHeadAttention) {
   };
   const StoredAttention b{written_out, write_out(a.weights), write_out(a.radius)};
   EXPECT_EQ(verdict_of(a, b), "equivalent");
+}
+
+// A number that is judged against its own rounding may be open by more than a weight can bear.
+TEST(Decide, LargeTablesAreTooCoarse) {
+  const AttentionConfig c = with_table(tiny_config(2, 2));
+  for (const double size : {1.0, 1e6}) {
+    auto w = random_weights<double>(c, 6);
+    w.groups[0].readers[0].distance_bias.array() += size;
+    const StoredAttention a = stored(c, w, f32);
+    double& number = w.groups[0].readers[0].distance_bias(3);
+    number += size * f32;
+    const StoredAttention b = stored(c, w, f32);
+    EXPECT_EQ(verdict_of(a, b), size == 1 ? "equivalent" : "undecided") << size;
+  }
+}
+
+// Rows that see one other token at most see less than the reduced form [N3]: softmax over two is odd but for
+// a constant, and over one it is 1. Forms that differ prove nothing there.
+TEST(Decide, NarrowWindowsLeaveOpenWhatTheyDoNotSee) {
+  AttentionConfig c = testing::with_causal_mask(tiny_config(2, 2));
+  auto w = random_weights<double>(c, 6);
+  w.groups[1].readers[0].query.setZero();
+  w.groups[1].readers[0].output.setZero();
+  auto mirrored = w;
+  mirrored.groups[0].readers[0].query *= -1;
+  mirrored.groups[0].readers[0].output *= -1;
+  mirrored.groups[1].value = w.groups[0].value;
+  mirrored.groups[1].readers[0].output = 2 * w.groups[0].readers[0].output;
+  auto other_scores = w;
+  other_scores.groups[0].key *= 3;
+  const auto expect = [&](Index window, const AttentionWeights<double>& other, const char* verdict) {
+    c.window = window;
+    const StoredAttention a = stored(c, w, f32);
+    const StoredAttention b = stored(c, other, f32);
+    const Decision decision = decide_equivalence(a, b);
+    EXPECT_STREQ(name_of(decision.verdict), verdict) << window;
+    const ExactDecision exact = decide_exactly(a, b, 5);
+    ASSERT_STREQ(name_of(exact.verdict), verdict) << window;
+    if (const auto* undecided = std::get_if<Undecided>(&exact.verdict)) {
+      EXPECT_LT(relative(attend(c, a.weights, tokens()), attend(c, b.weights, tokens())), 1e-14);
+      EXPECT_EQ(undecided->reason.find("different functions"), std::string::npos) << undecided->reason;
+    }
+  };
+  expect(1, mirrored, "undecided");
+  expect(1, other_scores, "undecided");
+  expect(2, mirrored, "undecided");
+  expect(2, other_scores, "distinct");
+  expect(3, mirrored, "distinct");
+  expect(0, mirrored, "distinct");
 }
 
 }  // namespace

@@ -351,6 +351,21 @@ TEST(ModelEvidenceTest, TokensThatTellModelsApart) {
   EXPECT_THROW(refute_token_witness(from, to, {1, 2, 1000}, Outputs::Logits), ShapeError);
 }
 
+// The noise that outputs have to beat is drawn by bits that depend on all numbers: no model can be made to
+// suit it.
+TEST(ModelEvidenceTest, NoiseOfTokensDependsOnTheNumbers) {
+  const TransformerConfig config = llama_like();
+  const auto noise = [&](const TransformerWeights<double>& weights) {
+    const HeldModel model = held(config, weights, f32);
+    return measure_tokens(model, model, {1, 2, 3}, Outputs::Logits, 7).noise;
+  };
+  const auto a = random_transformer(config, 22);
+  auto b = a;
+  b.embedding(1, 2) *= 1 + 1e-6;
+  EXPECT_EQ(noise(a), noise(a));
+  EXPECT_GT(std::abs(noise(b) / noise(a) - 1), 1e-3);
+}
+
 TEST(DecideModels, OneChangedNumberShows) {
   const TransformerConfig config = llama_like();
   const auto a = random_transformer(config, 11);

@@ -3,11 +3,16 @@
 
 #include <gtest/gtest.h>
 
+#include <boost/multiprecision/cpp_int.hpp>
 #include <limits>
 #include <map>
+#include <set>
 
 #include "symmetry/symmetry_group.hpp"
 #include "tests/support/random_module.hpp"
+#include "verify/attend.hpp"
+#include "verify/decide.hpp"
+#include "verify/hashed_random.hpp"
 #include "verify/modular.hpp"
 #include "verify/residues.hpp"
 
@@ -166,6 +171,103 @@ TEST(Exact, StatesTheErrorProbabilityOfEqual) {
   EXPECT_GT(decision.error_probability, 0);
   EXPECT_LT(decision.error_probability, 0x1p-90);
   EXPECT_LT(collision_probability(a, b), 0x1p-50);
+}
+
+// How many primes above 2^60 may divide the numerator of a fraction whose denominator is a power of two.
+double large_primes_of(const Rational& number) {
+  boost::multiprecision::cpp_int numerator = abs(boost::multiprecision::numerator(number));
+  numerator >>= boost::multiprecision::lsb(numerator);
+  return std::floor(static_cast<double>(boost::multiprecision::msb(numerator)) / 60);
+}
+
+// The bound of the probability counts all primes that may divide a difference: of scores, which the gain of
+// rotary positions enters squared, and of constants, where output biases stand beside products.
+TEST(Exact, CountsThePrimesThatMayDivide) {
+  AttentionConfig c{1, 1, 1, 2, 1};
+  c.rotary = {{1.0}, PairLayout::HalfSplit, 1.3};
+  c.scale = 0.7;
+  c.value_bias = c.output_bias = true;
+  const double big = 0x1.fffffffffffffp600;
+  AttentionWeights<double> w = random_weights<double>(c, 1);
+  for_each_slot(w, [&](auto& slot) { slot.setConstant(1.1); });
+  const StoredAttention plain = stored(c, w, 0x1p-53);
+  const Rational gain(c.rotary.gain);
+  const Rational score = Rational(c.scale) * gain * gain * Rational(1.1) * Rational(1.1);
+  EXPECT_GE(collision_probability(plain, plain), large_primes_of(score) * 0x1p-54);
+  w.output_bias.setConstant(big);
+  for_each_slot(w, [&](auto& slot) { slot.setConstant(big); });
+  const StoredAttention large = stored(c, w, 0x1p-53);
+  const Rational constant = Rational(big) + Rational(big) * Rational(big);
+  EXPECT_GT(large_primes_of(constant), 9);
+  EXPECT_GE(collision_probability(large, large), large_primes_of(constant) * 0x1p-54);
+  EXPECT_LT(collision_probability(large, large), 0x1p-49);
+}
+
+std::uint64_t first_bits(const StoredAttention& a, const StoredAttention& b, std::uint64_t seed) {
+  return HashedRandom(seed, "exact mode", {digest_of(a), digest_of(b)}).bits();
+}
+
+TEST(HashedRandom, DependsOnEveryInputAndReproduces) {
+  const StoredAttention a = stored(plain_config(), random_weights<double>(plain_config(), 1), f32);
+  std::vector<StoredAttention> others(4, a);
+  others[0].weights.groups[2].readers[0].output(3, 15) *= -1;
+  others[1].weights.output_bias(0) += 0x1p-60;
+  others[2].config.scale *= 2;
+  others[3].config.rotary.frequencies = {0.5};
+  EXPECT_EQ(first_bits(a, a, 1), first_bits(a, StoredAttention(a), 1));
+  EXPECT_NE(first_bits(a, a, 1), first_bits(a, a, 2));
+  for (const StoredAttention& other : others) {
+    EXPECT_NE(first_bits(a, a, 1), first_bits(a, other, 1));
+    EXPECT_NE(first_bits(a, a, 1), first_bits(other, a, 1));
+  }
+  HashedRandom one(1, "one", {});
+  HashedRandom two(1, "two", {});
+  std::set<std::uint64_t> seen;
+  for (int i = 0; i < 1000; ++i) {
+    seen.insert(one.bits());
+    seen.insert(two.bits());
+  }
+  EXPECT_EQ(seen.size(), 2000U);
+}
+
+// The primes of exact mode for two modules, which are anybody's to compute who knows the seed.
+std::vector<std::uint64_t> primes_of(const StoredAttention& a, const StoredAttention& b, std::uint64_t seed) {
+  HashedRandom random(seed, "exact mode", {digest_of(a), digest_of(b)});
+  std::vector<std::uint64_t> primes;
+  for (int i = 0; i < 2; ++i) primes.push_back(ResidueProbe(a.config, b.config, random).modulus().prime());
+  return primes;
+}
+
+// Whoever knows the seed knows the primes of A and B, and can make a C that differs from B by their product:
+// but A and C have other primes.
+TEST(Exact, AKnownSeedDoesNotGivePrimesAway) {
+  using boost::multiprecision::cpp_int;
+  AttentionConfig c{2, 1, 1, 1, 4};
+  c.query_bias = c.key_bias = c.value_bias = c.output_bias = true;
+  constexpr std::uint64_t seed = 7;
+  StoredAttention a = stored(c, random_weights<double>(c, 1), f32);
+  KvGroup<double>& group = a.weights.groups[0];
+  group.value.rightCols(3) << 0x1p106, 0x1p53, 1, 0, 0, 0;
+  group.readers[0].output.bottomRows(3).setZero();
+  const std::vector<std::uint64_t> primes = primes_of(a, a, seed);
+  const cpp_int product = cpp_int(primes[0]) * primes[1];
+  const cpp_int low = (cpp_int(1) << 53) - 1;
+  StoredAttention forged = a;
+  auto& output = forged.weights.groups[0].readers[0].output;
+  for (int digit = 0; digit < 3; ++digit)
+    output(3 - digit, 0) = static_cast<double>(cpp_int((product >> (53 * digit)) & low));
+  for (const std::uint64_t prime : primes) {
+    const Modulus modulus(prime);
+    std::uint64_t difference = modulus.zero();
+    for (Index k = 1; k < 4; ++k)
+      difference = modulus.add(difference, modulus.multiply(modulus.of_double(group.value(0, k)),
+                                                            modulus.of_double(output(k, 0))));
+    ASSERT_EQ(difference, modulus.zero()) << "the forgery suits the primes of A and A";
+  }
+  EXPECT_NE(primes_of(a, forged, seed), primes);
+  const ExactDecision decision = decide_exactly(a, forged, seed);
+  EXPECT_STREQ(name_of(decision.verdict), "distinct");
+  EXPECT_TRUE(refute_exact_equality(a, forged, {{{0}, {0}}}, seed));
 }
 
 }  // namespace

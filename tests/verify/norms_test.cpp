@@ -337,5 +337,24 @@ TEST(Decide, FindsRotationsBesideEqualGainsEquivalent) {
             "holds");
 }
 
+// In a rotary pair equal products g1 k1 = g2 k2 are not enough: turned queries meet the other key gain.
+TEST(Decide, RotationsOfAPairNeedEqualGains) {
+  const AttentionConfig c = with_norms(with_rotary(tiny_config(2, 2), two), 1e-3);
+  StoredAttention a = stored(c, random_weights<double>(c, 6), f32);
+  const auto turned = [&](double query, double key) {
+    a.weights.query_gain << query, 1, 1, 1;
+    a.weights.key_gain << 1, 1, key, 1;
+    StoredAttention b = a;
+    gauge(b, turn_of_first_pair(0.6, 0.8));
+    return stored(c, b.weights, f32);
+  };
+  StoredAttention b = turned(2, 2);
+  EXPECT_EQ(verdict_of(a, b), "distinct");
+  EXPECT_STREQ(name_of(decide_exactly(a, b, 5).verdict), "distinct");
+  EXPECT_TRUE(refute_equivalence(a, b, HeadClasses{{{0}, {0}}, {{1}, {1}}}));
+  b = turned(1, 1);
+  EXPECT_EQ(verdict_of(a, b), "equivalent");
+}
+
 }  // namespace
 }  // namespace attnsym

@@ -53,9 +53,29 @@ TEST(Ladder, StaysForADifference) {
   }
 }
 
+// Differences that double and 50 digits cannot see: 100 digits see them, or do not say that there is none.
+TEST(Ladder, DoesNotCallTinyDifferencesEqual) {
+  const StoredAttention a = module();
+  for (const double edit : {1e-20, 1e-40, 1e-60, 1e-80}) {
+    StoredAttention b = exactly_moved(a);
+    b.weights.groups[1].value(2, 2) = 0;
+    StoredAttention c = b;
+    c.weights.groups[1].value(2, 2) = edit;
+    EXPECT_FALSE(precision_ladder(b, c).is_identity()) << edit;
+  }
+  StoredAttention x = a;
+  StoredAttention y = a;
+  x.weights.groups[1].value(2, 2) = 1e-120;
+  y.weights.groups[1].value(2, 2) = 2e-120;
+  const std::string reading = precision_ladder(x, y).reading();
+  EXPECT_EQ(reading.find("equal"), std::string::npos) << reading;
+  EXPECT_NE(reading.find("no difference above 1e-97"), std::string::npos) << reading;
+}
+
 TEST(Ladder, ReadsNothingLeftAndNaN) {
   const StoredAttention a = module();
-  EXPECT_EQ(precision_ladder(a, a).reading(), "equal in every digit");
+  const std::string reading = precision_ladder(a, a).reading();
+  EXPECT_NE(reading.find("no difference above 1e-97 of the outputs"), std::string::npos) << reading;
   const PrecisionLadder nan = climb([]<RealScalar S>() { return std::numeric_limits<double>::quiet_NaN(); });
   EXPECT_FALSE(nan.is_identity());
   EXPECT_NE(nan.reading().find("not finite"), std::string::npos);

@@ -9,6 +9,7 @@
 #include "verify/attend.hpp"
 #include "verify/checker/circuit_claims.hpp"
 #include "verify/enclosure.hpp"
+#include "verify/hashed_random.hpp"
 #include "verify/rounding.hpp"
 #include "verify/rounding_law.hpp"
 #include "verify/stored_factors.hpp"
@@ -377,11 +378,13 @@ double evidence_resolution(const StoredAttention& a, const StoredAttention& b,
 std::optional<std::string> refute_witness(const StoredAttention& a, const StoredAttention& b,
                                           const Matrix<double>& input) {
   constexpr int draws = 8;
-  constexpr std::uint64_t seed = 0x636865636b6572;  // the checker's own: no certificate can choose its noise
   if (input.rows() < 3) return "a witness needs at least three tokens";
   if (!input.allFinite()) return "the witness is not finite";
   if (a.config.centred_inputs && !is_centred(input)) return "the witness is not centred";
-  const Witness witness = measure(with_all_biases(a), with_all_biases(b), input, draws, seed);
+  // The checker's own: neither files nor a witness can be made to suit its noise.
+  HashedRandom noise(0, "noise of a witness, checked",
+                     {digest_of(a), digest_of(b), Hasher().add_all(input).digest()});
+  const Witness witness = measure(with_all_biases(a), with_all_biases(b), input, draws, noise.bits());
   if (separates(witness, witness_factor_to_accept)) return std::nullopt;
   if (witness.strength() >= witness_factor_to_accept)
     return "the witness does not separate the modules: rounding of the stored weights could make all of the "

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "verify/models/arithmetic_sums.hpp"
 #include "verify/models/stored_algebra.hpp"
 
 namespace attnsym {
@@ -58,13 +59,12 @@ double ModelPieces::lines(const TransformerConfig& config) {
 }
 
 // [N7] As stored but for places and signs: two roundings, nothing multiplied. A folded gain is one product more on
-// either side, and errors of gains are those of whole rows. A rotation adds up D products, but has condition 1 and
-// needs no inverse: a quarter of the allowance in size, a sixteenth of the width.
+// either side, and errors of gains are those of whole rows.
 EntryRules ModelPieces::rules(bool as_stored) const {
   EntryRules rules;
   rules.surprise = surprise_;
   if (rotated()) {
-    rules.inner_width = std::max<Index>(1, width() / 16);
+    rules.inner_width = rotation_sums(width());
     rules.sources = 0;
   } else if (!as_stored) {
     rules.inner_width = 1;

@@ -6,6 +6,11 @@
 #include <utility>
 
 #include "symmetry/errors.hpp"
+#include "symmetry/safe_norm.hpp"
+#include "verify/comparison.hpp"
+#include "verify/hashed_random.hpp"
+#include "verify/models/arithmetic_sums.hpp"
+#include "verify/storage_error.hpp"
 #include "verify/within_radius.hpp"
 
 namespace attnsym {
@@ -16,30 +21,89 @@ namespace {
 class Runs {
  public:
   Runs(const StoredModel& model, const std::vector<Tokens>& sequences, const TokenSearch& search)
-      : model_(model), sequences_(sequences), search_(search), random_(search.seed) {}
+      : model_(model), sequences_(sequences), search_(search), sums_(sums_of(model.config())) {}
 
   // By draw, then by sequence; draw 0 is as stored.
   std::vector<std::vector<Matrix<double>>> outputs() {
     streams_.assign(static_cast<std::size_t>(search_.draws) + 1, {});
-    for (std::size_t draw = 0; draw < streams_.size(); ++draw) enter(draw);
+    for (std::size_t draw = 0; draw < streams_.size(); ++draw) {
+      enter(draw);
+      if (draw == 0) hash_stored_streams();
+    }
     for (Index layer = 0; layer < model_.config().blocks(); ++layer) pass(layer);
     for (std::size_t draw = 0; draw < streams_.size(); ++draw) {
       for (Matrix<double>& stream : streams_[draw]) stream = read(draw, stream);
+      if (draw == 0) hash_stored_streams();
     }
     return std::move(streams_);
   }
 
  private:
+  // Noise behind this depends on every number that has had a part in the streams as stored: nobody can make
+  // a model to suit it.
+  void hash_stored_streams() {
+    Hasher hasher;
+    for (const Matrix<double>& stream : streams_[0]) hasher.add_all(stream);
+    random_ = Random(HashedRandom(search_.seed, "noise of tokens", {hasher.digest()}).bits());
+  }
+
+  // The same room for arithmetic in the tools that made the files as equality has, piece by piece [N7].
+  template <class Slot>
+  void move(Slot& value, const Slot& radius, Index inner_width) {
+    if (value.size() == 0) return;
+    const double unit = stored_unit(safe_norm(value), safe_norm(radius));
+    move_within_radius(value, radius.data(), random_, arithmetic_allowance(inner_width, unit));
+  }
+
   StoredMatrix drawn(std::size_t draw, StoredMatrix stored) {
-    if (draw > 0) move_within_radius(stored.value, stored.radius.data(), random_);
+    if (draw > 0) move(stored.value, stored.radius, sums_.weights);
     return stored;
   }
 
   Norm<double> drawn(std::size_t draw, StoredNorm stored) {
     if (draw == 0) return stored.value;
-    move_within_radius(stored.value.gain, stored.radius.gain.data(), random_);
-    move_within_radius(stored.value.bias, stored.radius.bias.data(), random_);
+    move(stored.value.gain, stored.radius.gain, sums_.weights);
+    move(stored.value.bias, stored.radius.bias, sums_.weights);
     return stored.value;
+  }
+
+  Block<double> drawn(const StoredBlock& stored) {
+    Block<double> block = stored.value;
+    Norm<double>* const norms[] = {&block.attention_input, &block.attention_output, &block.mlp_input,
+                                   &block.mlp_output};
+    const Norm<double>* const norm_radii[] = {&stored.radius.attention_input, &stored.radius.attention_output,
+                                              &stored.radius.mlp_input, &stored.radius.mlp_output};
+    for (std::size_t i = 0; i < std::size(norms); ++i) {
+      move(norms[i]->gain, norm_radii[i]->gain, sums_.weights);
+      move(norms[i]->bias, norm_radii[i]->bias, sums_.weights);
+    }
+    move_attention(block.attention, stored.radius.attention);
+    Mlp<double>& mlp = block.mlp;
+    const Mlp<double>& radius = stored.radius.mlp;
+    move(mlp.gate, radius.gate, sums_.weights);
+    move(mlp.up, radius.up, sums_.weights);
+    move(mlp.down, radius.down, sums_.weights);
+    move(mlp.gate_bias, radius.gate_bias, sums_.read_biases);
+    move(mlp.up_bias, radius.up_bias, sums_.read_biases);
+    move(mlp.down_bias, radius.down_bias, sums_.weights);
+    return block;
+  }
+
+  void move_attention(AttentionWeights<double>& weights, const AttentionWeights<double>& radius) {
+    std::vector<double> allowances;
+    std::vector<double> sizes;
+    for_each_slot(weights, [&](const auto& slot) { sizes.push_back(safe_norm(slot)); });
+    for_each_slot(radius, [&](const auto& slot) {
+      const double unit = stored_unit(sizes[allowances.size()], safe_norm(slot));
+      allowances.push_back(arithmetic_allowance(sums_.attention, unit));
+    });
+    std::vector<const double*> radii;
+    for_each_slot(radius, [&](const auto& slot) { radii.push_back(slot.data()); });
+    std::size_t next = 0;
+    for_each_slot(weights, [&](auto& slot) {
+      move_within_radius(slot, radii[next], random_, allowances[next]);
+      ++next;
+    });
   }
 
   // The few rows that tokens need, as a small model whose tokens are 0, 1, ...
@@ -76,11 +140,10 @@ class Runs {
 
   void pass(Index layer) {
     const StoredBlock stored = read_block(model_, layer);
-    const auto for_each = [](auto& block, auto visit) { for_each_block_slot(block, visit); };
     for (std::size_t draw = 0; draw < streams_.size(); ++draw) {
-      Block<double> block = stored.value;
-      if (draw > 0) move_all_within_radius(block, stored.radius, for_each, random_);
+      const Block<double> block = draw > 0 ? drawn(stored) : stored.value;
       for (Matrix<double>& stream : streams_[draw]) stream = run_block(model_.config(), block, layer, stream);
+      if (draw == 0) hash_stored_streams();
     }
   }
 
@@ -105,7 +168,8 @@ class Runs {
   const StoredModel& model_;
   const std::vector<Tokens>& sequences_;
   const TokenSearch& search_;
-  Random random_;
+  ArithmeticSums sums_;
+  Random random_{0};
   std::vector<std::vector<Matrix<double>>> streams_;
 };
 

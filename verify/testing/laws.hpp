@@ -20,11 +20,24 @@ bool law_equal(const T& a, const T& b, double slack) {
 
 template <GroupElement G>
 void group_laws(const G& a, const G& b, const G& c, double slack = 1) {
+  RC_ASSERT(G(a) == a);
+  RC_ASSERT((a == b) == (b == a));
+  RC_ASSERT(law_equal(a, b, slack) || !(a == b));
   RC_ASSERT(law_equal(compose(compose(a, b), c), compose(a, compose(b, c)), slack));
   RC_ASSERT(law_equal(compose(a, identity_like(a)), a, slack));
   RC_ASSERT(law_equal(compose(identity_like(a), a), a, slack));
   RC_ASSERT(law_equal(compose(a, inverse(a)), identity_like(a), slack));
   RC_ASSERT(law_equal(compose(inverse(a), a), identity_like(a), slack));
+}
+
+/// That a group of some shape knows its members: with g and h their product, inverses and identity.
+template <class Group, GroupElement G>
+void membership_laws(const Group& group, const G& g, const G& h) {
+  RC_ASSERT(group.contains(g));
+  RC_ASSERT(group.contains(h));
+  RC_ASSERT(group.contains(compose(g, h)));
+  RC_ASSERT(group.contains(inverse(g)));
+  RC_ASSERT(group.contains(identity_like(g)));
 }
 
 template <class G, class X>
