@@ -211,7 +211,8 @@ TEST(HashedRandom, DependsOnEveryInputAndReproduces) {
   const StoredAttention a = stored(plain_config(), random_weights<double>(plain_config(), 1), f32);
   std::vector<StoredAttention> others(4, a);
   others[0].weights.groups[2].readers[0].output(3, 15) *= -1;
-  others[1].weights.output_bias(0) += 0x1p-60;
+  double& number = others[1].weights.output_bias(0);
+  number = std::nextafter(number, 2);
   others[2].config.scale *= 2;
   others[3].config.rotary.frequencies = {0.5};
   EXPECT_EQ(first_bits(a, a, 1), first_bits(a, StoredAttention(a), 1));
