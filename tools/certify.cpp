@@ -12,8 +12,8 @@
 #include "tools/model.hpp"
 #include "tools/output.hpp"
 #include "verify/checker/certificate.hpp"
-#include "verify/exact.hpp"
 #include "verify/checker/model_identity.hpp"
+#include "verify/exact.hpp"
 #include "verify/verdict.hpp"
 
 namespace attnsym {

@@ -17,10 +17,17 @@ double CircuitComparison::largest_ratio() const {
   return std::max(ratios);
 }
 
+bool CircuitComparison::explained_by_rounding() const {
+  return std::max(ratio, largest_frequency_ratio) <= limit && !std::isnan(largest_ratio()) &&
+         largest_row_ratio <= std::max(limit, row_limit) &&
+         largest_column_ratio <= std::max(limit, column_limit);
+}
+
 CircuitComparison CircuitComparison::transposed() const {
   CircuitComparison result = *this;
   std::swap(result.largest_row_ratio, result.largest_column_ratio);
   std::swap(result.largest_row, result.largest_column);
+  std::swap(result.row_limit, result.column_limit);
   return result;
 }
 

@@ -23,6 +23,8 @@ struct CircuitComparison {
                                  ///< scores also of what they add, in logits
   double offset_difference = 0;  ///< the largest difference of what scores add whatever the tokens
   double limit = 0;              ///< the ratio up to which rounding is the explanation, see ratio_limit
+  double row_limit = 0;     ///< that of rows, whose errors may be few, see chance_limit; at least `limit`
+  double column_limit = 0;  ///< likewise
 
   double largest_ratio() const;
 
@@ -32,8 +34,8 @@ struct CircuitComparison {
   /// The same of the transposed circuits.
   CircuitComparison transposed() const;
 
-  /// Whether the total, every frequency, every row and every column are within the limit. False on NaN.
-  bool explained_by_rounding() const { return largest_ratio() <= limit; }
+  /// Whether the total, every frequency, every row and every column are within their limits. False on NaN.
+  bool explained_by_rounding() const;
 };
 
 /// The difference of two circuits as squares, by row and by column of the circuit, beside the variances that

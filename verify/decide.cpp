@@ -8,9 +8,11 @@
 
 #include "verify/bound.hpp"
 #include "verify/checker/certificate.hpp"
+#include "verify/constant.hpp"
 #include "verify/exact_transport.hpp"
 #include "verify/fingerprint.hpp"
 #include "verify/fitted_transport.hpp"
+#include "verify/head_classes.hpp"
 #include "verify/matching.hpp"
 #include "verify/witness_search.hpp"
 

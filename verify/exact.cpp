@@ -9,8 +9,10 @@
 #include "symmetry/centred.hpp"
 #include "symmetry/safe_norm.hpp"
 #include "verify/attend.hpp"
+#include "verify/checker/certificate.hpp"
 #include "verify/enclosure.hpp"
 #include "verify/exact_transport.hpp"
+#include "verify/head_classes.hpp"
 #include "verify/matching.hpp"
 #include "verify/residues.hpp"
 #include "verify/witness_inputs.hpp"
@@ -173,6 +175,17 @@ std::optional<AttentionElement<double>> exact_gauge(const StoredAttention& a, co
   return exact_transport(a, b, match_heads(a, b));
 }
 
+// The checker's last word, with primes of its own. What an input shows is evaluated by the checker's part
+// anyway.
+std::optional<std::string> refutation_of(const ExactDecision& decision, const StoredAttention& a,
+                                         const StoredAttention& b, std::uint64_t seed) {
+  if (const auto* identical = std::get_if<Identical>(&decision.verdict))
+    return refute_identity(a, b, identical->b_from_a);
+  if (std::holds_alternative<Equivalent>(decision.verdict))
+    return refute_exact_equality(a, b, decision.classes, seed);
+  return std::nullopt;
+}
+
 }  // namespace
 
 ExactDecision decide_exactly(const StoredAttention& stored_a, const StoredAttention& stored_b,
@@ -202,6 +215,8 @@ ExactDecision decide_exactly(const StoredAttention& stored_a, const StoredAttent
     decision.verdict = Equivalent{decision.classes};
     decision.error_probability = error_probability_of(out_a, out_b);
   }
+  if (auto reason = refutation_of(decision, stored_a, stored_b, seed))
+    decision.verdict = Undecided{"evidence was found, but the checker refuses it: " + *reason};
   return decision;
 }
 

@@ -9,6 +9,7 @@
 #include "symmetry/permutation.hpp"
 #include "verify/block_matrices.hpp"
 #include "verify/checker/gauge_trial.hpp"
+#include "verify/rounding.hpp"
 #include "verify/rounding_law.hpp"
 
 namespace attnsym {

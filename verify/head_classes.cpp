@@ -98,13 +98,6 @@ HeadClasses classify_heads(const StoredAttention& a, const StoredAttention& b) {
   return std::move(classifier).result();
 }
 
-double ClassComparison::largest_ratio() const { return std::max(qk.largest_ratio(), vo.largest_ratio()); }
-
-double ClassComparison::hidden_difference() const {
-  // The sums may be zero where their members are not.
-  return std::max(qk.hidden_difference(), vo_scale > 0 ? vo.noise * vo.limit / 2 / vo_scale : 0);
-}
-
 ClassComparison compare_class(const StoredAttention& a, const StoredAttention& b, const HeadClass& heads) {
   ClassComparison result{heads, {}, compare(stored_vo_sum(a, heads.a), stored_vo_sum(b, heads.b))};
   const Head first = first_of(a, b, heads);

@@ -111,30 +111,8 @@ void note_norms(CircuitComparison& result, const std::vector<StoredCircuit>& a,
   }
 }
 
-double effective_unit(const StoredCircuit& c) {
-  return std::max(stored_unit(c.value.left.norm(), c.radius.left.norm()),
-                  stored_unit(c.value.right.norm(), c.radius.right.norm()));
-}
-
-double effective_unit(const StoredScores& scores) {
-  double unit = 0;
-  for (const StoredTerm& term : scores.terms) unit = std::max(unit, effective_unit(term.circuit));
-  return unit;
-}
-
 double rounding_noise(const StoredCircuit& circuit) {
   return std::ldexp(std::sqrt(row_variances(circuit).sum()), circuit.exponent);
-}
-
-double storage_unit(const StoredAttention& module) {
-  std::vector<double> radii;
-  for_each_slot(module.radius, [&](const auto& slot) { radii.push_back(safe_norm(slot)); });
-  double unit = 0;
-  std::size_t next = 0;
-  for_each_slot(module.weights, [&](const auto& slot) {
-    unit = std::max(unit, stored_unit(safe_norm(slot), radii[next++]));
-  });
-  return unit;
 }
 
 }  // namespace attnsym

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "verify/comparison.hpp"
-#include "verify/stored_scores.hpp"
+#include "verify/stored_unit.hpp"
 
 namespace attnsym {
 
@@ -23,15 +23,7 @@ void note_offsets(CircuitComparison& result, const StoredOffsets& a, const Store
 void note_norms(CircuitComparison& result, const std::vector<StoredCircuit>& a,
                 const std::vector<StoredCircuit>& b);
 
-/// The unit roundoff u for which the radii are those of rounding the values, u |w|, on average; the coarser
-/// of the two factors. 0 for the zero circuit.
-double effective_unit(const StoredCircuit& circuit);
-double effective_unit(const StoredScores& scores);
-
 /// sqrt(variance) of one circuit: the Frobenius norm of what rounding may have added.
 double rounding_noise(const StoredCircuit& circuit);
-
-/// The largest effective unit of the module's tensors: how coarsely it is stored.
-double storage_unit(const StoredAttention& module);
 
 }  // namespace attnsym

@@ -14,7 +14,8 @@ double judged_lines(const AttentionConfig& config) {
 
 double chance_limit(double share_squares, double largest_share, double surprise, int sources) {
   constexpr double least = 2;
-  const double law = typical_ratio * std::sqrt(1 + 2 * std::sqrt(surprise * share_squares) + 2 * surprise * largest_share);
+  const double law =
+      typical_ratio * std::sqrt(1 + 2 * std::sqrt(surprise * share_squares) + 2 * surprise * largest_share);
   const double limit = std::max(least, law);
   return sources > 0 ? std::min(limit, std::sqrt(3.0 * sources)) : limit;
 }

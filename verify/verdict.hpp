@@ -6,9 +6,8 @@
 #include <vector>
 
 #include "symmetry/attention_symmetry.hpp"
-#include "verify/constant.hpp"
-#include "verify/head_classes.hpp"
-#include "verify/rounding.hpp"
+#include "verify/class_comparison.hpp"
+#include "verify/constant_comparison.hpp"
 #include "verify/witness.hpp"
 
 namespace attnsym {

@@ -5,8 +5,9 @@
 
 #include "symmetry/safe_norm.hpp"
 #include "verify/attend.hpp"
+#include "verify/comparison.hpp"
 #include "verify/enclosure.hpp"
-#include "verify/rounding.hpp"
+#include "verify/stored_unit.hpp"
 #include "verify/within_radius.hpp"
 
 namespace attnsym {

@@ -10,9 +10,9 @@
 #include "verify/checker/circuit_claims.hpp"
 #include "verify/enclosure.hpp"
 #include "verify/hashed_random.hpp"
-#include "verify/rounding.hpp"
 #include "verify/rounding_law.hpp"
 #include "verify/stored_factors.hpp"
+#include "verify/stored_unit.hpp"
 
 namespace attnsym {
 namespace {
@@ -45,7 +45,8 @@ bool same_each(const std::vector<StoredCircuit>& a, const std::vector<StoredCirc
 bool same_beside_terms(const StoredScores& a, const StoredScores& b, double lines) {
   const double limit =
       ratio_limit(std::max(a.inner_width(), b.inner_width()), std::max(effective_unit(a), effective_unit(b)));
-  return same_offsets(a.offsets, b.offsets, limit) && same_each(a.norms, b.norms, lines) && same_each(a.gates, b.gates, lines);
+  return same_offsets(a.offsets, b.offsets, limit) && same_each(a.norms, b.norms, lines) &&
+         same_each(a.gates, b.gates, lines);
 }
 
 bool same_scores(const StoredScores& a, const StoredScores& b, double lines) {
@@ -129,8 +130,8 @@ Enclosure enclosure_at_zero(const StoredAttention& module) {
   return enclose_attend(for_one_token(module), Matrix<double>::Zero(1, module.config.model_width));
 }
 
-// Whether every entry of the output at zero is within its worst case times the allowance for arithmetic. Arithmetic
-// is as wrong as the sums are large on the way, and these are as large as the others' results.
+// Whether every entry of the output at zero is within its worst case times the allowance for arithmetic.
+// Arithmetic is as wrong as the sums are large on the way, and these are as large as the others' results.
 bool entries_at_zero_agree(const StoredAttention& a, const StoredAttention& b, double allowance) {
   const Enclosure x = enclosure_at_zero(a);
   const Enclosure y = enclosure_at_zero(b);
@@ -147,8 +148,8 @@ double constant_limit(const StoredAttention& a, const StoredAttention& b) {
 
 bool has_no_constant(const StoredAttention& module) {
   const auto vanish = [](const AttentionWeights<double>& w) {
-    return w.output_bias.isZero(0) &&
-           std::all_of(w.groups.begin(), w.groups.end(), [](const auto& g) { return g.value_bias.isZero(0); });
+    return w.output_bias.isZero(0) && std::all_of(w.groups.begin(), w.groups.end(),
+                                                  [](const auto& g) { return g.value_bias.isZero(0); });
   };
   return vanish(module.weights) && vanish(module.radius);
 }
@@ -208,7 +209,8 @@ Refutation refute_frame(const StoredAttention& a, const StoredAttention& b,
   for (Index head = 0; head < image.size(); ++head) {
     const Index to = image(head);
     if (plain && stored_offsets(a, head).value == stored_offsets(b, to).value) continue;
-    if (!same_beside_terms(stored_scores(a, head), stored_scores(b, to), lines)) return failure("QK", head, to);
+    if (!same_beside_terms(stored_scores(a, head), stored_scores(b, to), lines))
+      return failure("QK", head, to);
   }
   return std::nullopt;
 }
@@ -238,13 +240,15 @@ bool covers(const HeadClasses& classes, std::vector<Index> HeadClass::*side, Ind
   for (const HeadClass& one : classes) found.insert(found.end(), (one.*side).begin(), (one.*side).end());
   std::sort(found.begin(), found.end());
   for (Index head = 0; head < heads; ++head) {
-    if (static_cast<std::size_t>(head) >= found.size() || found[static_cast<std::size_t>(head)] != head) return false;
+    if (static_cast<std::size_t>(head) >= found.size() || found[static_cast<std::size_t>(head)] != head)
+      return false;
   }
   return static_cast<Index>(found.size()) == heads;
 }
 
-// [N3] Whether these can be classes of heads whose sums decide: all heads once; with different masks, softcaps or
-// sinks no class has heads of both modules; a norm over all heads sees how many of every kind there are.
+// [N3] Whether these can be classes of heads whose sums decide: all heads once; with different masks,
+// softcaps or sinks no class has heads of both modules; a norm over all heads sees how many of every kind
+// there are.
 Refutation refute_classes(const StoredAttention& a, const StoredAttention& b, const HeadClasses& classes) {
   if (!covers(classes, &HeadClass::a, a.config.heads) || !covers(classes, &HeadClass::b, b.config.heads))
     return "the classes do not contain every head exactly once";
@@ -270,7 +274,8 @@ Refutation refute(const StoredAttention& a, const StoredAttention& b, const Head
     if (!same_scores(scores[i], scores.front(), lines))
       return "the QK circuits of " + describe(heads) + " are not the same within rounding";
   }
-  if (same_circuits(as_terms(stored_vo_sum(a, heads.a), stored_vo_sum(b, heads.b)), lines)) return std::nullopt;
+  if (same_circuits(as_terms(stored_vo_sum(a, heads.a), stored_vo_sum(b, heads.b)), lines))
+    return std::nullopt;
   return "the OV circuits of " + describe(heads) + " do not have equal sums within rounding";
 }
 
@@ -282,8 +287,8 @@ Refutation refute(const StoredAttention& a, const StoredAttention& b, const Head
   return std::nullopt;
 }
 
-// Largest relative difference of matched circuits that could be hidden, and the size that a constant has to be
-// compared with.
+// Largest relative difference of matched circuits that could be hidden, and the size that a constant has to
+// be compared with.
 struct Hidden {
   double relative = 0;
   long double scale = 0;
@@ -302,14 +307,16 @@ Hidden hidden_by(const StoredAttention& a, const StoredAttention& b,
   const Permutation image = head_image(b_from_a);
   for (Index head = 0; head < image.size(); ++head) {
     hidden.add_scores(stored_scores(a, head), stored_scores(b, image(head)));
-    const HiddenSize vo = hidden_size(as_terms(stored_vo_circuit(a, head), stored_vo_circuit(b, image(head))));
+    const HiddenSize vo =
+        hidden_size(as_terms(stored_vo_circuit(a, head), stored_vo_circuit(b, image(head))));
     hidden.add(vo);
     hidden.scale = std::max(hidden.scale, vo.norm);
   }
   return hidden;
 }
 
-// Sums of OV circuits may vanish where their members do not: what they hide counts relative to the largest member.
+// Sums of OV circuits may vanish where their members do not: what they hide counts relative to the largest
+// member.
 Hidden hidden_by(const StoredAttention& a, const StoredAttention& b, const HeadClasses& classes) {
   Hidden hidden;
   for (const HeadClass& heads : classes) {

@@ -8,9 +8,9 @@
 namespace attnsym {
 
 /// The independent checker: it searches nothing, and what it compares it compares by itself (circuit_claims,
-/// gauge_trial, entries). It shares with the finder what a stored module is: its factors, circuits and scores. Each
-/// function answers the reason why the evidence fails, or nothing if it holds. No verdict leaves decide_equivalence
-/// or decide_models without it.
+/// gauge_trial, entries). It shares with the finder what a stored module is: its factors, circuits and
+/// scores. Each function answers the reason why the evidence fails, or nothing if it holds. No verdict leaves
+/// decide_equivalence or decide_models without it.
 
 /// act(b_from_a, a) == b in every number.
 std::optional<std::string> refute_identity(const StoredAttention& a, const StoredAttention& b,
@@ -24,8 +24,8 @@ std::optional<std::string> refute_identity(const StoredAttention& a, const Store
 std::optional<std::string> refute_equivalence(const StoredAttention& a, const StoredAttention& b,
                                               const EqualityEvidence& evidence);
 
-/// The same of a change of basis whose circuits GaugeTrial has accepted: all but these. That is how a verdict is
-/// checked before it is given; a certificate is checked by refute_equivalence.
+/// The same of a change of basis whose circuits GaugeTrial has accepted: all but these. That is how a verdict
+/// is checked before it is given; a certificate is checked by refute_equivalence.
 /// @pre both modules as inputs see them, see as_seen
 std::optional<std::string> refute_beside_circuits(const StoredAttention& a, const StoredAttention& b,
                                                   const AttentionElement<double>& b_from_a);

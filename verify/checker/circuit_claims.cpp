@@ -7,8 +7,8 @@
 
 #include "verify/checker/error_spread.hpp"
 #include "verify/comparison.hpp"
-#include "verify/rounding.hpp"
 #include "verify/rounding_law.hpp"
+#include "verify/stored_unit.hpp"
 
 namespace attnsym {
 namespace {
@@ -59,7 +59,8 @@ Squares difference_squares(const Circuit<double>& x, const Circuit<double>& y) {
   return {row_squares(left, right), row_squares(right, left)};
 }
 
-// N7: V_pq = sum_k var(L_pk) R_qk^2 + L_pk^2 var(R_qk), added up over q; an error of radius r has variance r^2 / 3.
+// N7: V_pq = sum_k var(L_pk) R_qk^2 + L_pk^2 var(R_qk), added up over q; an error of radius r has variance
+// r^2 / 3.
 RowVector<double> row_variances(const Matrix<double>& left, const Matrix<double>& left_radius,
                                 const Matrix<double>& right, const Matrix<double>& right_radius) {
   return (left_radius.cwiseAbs2() * right.colwise().squaredNorm().transpose() +
@@ -81,7 +82,8 @@ Judged judged(const CircuitClaim& claim, int exponent) {
   return result;
 }
 
-// The limits of rows and of columns, by how the errors of a and of b spread. Sines have the errors of their cosines.
+// The limits of rows and of columns, by how the errors of a and of b spread. Sines have the errors of their
+// cosines.
 struct Limits {
   double rows;
   double columns;

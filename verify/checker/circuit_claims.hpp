@@ -6,8 +6,8 @@
 
 namespace attnsym {
 
-/// A product that should be both stored circuits, up to the rounding of these: terms of one score, or the OV circuit
-/// at frequency 0.
+/// A product that should be both stored circuits, up to the rounding of these: terms of one score, or the OV
+/// circuit at frequency 0.
 struct CircuitClaim {
   double frequency = 0;
   StoredCircuit product;
@@ -18,9 +18,9 @@ struct CircuitClaim {
 /// A product of factors without errors.
 StoredCircuit exact_product(const Matrix<double>& left, const Matrix<double>& right);
 
-/// Whether every product is b within the rounding of a and b [N7]: every frequency in total, and row by row and column
-/// by column over all of them. The checker's own comparison: differences from one QR decomposition of the factors
-/// side by side, variances and limits from their definitions.
+/// Whether every product is b within the rounding of a and b [N7]: every frequency in total, and row by row
+/// and column by column over all of them. The checker's own comparison: differences from one QR decomposition
+/// of the factors side by side, variances and limits from their definitions.
 /// @param inner  columns of all factors together, see ratio_limit
 /// @param lines  rows and columns that are judged for the answer, about
 bool agree(const std::vector<CircuitClaim>& claims, Index inner, double lines);

@@ -84,8 +84,7 @@ namespace {
 template <class Line>
 Line scaled_line(const Eigen::ArrayXd& difference, const Eigen::ArrayXd& radius_a,
                  const Eigen::ArrayXd& radius_b) {
-  const double largest =
-      std::max({difference.abs().maxCoeff(), radius_a.maxCoeff(), radius_b.maxCoeff()});
+  const double largest = std::max({difference.abs().maxCoeff(), radius_a.maxCoeff(), radius_b.maxCoeff()});
   Line line;
   line.exponent = exponent_of(largest);
   const auto scaled = [&](const Eigen::ArrayXd& numbers) -> Eigen::ArrayXd {
@@ -266,8 +265,8 @@ EntryComparison EntrySums::result() const {
                      ? (size_a_.squares > size_b_.squares ? size_a_ : size_b_)
                      : (size_a_.exponent > size_b_.exponent ? size_a_ : size_b_);
   if (largest.squares > 0)
-    result.resolution = std::ldexp(std::sqrt(total_.variances.sum / largest.squares),
-                                   total_.exponent - largest.exponent);
+    result.resolution =
+        std::ldexp(std::sqrt(total_.variances.sum / largest.squares), total_.exponent - largest.exponent);
   const double allowance = arithmetic_allowance(rules_.inner_width, std::max(unit(size_a_), unit(size_b_)));
   result.limit = 2 * allowance;
   result.aligned = aligned() / allowance;

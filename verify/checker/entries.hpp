@@ -36,8 +36,9 @@ EntryComparison worse(const EntryComparison& x, const EntryComparison& y);
 /// How two matrices are judged [N7].
 struct EntryRules {
   Index inner_width = 0;  ///< how many numbers the tools that made the files added up for each entry
-  int sources = 2;        ///< see chance_limit: two where both matrices are as stored, but for places and signs
-  bool independent = true;  ///< errors of different entries are: then a difference that is aligned is none of rounding
+  int sources = 2;  ///< see chance_limit: two where both matrices are as stored, but for places and signs
+  bool independent =
+      true;  ///< errors of different entries are: then a difference that is aligned is none of rounding
   double surprise = surprise_of(1e4);
   bool skip_repeated = false;  ///< whole lines that A has twice count once for `aligned`: they round alike
 };
@@ -93,8 +94,8 @@ class EntrySums {
   Line size_b_;
   bool differs_ = false;
 
-  // W D with D the difference and W dividing whole lines by their standard deviation: its product with probes, and
-  // that of its transpose with the result.
+  // W D with D the difference and W dividing whole lines by their standard deviation: its product with
+  // probes, and that of its transpose with the result.
   Matrix<double> probes_;
   Matrix<double> twice_;
   RowVector<double> once_squares_;

@@ -7,10 +7,10 @@
 
 namespace attnsym {
 
-/// [N7] Over how many independent errors the square of a circuit's row spreads. Row a of L R^T has the error F_a R^T,
-/// with independent F_ak of variance v_k: its square is a sum of squares weighted by the eigenvalues of
-/// diag(v)^(1/2) R^T R diag(v)^(1/2). Few of them count where R has few large directions. (The other errors,
-/// L_a H^T, spread over all columns.) Blocks of coordinates that do not mix add up.
+/// [N7] Over how many independent errors the square of a circuit's row spreads. Row a of L R^T has the error
+/// F_a R^T, with independent F_ak of variance v_k: its square is a sum of squares weighted by the eigenvalues
+/// of diag(v)^(1/2) R^T R diag(v)^(1/2). Few of them count where R has few large directions. (The other
+/// errors, L_a H^T, spread over all columns.) Blocks of coordinates that do not mix add up.
 class ErrorSpread {
  public:
   /// @param gram  R^* R of one block; complex coordinates are two errors each

@@ -114,8 +114,8 @@ struct Reading {
         a_norm(a.norm()) {}
 };
 
-// What the difference and its two parts add up to, how errors of rows and columns spread in either module, and how
-// coarsely the factors are stored.
+// What the difference and its two parts add up to, how errors of rows and columns spread in either module,
+// and how coarsely the factors are stored.
 struct Sums {
   ComparisonSum difference{0};
   ComparisonSum written{0};
@@ -123,14 +123,13 @@ struct Sums {
   ErrorSpread rows_a, rows_b, columns_a, columns_b;
   double unit = 0;
 
-  // With ratios of rows and columns in units in which 2 is the limit, whatever their own.
   CircuitComparison result(const ComparisonSum& sum, Index width, double surprise) const {
     CircuitComparison compared = sum.result(width, unit);
     const auto own = [&](const ErrorSpread& x, const ErrorSpread& y) {
-      return chance_limit(share_squares(x, y), largest_share(x, y), surprise, 0);
+      return compared.limit / 2 * chance_limit(share_squares(x, y), largest_share(x, y), surprise, 0);
     };
-    compared.largest_row_ratio *= 2 / own(rows_a, rows_b);
-    compared.largest_column_ratio *= 2 / own(columns_a, columns_b);
+    compared.row_limit = own(rows_a, rows_b);
+    compared.column_limit = own(columns_a, columns_b);
     return compared;
   }
 };

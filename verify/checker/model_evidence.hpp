@@ -24,9 +24,9 @@ struct ModelEvidence {
 /// The transport that a matrix is, of the simplest kind; nothing unless it is orthogonal.
 std::optional<StreamTransport> stream_of(const Matrix<double>& q);
 
-/// The reason why the stream of these models cannot change its basis like this [N12]: Q is not orthogonal, gains
-/// that act on the stream ask for a signed permutation, or a LayerNorm for one that keeps the mean of a token;
-/// or nothing.
+/// The reason why the stream of these models cannot change its basis like this [N12]: Q is not orthogonal,
+/// gains that act on the stream ask for a signed permutation, or a LayerNorm for one that keeps the mean of a
+/// token; or nothing.
 std::optional<std::string> refute_stream(const StoredModel& a, const StreamTransport& stream);
 
 /// Checks evidence and searches nothing: refute_stream, and with A moved by Q every piece is that of B -

@@ -22,7 +22,8 @@ bool same_rows(const StoredModel& a, const StoredModel& b, Table table, const St
   constexpr Index at_once = 256;
   for (Index first = begin; first < count; first += at_once) {
     const Index rows = std::min(at_once, count - first);
-    if (!same(stream.written(a.rows(table, first, rows)).value, b.rows(table, first, rows).value)) return false;
+    if (!same(stream.written(a.rows(table, first, rows)).value, b.rows(table, first, rows).value))
+      return false;
   }
   return true;
 }
@@ -39,7 +40,8 @@ double exact_factor(const Eigen::VectorXd& a, const Eigen::VectorXd& b) {
   const double factor = b(place) / a(place);
   int exponent = 0;
   if (std::abs(std::frexp(factor, &exponent)) != 0.5) return 0;
-  const bool both_ways = ((factor * a).array() == b.array()).all() && (a.array() == (b / factor).array()).all();
+  const bool both_ways =
+      ((factor * a).array() == b.array()).all() && (a.array() == (b / factor).array()).all();
   return both_ways ? factor : 0;
 }
 
@@ -95,9 +97,7 @@ Refutation refute_block(const StoredModel& a, const StoredModel& b, const ModelE
   if (element == nullptr) return "attention has no exact change of basis";
   if (auto reason = refute_identity(stream.moved(a.attention(layer)), b.attention(layer), *element))
     return "attention: " + *reason;
-  if (auto reason =
-          refute_neurons(a.config().mlp, a, b, evidence.neurons[at], stream, layer))
-    return reason;
+  if (auto reason = refute_neurons(a.config().mlp, a, b, evidence.neurons[at], stream, layer)) return reason;
   if (!same(stream.written(a.mlp_bias(layer)).value, b.mlp_bias(layer).value))
     return "biases behind neurons differ";
   return std::nullopt;

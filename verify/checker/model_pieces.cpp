@@ -55,11 +55,12 @@ double ModelPieces::lines(const TransformerConfig& config) {
   double count = static_cast<double>(2 * config.vocabulary + config.positions) + 2 * width;
   for (const AttentionConfig& module : config.attention)
     count += static_cast<double>(4 * module.heads) * (width + 1);
-  return count + static_cast<double>(config.blocks()) * (3 * width + static_cast<double>(3 * config.mlp.width));
+  return count +
+         static_cast<double>(config.blocks()) * (3 * width + static_cast<double>(3 * config.mlp.width));
 }
 
-// [N7] As stored but for places and signs: two roundings, nothing multiplied. A folded gain is one product more on
-// either side, and errors of gains are those of whole rows.
+// [N7] As stored but for places and signs: two roundings, nothing multiplied. A folded gain is one product
+// more on either side, and errors of gains are those of whole rows.
 EntryRules ModelPieces::rules(bool as_stored) const {
   EntryRules rules;
   rules.surprise = surprise_;
@@ -100,7 +101,8 @@ std::vector<OuterComparison> ModelPieces::compare_outside() const {
     list.push_back({"norm of embeddings", worse(shared_.norm_outside(NormPlace::Embedding),
                                                 compare_norms(a_.embedding_norm(), b_.embedding_norm()))});
   }
-  if (shared_.shares(NormPlace::Final, 0)) list.push_back({"last norm", shared_.norm_outside(NormPlace::Final)});
+  if (shared_.shares(NormPlace::Final, 0))
+    list.push_back({"last norm", shared_.norm_outside(NormPlace::Final)});
   compare_head(list);
   return list;
 }
@@ -123,9 +125,7 @@ EntryComparison ModelPieces::compare_norms(Index layer) const {
                worse(behind(NormPlace::AttentionOutput), behind(NormPlace::MlpOutput)));
 }
 
-Index ModelPieces::rows_at_once() const {
-  return rotated() ? many : std::max<Index>(32, few(width()));
-}
+Index ModelPieces::rows_at_once() const { return rotated() ? many : std::max<Index>(32, few(width())); }
 
 SeenMlp ModelPieces::mlp_of_a(Index layer) const {
   SeenMlp mlp{a_.neurons(layer), stream_.written(a_.mlp_bias(layer)), few(width())};
@@ -144,8 +144,8 @@ MlpRules ModelPieces::mlp_rules(Index layer) const {
   return {rules(as_stored), bias_rules(as_stored)};
 }
 
-// Rows of both, moved and as they are. Lines that are repeated round alike, so that only one of them counts for
-// what is aligned; to tell them costs a second look.
+// Rows of both, moved and as they are. Lines that are repeated round alike, so that only one of them counts
+// for what is aligned; to tell them costs a second look.
 template <class Rows>
 EntryComparison ModelPieces::compare_rows(Index count, EntryRules rules, Rows rows_of) const {
   const Index chunk_rows = rows_at_once();
@@ -167,16 +167,18 @@ EntryComparison ModelPieces::compare_rows(Index count, EntryRules rules, Rows ro
 void ModelPieces::compare_embeddings(std::vector<OuterComparison>& list) const {
   const TransformerConfig& config = a_.config();
   EntryRules rules = this->rules(true);
-  const bool adds_positions = config.positions > 0 && !shared_.shares(Table::Positions) && !config.class_token;
+  const bool adds_positions =
+      config.positions > 0 && !shared_.shares(Table::Positions) && !config.class_token;
   const bool adds_types = config.token_types > 0 && !shared_.shares(Table::TokenTypes) && !config.class_token;
   if (adds_positions || adds_types) {
     rules.independent = false;
     if (rules.sources > 0) rules.sources = 6;
   }
   const Index count = a_.row_count(Table::Embedding);
-  list.push_back({"embeddings", compare_rows(count, rules, [](const SeenModel& model, Index first, Index rows) {
-                    return model.rows(Table::Embedding, first, rows);
-                  })});
+  list.push_back(
+      {"embeddings", compare_rows(count, rules, [](const SeenModel& model, Index first, Index rows) {
+         return model.rows(Table::Embedding, first, rows);
+       })});
 }
 
 void ModelPieces::compare_table(std::vector<OuterComparison>& list, Table table, const char* name) const {
@@ -201,11 +203,12 @@ void ModelPieces::compare_head(std::vector<OuterComparison>& list) const {
   const bool as_stored = shares_norm_before(Reader::Head, 0);
   EntryRules rules = this->rules(as_stored);
   rules.independent = rules.independent && !shifts;
-  list.push_back({"unembedding", compare_rows(count, rules, [&](const SeenModel& model, Index first, Index rows) {
-                    StoredMatrix result = model.rows(Table::Unembedding, first, rows);
-                    if (shifts) result.value.rowwise() -= (&model == &a_ ? mean_a : mean_b).value.row(0);
-                    return result;
-                  })});
+  list.push_back(
+      {"unembedding", compare_rows(count, rules, [&](const SeenModel& model, Index first, Index rows) {
+         StoredMatrix result = model.rows(Table::Unembedding, first, rows);
+         if (shifts) result.value.rowwise() -= (&model == &a_ ? mean_a : mean_b).value.row(0);
+         return result;
+       })});
   const auto bias_of = [&](const SeenModel& model) {
     StoredMatrix bias = model.output_bias();
     if (bias.value.size() == 0) bias = {Matrix<double>::Zero(1, count), Matrix<double>::Zero(1, count)};

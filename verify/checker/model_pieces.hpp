@@ -17,9 +17,9 @@ struct OuterComparison {
   EntryComparison entries;
 };
 
-/// The pieces of two models side by side, those of A moved by a transport of the stream, with the norms and small
-/// tables that they share. Judges all of them but attention, by limits that go with what was multiplied [N7].
-/// Refers to all that it is made from.
+/// The pieces of two models side by side, those of A moved by a transport of the stream, with the norms and
+/// small tables that they share. Judges all of them but attention, by limits that go with what was multiplied
+/// [N7]. Refers to all that it is made from.
 class ModelPieces {
  public:
   ModelPieces(const StoredModel& a, const StoredModel& b, const StreamTransport& stream, Outputs outputs);

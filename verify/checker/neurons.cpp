@@ -190,8 +190,10 @@ bool is_live(const MlpConfig& config, const StoredNeurons& neurons, Index k) {
 }
 
 MlpComparison compare_matched_mlps(const MlpConfig& config, const SeenMlp& a, const SeenMlp& b,
-                                   const std::vector<Index>& image, Index model_width, const MlpRules& rules) {
-  MlpComparison result{.neurons = {}, .constant = compare_constants(a, b, model_width, rules.biases), .image = image};
+                                   const std::vector<Index>& image, Index model_width,
+                                   const MlpRules& rules) {
+  MlpComparison result{
+      .neurons = {}, .constant = compare_constants(a, b, model_width, rules.biases), .image = image};
   std::vector<Index> of_a;
   std::vector<Index> of_b;
   for (std::size_t k = 0; k < image.size(); ++k) {

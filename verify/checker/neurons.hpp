@@ -39,14 +39,15 @@ struct MlpRules {
 /// Whether a neuron can put out something.
 bool is_live(const MlpConfig& config, const StoredNeurons& neurons, Index neuron);
 
-/// Compares neurons of A with those of B that they are said to be, one to one [N12]: equal, and where the activation
-/// allows it scaled. Nothing is searched. Neurons that are said to put out nothing have to.
+/// Compares neurons of A with those of B that they are said to be, one to one [N12]: equal, and where the
+/// activation allows it scaled. Nothing is searched. Neurons that are said to put out nothing have to.
 /// @param image  see MlpComparison; any numbers
 MlpComparison compare_matched_mlps(const MlpConfig& config, const SeenMlp& a, const SeenMlp& b,
                                    const std::vector<Index>& image, Index model_width, const MlpRules& rules);
 
 /// The same of some neurons only, without what is behind them.
 EntryComparison compare_some_neurons(const MlpConfig& config, const SeenMlp& a, const SeenMlp& b,
-                                     std::span<const Index> of_a, std::span<const Index> of_b, const MlpRules& rules);
+                                     std::span<const Index> of_a, std::span<const Index> of_b,
+                                     const MlpRules& rules);
 
 }  // namespace attnsym

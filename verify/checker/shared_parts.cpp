@@ -14,11 +14,13 @@ StoredMatrix exact(StoredMatrix matrix) {
   return matrix;
 }
 
-constexpr bool is_outside(NormPlace place) { return place == NormPlace::Embedding || place == NormPlace::Final; }
+constexpr bool is_outside(NormPlace place) {
+  return place == NormPlace::Embedding || place == NormPlace::Final;
+}
 
 // Gains lose the signs of the stream's transport, biases keep them.
-std::optional<EntryComparison> compared(const StoredNorm& a, const StoredNorm& b, const StreamTransport& stream,
-                                        const EntryRules& rules) {
+std::optional<EntryComparison> compared(const StoredNorm& a, const StoredNorm& b,
+                                        const StreamTransport& stream, const EntryRules& rules) {
   const bool same_shape =
       a.value.gain.size() == b.value.gain.size() && a.value.bias.size() == b.value.bias.size();
   if (a.value.gain.size() == 0 || !same_shape) return std::nullopt;
@@ -47,7 +49,8 @@ std::optional<EntryComparison> compared(const StoredModel& a, const StoredModel&
 class SharedParts::OneOf : public StoredModel {
  public:
   // @param stream  carries A's parts to this model; nullptr for A itself
-  OneOf(const SharedParts& shared, const StoredModel& model, const StoredModel& a, const StreamTransport* stream)
+  OneOf(const SharedParts& shared, const StoredModel& model, const StoredModel& a,
+        const StreamTransport* stream)
       : shared_(shared), model_(model), a_(a), stream_(stream) {}
 
   const TransformerConfig& config() const override { return model_.config(); }

@@ -11,11 +11,11 @@
 
 namespace attnsym {
 
-/// Two models side by side, in which small parts that agree by themselves are one part without errors. Norms, the
-/// table of positions and that of token types are added to or multiplied into larger ones, whose errors would
-/// then be those of all rows alike. Where B has A's norm, its places changed by the stream's transport and its
-/// numbers within rounding, there is one exact norm that rounds to both, and the rest is judged with that [N12].
-/// Refers to all that it is made from.
+/// Two models side by side, in which small parts that agree by themselves are one part without errors. Norms,
+/// the table of positions and that of token types are added to or multiplied into larger ones, whose errors
+/// would then be those of all rows alike. Where B has A's norm, its places changed by the stream's transport
+/// and its numbers within rounding, there is one exact norm that rounds to both, and the rest is judged with
+/// that [N12]. Refers to all that it is made from.
 class SharedParts {
  public:
   SharedParts(const StoredModel& a, const StoredModel& b, const StreamTransport& stream, double surprise);

@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "symmetry/run_tasks.hpp"
-#include "verify/decide.hpp"
 #include "verify/checker/model_evidence.hpp"
 #include "verify/checker/model_pieces.hpp"
+#include "verify/decide.hpp"
 #include "verify/models/token_witness.hpp"
 
 namespace attnsym {

@@ -42,9 +42,8 @@ struct Fingerprints {
         up_probe_(fixed_probe<double>(1, width + 1, probe_salt)),
         down_probe_(fixed_probe<double>(1, width, probe_salt)) {
     const std::vector<Index> all = consecutive(0, mlp.neurons->count());
-    for_each_chunk(all, mlp.at_once, [&](std::span<const Index> chunk) {
-      add(config, mlp.neurons->read(chunk), chunk);
-    });
+    for_each_chunk(all, mlp.at_once,
+                   [&](std::span<const Index> chunk) { add(config, mlp.neurons->read(chunk), chunk); });
   }
 
  private:

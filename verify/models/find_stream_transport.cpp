@@ -113,8 +113,8 @@ StoredMatrix with_row_of_ones(const StoredMatrix& rows) {
   return result;
 }
 
-// Whether rows of A are rows of B but for rounding and arithmetic, in total and column by column. Generous: what
-// comes out is checked in full.
+// Whether rows of A are rows of B but for rounding and arithmetic, in total and column by column. Generous:
+// what comes out is checked in full.
 bool roughly_equal(const StoredMatrix& a, const StoredMatrix& b) {
   const Matrix<double> apart = a.value - b.value;
   const double scale = std::max(a.value.cwiseAbs().maxCoeff(), b.value.cwiseAbs().maxCoeff());

@@ -58,8 +58,8 @@ struct StreamSearch {
   bool keeps_mean = false;  ///< the row of ones stays, up to its sign
 };
 
-/// The transport by which rows of A, n x D, may become the rows of B; the simplest kind that does. What it returns
-/// has to be checked in full.
+/// The transport by which rows of A, n x D, may become the rows of B; the simplest kind that does. What it
+/// returns has to be checked in full.
 /// @param stored_rows  how many of the first rows are as stored; others were computed from stored ones
 /// @returns nothing if none was found: there is none, or the rows span too little to tell
 std::optional<StreamTransport> find_stream_transport(const StoredMatrix& a, const StoredMatrix& b,
