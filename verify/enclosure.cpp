@@ -154,10 +154,11 @@ struct CommonLengths {
 
 // Turns the pairs of every row by the angles of its position.
 Enclosure turned(Enclosure rows, const Rotary& rotary) {
+  const std::vector<double> frequencies = rotary.at(rows.center.rows());
   for (Index n = 0; n < rows.center.rows(); ++n) {
     for (Index p = 0; p < rotary.pairs(); ++p) {
       const auto [first, second] = rotary.columns(p);
-      const double angle = rotary.frequencies[p] * static_cast<double>(n);
+      const double angle = frequencies[p] * static_cast<double>(n);
       const double cosine = rotary.gain * std::cos(angle);
       const double sine = rotary.gain * std::sin(angle);
       const double x = rows.center(n, first);

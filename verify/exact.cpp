@@ -164,6 +164,10 @@ Verdict shown_by_an_input(const StoredAttention& a, const StoredAttention& b, co
   if (a.config.qk_norm || b.config.qk_norm)
     return Undecided{
         "normalised scores differ by their parts, but no input was found that shows it at 50 digits"};
+  if (a.config.rotary.beyond != b.config.rotary.beyond)
+    return Undecided{
+        "rotary positions of long sequences differ, but no input was found that shows a difference at 50 "
+        "digits"};
   return Undecided{
       "the stored numbers are different functions, but no input was found that shows it at 50 digits"};
 }

@@ -68,6 +68,9 @@ std::string describe(const HeadClass& heads) {
 }
 
 std::string describe_difference(const Decision& decision) {
+  if (decision.turn_alike_up_to)
+    return "rotary positions differ in sequences of more than " + std::to_string(*decision.turn_alike_up_to) +
+           " tokens";
   if (decision.heads_agree() || decision.classes_agree())
     return "the constant output differs (rounding ratio " + brief(decision.constant.ratio) + ")";
   if (!decision.heads.empty()) {
