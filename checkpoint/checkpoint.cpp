@@ -8,6 +8,7 @@
 #include "checkpoint/gguf.hpp"
 #include "checkpoint/gguf_model.hpp"
 #include "checkpoint/llama2c.hpp"
+#include "checkpoint/neighbours.hpp"
 #include "checkpoint/printable.hpp"
 #include "checkpoint/safetensors.hpp"
 #include "checkpoint/shard_index.hpp"
@@ -97,6 +98,7 @@ Checkpoint Checkpoint::open(const fs::path& where, const std::optional<fs::path>
                       "--config");
   }
 
+  if (is_directory) refuse_adapters(where);
   Checkpoint checkpoint(where, read_config(config.value_or(where / "config.json"), layout));
   checkpoint.is_directory_ = is_directory;
   checkpoint.open_weights();
@@ -124,6 +126,22 @@ void Checkpoint::check() {
   choose_prefix();
   for (Index layer = 0; layer < config_.layers; ++layer) require(layout_.query.weight, layer);
   refuse_other_attention();
+  refuse_other_norms();
+}
+
+// The number of norms that config.json gives to a parallel block, and those that are stored.
+void Checkpoint::refuse_other_norms() const {
+  if (!config_.outside || !config_.outside->parallel_norms) return;
+  const auto& norms = layout_.model->norms;
+  const bool are_two = *config_.outside->parallel_norms == 2;
+  for (const NormPlace place : {NormPlace::AttentionInput, NormPlace::MlpInput}) {
+    const std::string& name = norms[static_cast<std::size_t>(place)].gains.front();
+    if (find(name, 0).has_value() == are_two) continue;
+    throw FormatError(path_.string() + ": " + in_quotes(layout_.model->parallel_norms_key) + " is " +
+                      std::to_string(*config_.outside->parallel_norms) + " in " + config_name() +
+                      ", but tensor " + in_quotes(tensor_name(prefix_, name, 0)) +
+                      (are_two ? " is missing" : " is stored"));
+  }
 }
 
 void Checkpoint::open_weights() {

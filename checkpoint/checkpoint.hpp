@@ -83,6 +83,7 @@ class Checkpoint {
   void open_shards(const std::filesystem::path& index);
   void choose_prefix();
   void refuse_other_attention() const;
+  void refuse_other_norms() const;
 
   std::filesystem::path path_;
   bool is_directory_ = false;

@@ -1,6 +1,7 @@
 #include "checkpoint/checkpoint_model.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <utility>
 
@@ -126,7 +127,52 @@ CheckpointModel::CheckpointModel(const Checkpoint& checkpoint, Radii radii)
       config_(config_of(checkpoint, tensors_, transposed_)) {
   tensors_.refuse_unknown();
   require_shapes();
+  require_stated_sizes();
   config_.validate();
+}
+
+// Libraries make tensors of the sizes that the configuration states and do not take others into them.
+void CheckpointModel::require_stated_sizes() const {
+  using What = StatedSize::What;
+  const std::optional<StoredTensor> table = tensors_.table(Table::Embedding);
+  const auto sizes_of = [&](What what) -> std::vector<Index> {
+    switch (what) {
+      case What::Vocabulary:
+        return {config_.vocabulary};
+      case What::Mlp:
+        return {config_.mlp.width};
+      case What::Positions:
+        return {config_.positions};
+      case What::TokenTypes:
+        return {config_.token_types};
+      case What::Channels:
+        return {extent(*table, 1)};
+      case What::Patch:
+        return {extent(*table, 2), extent(*table, 3)};
+      case What::Image:
+        return {};
+    }
+    return {};
+  };
+  std::array<std::vector<Index>, 2> of_images;  // patch and image
+  for (const StatedSize& stated : checkpoint_.config().outside->stated) {
+    std::vector<Index> sizes = stated.sizes;
+    const bool is_area = stated.what == What::Patch || stated.what == What::Image;
+    if (is_area && sizes.size() == 1) sizes.push_back(sizes.front());
+    if (is_area) of_images[stated.what == What::Image ? 1 : 0] = sizes;
+    const std::vector<Index> stored = stated.what == What::Image ? sizes : sizes_of(stated.what);
+    if (sizes == stored) continue;
+    throw FormatError(checkpoint_.path().string() + ": " + in_quotes(stated.key) + " is " +
+                      shape_text(sizes) + " in " + checkpoint_.config_name() + ", but tensors are made for " +
+                      shape_text(stored));
+  }
+  const auto& [patch, image] = of_images;
+  if (patch.size() != 2 || image.size() != 2) return;
+  const Index patches = (image[0] / patch[0]) * (image[1] / patch[1]);
+  if (patches + 1 != config_.positions)
+    throw FormatError(checkpoint_.path().string() + ": images of " + shape_text(image) + " pixels have " +
+                      std::to_string(patches) + " patches, but tensors are made for " +
+                      std::to_string(config_.positions - 1));
 }
 
 void CheckpointModel::require_shapes() const {

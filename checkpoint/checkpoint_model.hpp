@@ -25,6 +25,7 @@ class CheckpointModel : public StoredModel {
 
  private:
   void require_shapes() const;
+  void require_stated_sizes() const;
   StoredMatrix types_apart(Index first, Index count) const;
 
   const Checkpoint& checkpoint_;

@@ -15,8 +15,7 @@ constexpr FamilyTable tables[] = {
     {"bert", R"({
   "model_type": "bert",
   "prefixes": ["", "bert."],
-  "sizes": {"layers": "num_hidden_layers", "hidden_size": "hidden_size", "heads": "num_attention_heads",
-            "kv_heads": "num_key_value_heads", "head_dim": "head_dim"},
+  "sizes": {"layers": "num_hidden_layers", "hidden_size": "hidden_size", "heads": "num_attention_heads"},
   "query": "encoder.layer.{layer}.attention.self.query",
   "key": "encoder.layer.{layer}.attention.self.key",
   "value": "encoder.layer.{layer}.attention.self.value",
@@ -26,6 +25,10 @@ constexpr FamilyTable tables[] = {
   "causal": "is_decoder",
   "refuse": {"position_embedding_type": {"only": "absolute", "because":
              "tables of relative positions are multiplied with queries and keys, which breaks their gauge, and are not supported yet"}},
+  "biases": {"inputs": true, "output": true, "mlp": true},
+  "stated": {"vocabulary": "vocab_size", "mlp": "intermediate_size", "positions": "max_position_embeddings", "token_types": "type_vocab_size"},
+  "neutral": ["directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head",
+              "pooler_type"],
   "model": {
     "embedding": "embeddings.word_embeddings", "positions": "embeddings.position_embeddings",
     "token_types": "embeddings.token_type_embeddings", "placement": "after",
@@ -47,6 +50,11 @@ constexpr FamilyTable tables[] = {
   "output": "h.{layer}.self_attention.dense",
   "norm": {"kind": "layer", "modules": "h.{layer}.input_layernorm"},
   "positions": {"kind": "alibi"},
+  "refuse": {"bloom_gelu": {"only": "gelu_pytorch_tanh", "because": "it is not read"}},
+  "biases": {"inputs": true, "output": true, "mlp": true, "head": false},
+  "stated": {"vocabulary": "vocab_size", "mlp": "n_inner"},
+  "neutral": ["is_decoder", "attention_softmax_in_fp32", "bias_dropout_fusion", "masked_softmax_fusion", "offset_alibi",
+              "skip_bias_add", "skip_bias_add_qkv", "slow_but_exact"],
   "model": {
     "embedding": "word_embeddings", "placement": "before",
     "norms": {"embedding": "word_embeddings_layernorm", "attention_input": "h.{layer}.input_layernorm",
@@ -68,15 +76,19 @@ constexpr FamilyTable tables[] = {
   "output": "h.{layer}.self_attention.dense",
   "norm": {"kind": "layer", "modules": ["h.{layer}.ln_attn", "h.{layer}.input_layernorm"]},
   "positions": {"kind": "rotary", "base": "rope_theta"},
+  "refuse": {"parallel_attn": {"only": true, "because": "models of the new architecture that are not parallel do not run"}},
+  "biases": {"inputs": "bias", "output": "bias", "mlp": "bias", "head": false},
+  "stated": {"vocabulary": "vocab_size", "mlp": "ffn_hidden_size"},
+  "neutral": ["is_decoder", "new_decoder_architecture", "alibi", "multi_query"],
   "model": {
-    "embedding": "word_embeddings", "placement": "before", "parallel": true,
+    "embedding": "word_embeddings", "placement": "before", "parallel": true, "parallel_norms": "num_ln_in_parallel_attn",
     "norms": {"attention_input": ["h.{layer}.ln_attn", "h.{layer}.input_layernorm"],
               "mlp_input": "h.{layer}.ln_mlp", "final": "ln_f"},
     "mlp": {"up": "h.{layer}.mlp.dense_h_to_4h", "down": "h.{layer}.mlp.dense_4h_to_h", "activation": "activation"},
     "epsilon": "layer_norm_epsilon", "head": "lm_head", "refuse": "apply_residual_connection_post_layernorm"
   },
   "defaults": {"rope_theta": 10000.0,
-               "activation": "gelu", "layer_norm_epsilon": 1e-5, "tie_word_embeddings": true, "parallel_attn": true}
+               "bias": false, "activation": "gelu", "layer_norm_epsilon": 1e-5, "tie_word_embeddings": true, "parallel_attn": true}
 })"},
     {"falcon", R"({
   "model_type": "falcon",
@@ -90,14 +102,19 @@ constexpr FamilyTable tables[] = {
   "output": "h.{layer}.self_attention.dense",
   "norm": {"kind": "layer", "modules": ["h.{layer}.ln_attn", "h.{layer}.input_layernorm"]},
   "positions": {"kind": "alibi", "scaled_slopes": true},
+  "refuse": {"parallel_attn": {"only": true, "because": "models of the new architecture that are not parallel do not run"}},
+  "biases": {"inputs": "bias", "output": "bias", "mlp": "bias", "head": false},
+  "stated": {"vocabulary": "vocab_size", "mlp": "ffn_hidden_size"},
+  "neutral": ["is_decoder", "new_decoder_architecture", "alibi", "multi_query", "rope_theta", "rope_scaling", "rope_parameters", "max_position_embeddings",
+              "partial_rotary_factor", "original_max_position_embeddings"],
   "model": {
-    "embedding": "word_embeddings", "placement": "before", "parallel": true,
+    "embedding": "word_embeddings", "placement": "before", "parallel": true, "parallel_norms": "num_ln_in_parallel_attn",
     "norms": {"attention_input": ["h.{layer}.ln_attn", "h.{layer}.input_layernorm"],
               "mlp_input": "h.{layer}.ln_mlp", "final": "ln_f"},
     "mlp": {"up": "h.{layer}.mlp.dense_h_to_4h", "down": "h.{layer}.mlp.dense_4h_to_h", "activation": "activation"},
     "epsilon": "layer_norm_epsilon", "head": "lm_head", "refuse": "apply_residual_connection_post_layernorm"
   },
-  "defaults": {"activation": "gelu", "layer_norm_epsilon": 1e-5, "tie_word_embeddings": true, "parallel_attn": true}
+  "defaults": {"bias": false, "activation": "gelu", "layer_norm_epsilon": 1e-5, "tie_word_embeddings": true, "parallel_attn": true}
 })"},
     {"falcon", R"({
   "model_type": "falcon",
@@ -111,6 +128,10 @@ constexpr FamilyTable tables[] = {
   "output": "h.{layer}.self_attention.dense",
   "norm": {"kind": "layer", "modules": "h.{layer}.input_layernorm"},
   "positions": {"kind": "rotary", "base": "rope_theta"},
+  "refuse": {"num_ln_in_parallel_attn": {"only": 1, "because": "models of the old architecture with two norms do not run"}},
+  "biases": {"inputs": "bias", "output": "bias", "mlp": "bias", "head": false},
+  "stated": {"vocabulary": "vocab_size", "mlp": "ffn_hidden_size"},
+  "neutral": ["is_decoder", "new_decoder_architecture", "alibi", "multi_query", "num_kv_heads"],
   "model": {
     "embedding": "word_embeddings", "placement": "before", "parallel": "parallel_attn",
     "norms": {"attention_input": "h.{layer}.input_layernorm",
@@ -119,7 +140,7 @@ constexpr FamilyTable tables[] = {
     "epsilon": "layer_norm_epsilon", "head": "lm_head", "refuse": "apply_residual_connection_post_layernorm"
   },
   "defaults": {"rope_theta": 10000.0, "multi_query": true,
-               "activation": "gelu", "layer_norm_epsilon": 1e-5, "tie_word_embeddings": true, "parallel_attn": true}
+               "bias": false, "activation": "gelu", "layer_norm_epsilon": 1e-5, "tie_word_embeddings": true, "parallel_attn": true}
 })"},
     {"falcon", R"({
   "model_type": "falcon",
@@ -133,6 +154,11 @@ constexpr FamilyTable tables[] = {
   "output": "h.{layer}.self_attention.dense",
   "norm": {"kind": "layer", "modules": "h.{layer}.input_layernorm"},
   "positions": {"kind": "alibi", "scaled_slopes": true},
+  "refuse": {"num_ln_in_parallel_attn": {"only": 1, "because": "models of the old architecture with two norms do not run"}},
+  "biases": {"inputs": "bias", "output": "bias", "mlp": "bias", "head": false},
+  "stated": {"vocabulary": "vocab_size", "mlp": "ffn_hidden_size"},
+  "neutral": ["is_decoder", "new_decoder_architecture", "alibi", "multi_query", "rope_theta", "rope_scaling", "rope_parameters", "max_position_embeddings",
+              "partial_rotary_factor", "original_max_position_embeddings", "num_kv_heads"],
   "model": {
     "embedding": "word_embeddings", "placement": "before", "parallel": "parallel_attn",
     "norms": {"attention_input": "h.{layer}.input_layernorm",
@@ -141,7 +167,7 @@ constexpr FamilyTable tables[] = {
     "epsilon": "layer_norm_epsilon", "head": "lm_head", "refuse": "apply_residual_connection_post_layernorm"
   },
   "defaults": {"multi_query": true,
-               "activation": "gelu", "layer_norm_epsilon": 1e-5, "tie_word_embeddings": true, "parallel_attn": true}
+               "bias": false, "activation": "gelu", "layer_norm_epsilon": 1e-5, "tie_word_embeddings": true, "parallel_attn": true}
 })"},
     {"falcon", R"({
   "model_type": "falcon",
@@ -155,6 +181,11 @@ constexpr FamilyTable tables[] = {
   "output": "h.{layer}.self_attention.dense",
   "norm": {"kind": "layer", "modules": "h.{layer}.input_layernorm"},
   "positions": {"kind": "rotary", "base": "rope_theta"},
+  "refuse": {"num_ln_in_parallel_attn": {"only": 1, "because": "models of the old architecture with two norms do not run"}},
+  "biases": {"inputs": "bias", "output": "bias", "mlp": "bias", "head": false},
+  "stated": {"vocabulary": "vocab_size", "mlp": "ffn_hidden_size"},
+  "agree": {"num_attention_heads": "num_kv_heads"},
+  "neutral": ["is_decoder", "new_decoder_architecture", "alibi", "multi_query"],
   "model": {
     "embedding": "word_embeddings", "placement": "before", "parallel": "parallel_attn",
     "norms": {"attention_input": "h.{layer}.input_layernorm",
@@ -163,7 +194,7 @@ constexpr FamilyTable tables[] = {
     "epsilon": "layer_norm_epsilon", "head": "lm_head", "refuse": "apply_residual_connection_post_layernorm"
   },
   "defaults": {"rope_theta": 10000.0,
-               "activation": "gelu", "layer_norm_epsilon": 1e-5, "tie_word_embeddings": true, "parallel_attn": true}
+               "bias": false, "activation": "gelu", "layer_norm_epsilon": 1e-5, "tie_word_embeddings": true, "parallel_attn": true}
 })"},
     {"falcon", R"({
   "model_type": "falcon",
@@ -176,6 +207,12 @@ constexpr FamilyTable tables[] = {
   "output": "h.{layer}.self_attention.dense",
   "norm": {"kind": "layer", "modules": "h.{layer}.input_layernorm"},
   "positions": {"kind": "alibi", "scaled_slopes": true},
+  "refuse": {"num_ln_in_parallel_attn": {"only": 1, "because": "models of the old architecture with two norms do not run"}},
+  "biases": {"inputs": "bias", "output": "bias", "mlp": "bias", "head": false},
+  "stated": {"vocabulary": "vocab_size", "mlp": "ffn_hidden_size"},
+  "agree": {"num_attention_heads": "num_kv_heads"},
+  "neutral": ["is_decoder", "new_decoder_architecture", "alibi", "multi_query", "rope_theta", "rope_scaling", "rope_parameters", "max_position_embeddings",
+              "partial_rotary_factor", "original_max_position_embeddings"],
   "model": {
     "embedding": "word_embeddings", "placement": "before", "parallel": "parallel_attn",
     "norms": {"attention_input": "h.{layer}.input_layernorm",
@@ -183,7 +220,7 @@ constexpr FamilyTable tables[] = {
     "mlp": {"up": "h.{layer}.mlp.dense_h_to_4h", "down": "h.{layer}.mlp.dense_4h_to_h", "activation": "activation"},
     "epsilon": "layer_norm_epsilon", "head": "lm_head", "refuse": "apply_residual_connection_post_layernorm"
   },
-  "defaults": {"activation": "gelu", "layer_norm_epsilon": 1e-5, "tie_word_embeddings": true, "parallel_attn": true}
+  "defaults": {"bias": false, "activation": "gelu", "layer_norm_epsilon": 1e-5, "tie_word_embeddings": true, "parallel_attn": true}
 })"},
     {"gemma", R"({
   "model_type": "gemma",
@@ -196,17 +233,22 @@ constexpr FamilyTable tables[] = {
   "output": "layers.{layer}.self_attn.o_proj",
   "norm": {"kind": "rms", "modules": "layers.{layer}.input_layernorm", "gain_offset": 1},
   "positions": {"kind": "rotary", "base": "rope_theta"},
+  "read_as": {"hidden_act": {"gelu": "gelu_pytorch_tanh"}, "hidden_activation": {"gelu": "gelu_pytorch_tanh"}},
   "refuse": {"use_bidirectional_attention": {"only": false, "because": "attention without a causal mask is not supported"}},
+  "biases": {"inputs": "attention_bias", "output": "attention_bias", "mlp": false, "head": false},
+  "stated": {"vocabulary": "vocab_size", "mlp": "intermediate_size"},
+  "agree": {"hidden_act": "hidden_activation"},
+  "neutral": ["is_decoder"],
   "model": {
     "embedding": "embed_tokens", "scaled_embedding": true, "placement": "before",
     "norms": {"attention_input": "layers.{layer}.input_layernorm", "mlp_input": "layers.{layer}.post_attention_layernorm",
               "final": "norm"},
     "mlp": {"gate": "layers.{layer}.mlp.gate_proj", "up": "layers.{layer}.mlp.up_proj", "down": "layers.{layer}.mlp.down_proj",
-            "activation": "hidden_activation"},
+            "activation": "hidden_act"},
     "epsilon": "rms_norm_eps", "head": "lm_head"
   },
-  "defaults": {"num_key_value_heads": 16, "head_dim": 256, "rope_theta": 10000.0,
-               "hidden_activation": "gelu_pytorch_tanh", "rms_norm_eps": 1e-6, "tie_word_embeddings": true}
+  "defaults": {"num_key_value_heads": 16, "head_dim": 256, "rope_theta": 10000.0, "attention_bias": false,
+               "hidden_act": "gelu_pytorch_tanh", "rms_norm_eps": 1e-6, "tie_word_embeddings": true}
 })"},
     {"gemma2", R"({
   "model_type": "gemma2",
@@ -223,6 +265,10 @@ constexpr FamilyTable tables[] = {
   "softcap": "attn_logit_softcapping",
   "window": {"size": "sliding_window", "layers": "even"},
   "refuse": {"use_bidirectional_attention": {"only": false, "because": "attention without a causal mask is not supported"}},
+  "biases": {"inputs": "attention_bias", "output": "attention_bias", "mlp": false, "head": false},
+  "stated": {"vocabulary": "vocab_size", "mlp": "intermediate_size"},
+  "agree": {"sliding_window": "sliding_window_size"},
+  "neutral": ["is_decoder", "hidden_act"],
   "model": {
     "embedding": "embed_tokens", "scaled_embedding": true, "placement": "around",
     "norms": {"attention_input": "layers.{layer}.input_layernorm", "attention_output": "layers.{layer}.post_attention_layernorm",
@@ -232,7 +278,7 @@ constexpr FamilyTable tables[] = {
             "activation": "hidden_activation"},
     "epsilon": "rms_norm_eps", "head": "lm_head", "softcap": "final_logit_softcapping"
   },
-  "defaults": {"num_key_value_heads": 4, "head_dim": 256, "rope_theta": 10000.0, "query_pre_attn_scalar": 256,
+  "defaults": {"num_key_value_heads": 4, "head_dim": 256, "rope_theta": 10000.0, "attention_bias": false, "query_pre_attn_scalar": 256,
                "attn_logit_softcapping": 50.0, "sliding_window": 4096,
                "hidden_activation": "gelu_pytorch_tanh", "rms_norm_eps": 1e-6, "tie_word_embeddings": true, "final_logit_softcapping": 30.0}
 })"},
@@ -253,6 +299,10 @@ constexpr FamilyTable tables[] = {
   "query_scalar": "query_pre_attn_scalar",
   "window": {"size": "sliding_window", "layers": "all_but_every_pattern"},
   "refuse": {"use_bidirectional_attention": {"only": false, "because": "attention without a causal mask is not supported"}},
+  "biases": {"inputs": "attention_bias", "output": "attention_bias", "mlp": false, "head": false},
+  "stated": {"vocabulary": "vocab_size", "mlp": "intermediate_size"},
+  "neutral": ["is_decoder", "hidden_act", "_sliding_window_pattern", "vision_config", "mm_tokens_per_image", "boi_token_index",
+              "eoi_token_index", "image_token_index", "boi_token_id", "eoi_token_id", "image_token_id"],
   "model": {
     "embedding": "embed_tokens", "scaled_embedding": true, "placement": "around",
     "norms": {"attention_input": "layers.{layer}.input_layernorm", "attention_output": "layers.{layer}.post_attention_layernorm",
@@ -262,8 +312,8 @@ constexpr FamilyTable tables[] = {
             "activation": "hidden_activation"},
     "epsilon": "rms_norm_eps", "head": ["language_model.lm_head", "lm_head"], "softcap": "final_logit_softcapping"
   },
-  "defaults": {"num_key_value_heads": 4, "head_dim": 256, "rope_theta": 1000000.0, "rope_local_base_freq": 10000.0,
-               "query_pre_attn_scalar": 256, "sliding_window": 4096, "sliding_window_pattern": 6,
+  "defaults": {"num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "rope_theta": 1000000.0, "rope_local_base_freq": 10000.0,
+               "attention_bias": false, "query_pre_attn_scalar": 256, "sliding_window": 4096, "sliding_window_pattern": 6,
                "hidden_activation": "gelu_pytorch_tanh", "rms_norm_eps": 1e-6, "tie_word_embeddings": true}
 })"},
     {"gemma3_text", R"({
@@ -282,6 +332,9 @@ constexpr FamilyTable tables[] = {
   "query_scalar": "query_pre_attn_scalar",
   "window": {"size": "sliding_window", "layers": "all_but_every_pattern"},
   "refuse": {"use_bidirectional_attention": {"only": false, "because": "attention without a causal mask is not supported"}},
+  "biases": {"inputs": "attention_bias", "output": "attention_bias", "mlp": false, "head": false},
+  "stated": {"vocabulary": "vocab_size", "mlp": "intermediate_size"},
+  "neutral": ["is_decoder", "hidden_act", "_sliding_window_pattern"],
   "model": {
     "embedding": "embed_tokens", "scaled_embedding": true, "placement": "around",
     "norms": {"attention_input": "layers.{layer}.input_layernorm", "attention_output": "layers.{layer}.post_attention_layernorm",
@@ -291,16 +344,16 @@ constexpr FamilyTable tables[] = {
             "activation": "hidden_activation"},
     "epsilon": "rms_norm_eps", "head": "lm_head", "softcap": "final_logit_softcapping"
   },
-  "defaults": {"num_key_value_heads": 4, "head_dim": 256, "rope_theta": 1000000.0, "rope_local_base_freq": 10000.0,
-               "query_pre_attn_scalar": 256, "sliding_window": 4096, "sliding_window_pattern": 6,
+  "defaults": {"num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "rope_theta": 1000000.0, "rope_local_base_freq": 10000.0,
+               "attention_bias": false, "query_pre_attn_scalar": 256, "sliding_window": 4096, "sliding_window_pattern": 6,
                "hidden_activation": "gelu_pytorch_tanh", "rms_norm_eps": 1e-6, "tie_word_embeddings": true}
 })"},
     {"gpt2", R"({
   "model_type": "gpt2",
   "comment": "weights are [in, out]; files of minGPT and nanoGPT, with the same names and [out, in], are recognised by their shape",
   "prefixes": ["", "transformer."],
-  "sizes": {"layers": ["n_layer", "num_hidden_layers"], "hidden_size": ["n_embd", "hidden_size"],
-            "heads": ["n_head", "num_attention_heads"]},
+  "sizes": {"layers": ["num_hidden_layers", "n_layer"], "hidden_size": ["hidden_size", "n_embd"],
+            "heads": ["num_attention_heads", "n_head"]},
   "packing": "concatenated",
   "transposed": true,
   "query_key_value": "h.{layer}.attn.c_attn",
@@ -308,6 +361,10 @@ constexpr FamilyTable tables[] = {
   "norm": {"kind": "layer", "modules": "h.{layer}.ln_1"},
   "scaled_flag": "scale_attn_weights",
   "inverse_layer_flag": "scale_attn_by_inverse_layer_idx",
+  "biases": {"inputs": true, "output": true, "mlp": true, "head": false},
+  "stated": {"vocabulary": "vocab_size", "mlp": "n_inner", "positions": ["max_position_embeddings", "n_positions"]},
+  "neutral": ["is_decoder", "n_ctx", "reorder_and_upcast_attn", "summary_activation", "summary_first_dropout",
+              "summary_last_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj"],
   "model": {
     "embedding": "wte", "positions": "wpe", "placement": "before",
     "norms": {"attention_input": "h.{layer}.ln_1", "mlp_input": "h.{layer}.ln_2", "final": "ln_f"},
@@ -324,8 +381,11 @@ constexpr FamilyTable tables[] = {
   "query_key_value": "layers.{layer}.attention.query_key_value",
   "output": "layers.{layer}.attention.dense",
   "norm": {"kind": "layer", "modules": "layers.{layer}.input_layernorm"},
-  "positions": {"kind": "rotary", "base": ["rope_theta", "rotary_emb_base"],
-                "fraction": ["partial_rotary_factor", "rotary_pct"]},
+  "positions": {"kind": "rotary", "base": "rotary_emb_base", "fraction": "rotary_pct"},
+  "biases": {"inputs": "attention_bias", "output": "attention_bias", "mlp": true, "head": false},
+  "stated": {"vocabulary": "vocab_size", "mlp": "intermediate_size"},
+  "agree": {"rotary_emb_base": "rope_theta", "rotary_pct": "partial_rotary_factor"},
+  "neutral": ["is_decoder"],
   "model": {
     "embedding": "embed_in", "placement": "before", "parallel": "use_parallel_residual",
     "norms": {"attention_input": "layers.{layer}.input_layernorm", "mlp_input": "layers.{layer}.post_attention_layernorm",
@@ -334,7 +394,7 @@ constexpr FamilyTable tables[] = {
             "activation": "hidden_act"},
     "epsilon": "layer_norm_eps", "head": "embed_out"
   },
-  "defaults": {"rotary_emb_base": 10000.0, "rotary_pct": 0.25,
+  "defaults": {"rotary_emb_base": 10000.0, "rotary_pct": 0.25, "attention_bias": true,
                "hidden_act": "gelu", "layer_norm_eps": 1e-5, "tie_word_embeddings": false, "use_parallel_residual": true}
 })"},
     {"llama", R"({
@@ -348,6 +408,10 @@ constexpr FamilyTable tables[] = {
   "output": "layers.{layer}.self_attn.o_proj",
   "norm": {"kind": "rms", "modules": "layers.{layer}.input_layernorm"},
   "positions": {"kind": "rotary", "base": "rope_theta"},
+  "refuse": {"rope_interleaved": {"only": false, "because": "pairs of rotary positions are read half-split"}},
+  "biases": {"inputs": "attention_bias", "output": "attention_bias", "mlp": "mlp_bias", "head": false},
+  "stated": {"vocabulary": "vocab_size", "mlp": "intermediate_size"},
+  "neutral": ["is_decoder", "is_llama_config"],
   "model": {
     "embedding": "embed_tokens", "placement": "before",
     "norms": {"attention_input": "layers.{layer}.input_layernorm", "mlp_input": "layers.{layer}.post_attention_layernorm",
@@ -357,7 +421,7 @@ constexpr FamilyTable tables[] = {
     "epsilon": "rms_norm_eps", "head": "lm_head"
   },
   "defaults": {"rope_theta": 10000.0,
-               "hidden_act": "silu", "rms_norm_eps": 1e-6, "tie_word_embeddings": false}
+               "attention_bias": false, "mlp_bias": false, "hidden_act": "silu", "rms_norm_eps": 1e-6, "tie_word_embeddings": false}
 })"},
     {"mistral", R"({
   "model_type": "mistral",
@@ -371,6 +435,9 @@ constexpr FamilyTable tables[] = {
   "norm": {"kind": "rms", "modules": "layers.{layer}.input_layernorm"},
   "positions": {"kind": "rotary", "base": "rope_theta"},
   "window": {"size": "sliding_window"},
+  "biases": {"inputs": false, "output": false, "mlp": false, "head": false},
+  "stated": {"vocabulary": "vocab_size", "mlp": "intermediate_size"},
+  "neutral": ["is_decoder"],
   "model": {
     "embedding": "embed_tokens", "placement": "before",
     "norms": {"attention_input": "layers.{layer}.input_layernorm", "mlp_input": "layers.{layer}.post_attention_layernorm",
@@ -396,6 +463,9 @@ constexpr FamilyTable tables[] = {
   "key_norm": "layers.{layer}.self_attn.k_norm.weight",
   "norm_over_all_heads": true,
   "positions": {"kind": "rotary", "base": "rope_theta"},
+  "biases": {"inputs": "attention_bias", "output": "attention_bias", "mlp": false, "head": false},
+  "stated": {"vocabulary": "vocab_size", "mlp": "intermediate_size"},
+  "neutral": ["is_decoder"],
   "model": {
     "embedding": "embed_tokens", "norm_kind": "rms", "placement": "on_branch",
     "norms": {"attention_output": "layers.{layer}.post_attention_layernorm", "mlp_output": "layers.{layer}.post_feedforward_layernorm",
@@ -405,7 +475,7 @@ constexpr FamilyTable tables[] = {
     "epsilon": "rms_norm_eps", "head": "lm_head"
   },
   "defaults": {"rope_theta": 10000.0,
-               "hidden_act": "silu", "rms_norm_eps": 1e-5, "tie_word_embeddings": false}
+               "attention_bias": false, "hidden_act": "silu", "rms_norm_eps": 1e-5, "tie_word_embeddings": false}
 })"},
     {"phi", R"({
   "model_type": "phi",
@@ -419,6 +489,9 @@ constexpr FamilyTable tables[] = {
   "norm": {"kind": "layer", "modules": "layers.{layer}.input_layernorm"},
   "positions": {"kind": "rotary", "base": "rope_theta", "fraction": "partial_rotary_factor"},
   "refuse": {"qk_layernorm": {"only": false, "because": "layer norms of queries and keys are not supported"}},
+  "biases": {"inputs": true, "output": true, "mlp": true, "head": true},
+  "stated": {"vocabulary": "vocab_size", "mlp": "intermediate_size"},
+  "neutral": ["is_decoder"],
   "model": {
     "embedding": "embed_tokens", "placement": "before", "parallel": true,
     "norms": {"attention_input": "layers.{layer}.input_layernorm", "final": "final_layernorm"},
@@ -437,8 +510,17 @@ constexpr FamilyTable tables[] = {
   "query_key_value": "layers.{layer}.self_attn.qkv_proj",
   "output": "layers.{layer}.self_attn.o_proj",
   "norm": {"kind": "rms", "modules": "layers.{layer}.input_layernorm"},
-  "positions": {"kind": "rotary", "base": "rope_theta", "fraction": "partial_rotary_factor"},
+  "positions": {"kind": "rotary", "base": "rope_theta", "fraction": "partial_rotary_factor",
+                "types": {"default": "default", "longrope": "longrope", "su": "longrope", "yarn": "longrope"}},
   "window": {"size": "sliding_window"},
+  "refuse": {"attention_bias": {"only": false, "because": "phi3 models have no biases"},
+             "mlp_bias": {"only": false, "because": "phi3 models have no biases"},
+             "lm_head_bias": {"only": false, "because": "phi3 models have no biases"},
+             "full_attn_mod": {"only": 1, "because": "layers of two kinds are not supported"},
+             "interpolate_factor": {"only": 1, "because": "it is not read"}},
+  "biases": {"inputs": false, "output": false, "mlp": false, "head": false},
+  "stated": {"vocabulary": "vocab_size", "mlp": "intermediate_size"},
+  "neutral": ["is_decoder"],
   "model": {
     "embedding": "embed_tokens", "placement": "before",
     "norms": {"attention_input": "layers.{layer}.input_layernorm", "mlp_input": "layers.{layer}.post_attention_layernorm",
@@ -447,7 +529,7 @@ constexpr FamilyTable tables[] = {
             "activation": "hidden_act"},
     "epsilon": "rms_norm_eps", "head": "lm_head"
   },
-  "defaults": {"rope_theta": 10000.0, "partial_rotary_factor": 1.0,
+  "defaults": {"rope_theta": 10000.0, "partial_rotary_factor": 1.0, "original_max_position_embeddings": 4096,
                "hidden_act": "silu", "rms_norm_eps": 1e-5, "tie_word_embeddings": false}
 })"},
     {"qwen2", R"({
@@ -462,6 +544,10 @@ constexpr FamilyTable tables[] = {
   "norm": {"kind": "rms", "modules": "layers.{layer}.input_layernorm"},
   "positions": {"kind": "rotary", "base": "rope_theta"},
   "window": {"size": "sliding_window", "flag": "use_sliding_window", "layers": "from_max_window_layers"},
+  "refuse": {"use_mrope": {"only": false, "because": "positions of several kinds are not supported"}},
+  "biases": {"inputs": true, "output": false, "mlp": false, "head": false},
+  "stated": {"vocabulary": "vocab_size", "mlp": "intermediate_size"},
+  "neutral": ["is_decoder"],
   "model": {
     "embedding": "embed_tokens", "placement": "before",
     "norms": {"attention_input": "layers.{layer}.input_layernorm", "mlp_input": "layers.{layer}.post_attention_layernorm",
@@ -487,6 +573,9 @@ constexpr FamilyTable tables[] = {
   "norm": {"kind": "rms", "modules": "layers.{layer}.input_layernorm"},
   "positions": {"kind": "rotary", "base": "rope_theta"},
   "window": {"size": "sliding_window", "flag": "use_sliding_window", "layers": "from_max_window_layers"},
+  "biases": {"inputs": "attention_bias", "output": "attention_bias", "mlp": false, "head": false},
+  "stated": {"vocabulary": "vocab_size", "mlp": "intermediate_size"},
+  "neutral": ["is_decoder"],
   "model": {
     "embedding": "embed_tokens", "placement": "before",
     "norms": {"attention_input": "layers.{layer}.input_layernorm", "mlp_input": "layers.{layer}.post_attention_layernorm",
@@ -497,13 +586,12 @@ constexpr FamilyTable tables[] = {
   },
   "defaults": {"num_key_value_heads": 32, "head_dim": 128, "rope_theta": 10000.0, "sliding_window": 4096,
                "max_window_layers": 28,
-               "hidden_act": "silu", "rms_norm_eps": 1e-6, "tie_word_embeddings": false}
+               "attention_bias": false, "hidden_act": "silu", "rms_norm_eps": 1e-6, "tie_word_embeddings": false}
 })"},
     {"roberta", R"({
   "model_type": "roberta",
   "prefixes": ["", "roberta."],
-  "sizes": {"layers": "num_hidden_layers", "hidden_size": "hidden_size", "heads": "num_attention_heads",
-            "kv_heads": "num_key_value_heads", "head_dim": "head_dim"},
+  "sizes": {"layers": "num_hidden_layers", "hidden_size": "hidden_size", "heads": "num_attention_heads"},
   "query": "encoder.layer.{layer}.attention.self.query",
   "key": "encoder.layer.{layer}.attention.self.key",
   "value": "encoder.layer.{layer}.attention.self.value",
@@ -513,6 +601,9 @@ constexpr FamilyTable tables[] = {
   "causal": "is_decoder",
   "refuse": {"position_embedding_type": {"only": "absolute", "because":
              "tables of relative positions are multiplied with queries and keys, which breaks their gauge, and are not supported yet"}},
+  "biases": {"inputs": true, "output": true, "mlp": true},
+  "stated": {"vocabulary": "vocab_size", "mlp": "intermediate_size", "positions": "max_position_embeddings", "token_types": "type_vocab_size"},
+  "neutral": [],
   "model": {
     "embedding": "embeddings.word_embeddings", "positions": "embeddings.position_embeddings", "padding": "pad_token_id",
     "token_types": "embeddings.token_type_embeddings", "placement": "after",
@@ -527,13 +618,17 @@ constexpr FamilyTable tables[] = {
     {"vit", R"({
   "model_type": "vit",
   "prefixes": ["", "vit."],
-  "sizes": {"layers": "num_hidden_layers", "hidden_size": "hidden_size", "heads": "num_attention_heads"},
+  "sizes": {"layers": "num_hidden_layers", "hidden_size": "hidden_size", "heads": "num_attention_heads",
+            "head_dim": "head_dim"},
   "query": "encoder.layer.{layer}.attention.attention.query",
   "key": "encoder.layer.{layer}.attention.attention.key",
   "value": "encoder.layer.{layer}.attention.attention.value",
   "output": "encoder.layer.{layer}.attention.output.dense",
   "norm": {"kind": "layer", "modules": "encoder.layer.{layer}.layernorm_before"},
   "causal": false,
+  "biases": {"inputs": "qkv_bias", "output": true, "mlp": true},
+  "stated": {"mlp": "intermediate_size", "channels": "num_channels", "patch": "patch_size", "image": "image_size"},
+  "neutral": ["is_decoder", "encoder_stride", "pooler_act", "pooler_output_size", "is_causal"],
   "model": {
     "embedding": "embeddings.patch_embeddings.projection", "class_token": "embeddings.cls_token",
     "positions": "embeddings.position_embeddings", "placement": "before",
@@ -543,7 +638,7 @@ constexpr FamilyTable tables[] = {
             "activation": "hidden_act"},
     "epsilon": "layer_norm_eps"
   },
-  "defaults": {"hidden_act": "gelu", "layer_norm_eps": 1e-12}
+  "defaults": {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "qkv_bias": true}
 })"},
 };
 

@@ -1,5 +1,6 @@
 #include "checkpoint/json_object.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -32,6 +33,19 @@ JsonObject JsonObject::with_defaults(const JsonObject& other) const {
     if (!(value.is_null() && merged.contains(key) && merged[key].is_string())) merged[key] = value;
   }
   return {std::make_shared<const Value>(Value{std::move(merged)}), name_};
+}
+
+JsonObject JsonObject::with_text(std::string_view key, std::string_view text) const {
+  nlohmann::json changed = value_->json;
+  changed[std::string(key)] = std::string(text);
+  return {std::make_shared<const Value>(Value{std::move(changed)}), name_};
+}
+
+bool JsonObject::contains(std::string_view key) const { return value_->json.contains(key); }
+
+bool JsonObject::is_empty(std::string_view key) const {
+  const nlohmann::json* value = value_->find(key);
+  return value == nullptr || (value->is_structured() && value->empty());
 }
 
 bool JsonObject::has(std::string_view key) const { return value_->find(key) != nullptr; }
@@ -100,6 +114,33 @@ std::optional<std::vector<double>> JsonObject::numbers(std::string_view key) con
     result.push_back(item.get<double>());
   }
   return result;
+}
+
+std::vector<Index> JsonObject::sizes(std::string_view key) const {
+  const nlohmann::json* value = value_->find(key);
+  if (!value) return {};
+  if (!value->is_array()) return {*size(key)};
+  std::vector<Index> result;
+  for (const nlohmann::json& item : *value) {
+    if (!item.is_number_integer() || item < 1 || item > Index{1} << 31)
+      refuse(key, "a positive integer up to 2^31, or a list of such");
+    result.push_back(item.get<Index>());
+  }
+  return result;
+}
+
+bool JsonObject::same(std::string_view key, const JsonObject& other, std::string_view other_key) const {
+  const nlohmann::json* value = value_->find(key);
+  const nlohmann::json* of_other = other.value_->find(other_key);
+  if (value == nullptr || of_other == nullptr) return value == of_other;
+  return *value == *of_other;
+}
+
+bool JsonObject::is_one_of(std::string_view key, const JsonObject& other, std::string_view other_key) const {
+  const nlohmann::json* value = value_->find(key);
+  const nlohmann::json* list = other.value_->find(other_key);
+  if (value == nullptr || list == nullptr || !list->is_array()) return same(key, other, other_key);
+  return std::ranges::find(*list, *value) != list->end();
 }
 
 std::optional<JsonObject> JsonObject::object(std::string_view key) const {

@@ -22,7 +22,12 @@ class JsonObject {
   /// but for names: null is none of those, so that it takes the member of `other` where that is a text.
   JsonObject with_defaults(const JsonObject& other) const;
 
-  bool has(std::string_view key) const;  ///< there, and not null
+  /// The same object with this text for a member.
+  JsonObject with_text(std::string_view key, std::string_view text) const;
+
+  bool has(std::string_view key) const;       ///< there, and not null
+  bool contains(std::string_view key) const;  ///< there, if only as null
+  bool is_empty(std::string_view key) const;  ///< null, {} or [], or absent
   bool is_object(std::string_view key) const;
   std::vector<std::string> keys() const;
 
@@ -34,6 +39,15 @@ class JsonObject {
   std::optional<std::vector<std::string>> texts(std::string_view key) const;  ///< also a single one
   std::optional<std::vector<double>> numbers(std::string_view key) const;
   std::optional<JsonObject> object(std::string_view key) const;
+
+  /// Sizes, of which there may be one that stands alone; empty where the key is absent.
+  std::vector<Index> sizes(std::string_view key) const;
+
+  /// Whether both members have the same value; 1 and 1.0 are the same, and so are null and nothing.
+  bool same(std::string_view key, const JsonObject& other, std::string_view other_key) const;
+
+  /// Whether the member has the value of `other`, or one of its values where that is a list.
+  bool is_one_of(std::string_view key, const JsonObject& other, std::string_view other_key) const;
 
   /// The value as JSON text; "null" where there is none.
   std::string dump(std::string_view key) const;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -48,9 +49,29 @@ struct PositionKeys {
   enum class Kind { None, Rotary, Alibi } kind = Kind::None;
   ConfigValue base{{}, 10000};  ///< rotary: of the frequencies base^(-2p / width)
   ConfigValue local_base{};     ///< rotary: the base of layers with a sliding window, where that is another
-  ConfigValue fraction{{}, 1};  ///< rotary: the share of a head's coordinates that is turned
+  ConfigValue fraction{};       ///< rotary: the share of a head's coordinates that is turned; all without one
+  /// rotary: types of scaling that the family knows, each with the type that it means; all without any
+  std::map<std::string, std::string> types;
   PairLayout pairs = PairLayout::HalfSplit;  ///< of the rows of stored tensors; read as half-split
   bool scaled_slopes = false;  ///< ALiBi: slopes are rounded to bfloat16 and multiplied by the scale (falcon)
+};
+
+/// A flag of the configuration, or a fixed answer where there is no key.
+struct Switch {
+  std::string key;
+  bool fixed = false;
+};
+
+/// Which linear maps have biases; where the table does not say, those that are stored.
+struct BiasSwitches {
+  std::optional<Switch> inputs;  ///< of queries, keys and values
+  std::optional<Switch> output, mlp, head;
+};
+
+/// Keys of config.json that state sizes of tensors outside of attention.
+struct StatedSizes {
+  ConfigValue vocabulary, mlp, positions, token_types;
+  ConfigValue channels, patch, image;  ///< of images: their channels, and height and width in pixels
 };
 
 /// Which layers have the window of the configuration where its layer_types do not say.
@@ -71,6 +92,9 @@ struct ModelLayout {
   std::array<NormNames, norm_places> norms;  ///< by NormPlace
   std::string parallel_key;                  ///< a flag of the configuration; without one `parallel` says
   bool parallel = false;
+  /// How many norms a parallel block has, 1 or 2, where a key says so: 2 if it is absent. With 1 the MLP
+  /// reads behind attention's, which is then the last of its names; the first is that of blocks with 2.
+  std::string parallel_norms_key;
   LinearNames up, gate, down;
   bool packed = false;  ///< gate and up share a tensor, gate first
   std::string activation_key;
@@ -89,6 +113,12 @@ struct Layout {
   std::string model_type;
   std::vector<std::string> prefixes{""};  ///< what may precede every name
   std::string nested;                     ///< the key of the configuration that holds everything, if one does
+  /// Keys of the configuration that change nothing; without this list, all keys that the table does not name.
+  std::optional<std::vector<std::string>> neutral;
+  std::vector<std::vector<std::string>> agree;  ///< keys that say the same, if several of them are there
+  std::vector<std::string> named;               ///< keys that the table names besides
+  BiasSwitches biases;
+  StatedSizes stated;
   SizeKeys sizes;
   LinearNames query, key, value, output;
   Packing packing = Packing::Separate;
@@ -129,7 +159,8 @@ std::vector<std::string> family_names();
 /// The tables of one family as text: JSON, one after the other; empty for an unknown one.
 std::vector<std::string> family_tables(std::string_view model_type);
 
-/// A table from a file, in the form of those in families.cpp.
+/// A table from a file, in the form of those in families.cpp. Keys of config.json that it does not name are
+/// let pass unless it has a list "neutral" of those that may.
 /// @throws FormatError naming file, key and what is expected; also for a key that means nothing.
 FamilyConfig parse_layout(std::string_view json, std::string_view name, const JsonObject& config);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "checkpoint/config_keys.hpp"
 #include "checkpoint/printable.hpp"
 #include "checkpoint/rotary_config.hpp"
 
@@ -43,6 +44,14 @@ void read_sizes(ModelConfig& model, const JsonObject& config, const SizeKeys& ke
                 " does not divide into " + std::to_string(model.heads) + " heads");
   }
   model.head_dim = head_dim.value_or(model.hidden_size / model.heads);
+  // Classes that have no key for these make them of others.
+  const auto require_same = [&](std::string_view key, const ConfigValue& read, Index expected) {
+    const auto given = read.keys.empty() ? config.size(key) : std::nullopt;
+    if (given.value_or(expected) != expected)
+      config.refuse(key, std::to_string(expected) + ", which is what models of this type have");
+  };
+  require_same("num_key_value_heads", keys.kv_heads, model.kv_heads);
+  require_same("head_dim", keys.head_dim, model.head_dim);
   constexpr Index most = 1 << 16;
   if (model.heads > most || model.head_dim > most)
     config.fail(std::to_string(model.heads) + " heads of width " + std::to_string(model.head_dim) +
@@ -60,13 +69,44 @@ double rounded_to_bfloat16(double value) {
   return std::ldexp(std::nearbyint(std::ldexp(mantissa, 8)), exponent - 8);
 }
 
+// 0 where there is none.
+double softcap_of(const JsonObject& config, const ConfigValue& value) {
+  const auto cap = number_of(config, value);
+  if (cap && !(*cap > 0)) config.fail(names_of(value) + " is not positive");
+  return cap.value_or(0);
+}
+
+// layer_types says it of every layer; a class that has no table for it has one kind of layers.
+void read_layer_types(ModelConfig& model, const JsonObject& config, const Layout& layout) {
+  model.layer_types = config.texts("layer_types").value_or(std::vector<std::string>{});
+  if (model.layer_types.empty()) return;
+  if (static_cast<Index>(model.layer_types.size()) != model.layers) {
+    config.fail("'layer_types' has " + std::to_string(model.layer_types.size()) + " entries, expected " +
+                std::to_string(model.layers));
+  }
+  const bool has_window = model.sliding.window > 0;
+  const bool may_mix = has_window && layout.window_layers != WindowLayers::All;
+  for (const std::string& type : model.layer_types) {
+    const bool is_full = type == "full_attention";
+    if (!is_full && type != "sliding_attention")
+      config.fail("'layer_types' names " + in_quotes(type) +
+                  ", expected full_attention or sliding_attention");
+    if (!is_full && !has_window) config.fail("'layer_types' names layers with a window, and there is none");
+    if (is_full && has_window && !may_mix)
+      config.fail("'layer_types' names layers without a window, which " + layout.model_type +
+                  " models do not have beside one: libraries take it for another type or ignore it");
+  }
+}
+
 void read_window(ModelConfig& model, const JsonObject& config, const Layout& layout) {
   const bool wanted = layout.window_flag.empty() || config.flag(layout.window_flag).value_or(false);
   const auto window = wanted ? optional_size(config, layout.window) : std::nullopt;
-  if (!window) return;
-  model.sliding.window = *window;
   model.window_layers = layout.window_layers;
-  if (layout.window_layers == WindowLayers::All) return;
+  model.sliding.window = window.value_or(0);
+  read_layer_types(model, config, layout);
+  if (!window) return;
+  // A window that is seen from both sides includes its ends.
+  if (model.sliding.causal != layout.causal) ++model.sliding.window;
   if (layout.window_layers == WindowLayers::FromMaxWindowLayers) {
     const auto first = config.size("max_window_layers", 0);  // 0 where all layers have the window
     if (!first) config.fail("'max_window_layers' is missing, expected an integer from 0");
@@ -74,23 +114,25 @@ void read_window(ModelConfig& model, const JsonObject& config, const Layout& lay
   }
   if (layout.window_layers == WindowLayers::AllButEveryPattern)
     model.window_parameter = size(config, {{"sliding_window_pattern"}, {}});
-  model.layer_types = config.texts("layer_types").value_or(std::vector<std::string>{});
-  if (!model.layer_types.empty() && static_cast<Index>(model.layer_types.size()) != model.layers) {
-    config.fail("'layer_types' has " + std::to_string(model.layer_types.size()) + " entries, expected " +
-                std::to_string(model.layers));
-  }
+}
+
+// Where masks are causal, is_causal can say that they are not; only null does not count as absent there.
+bool is_causal(const JsonObject& config, const Layout& layout) {
+  const bool by_class =
+      layout.causal_key.empty() ? layout.causal : config.flag(layout.causal_key).value_or(false);
+  if (!by_class || !config.contains("is_causal")) return by_class;
+  return config.flag("is_causal").value_or(false);
 }
 
 // What all layers have in common.
 ScoreRule common_rule(const ModelConfig& model, const JsonObject& config, const Layout& layout) {
   ScoreRule rule;
-  rule.causal = layout.causal_key.empty() ? layout.causal : config.flag(layout.causal_key).value_or(false);
+  rule.causal = is_causal(config, layout);
   const double scalar = number_of(config, layout.query_scalar).value_or(static_cast<double>(model.head_dim));
   if (!(scalar > 0)) config.fail(names_of(layout.query_scalar) + " is not positive");
   const bool unscaled = !layout.scaled_flag.empty() && !config.flag(layout.scaled_flag).value_or(true);
   rule.scale = unscaled ? 1 : 1 / std::sqrt(scalar);
-  rule.softcap = number_of(config, layout.softcap).value_or(0);
-  if (rule.softcap < 0) config.fail(names_of(layout.softcap) + " is negative");
+  rule.softcap = softcap_of(config, layout.softcap);
   if (layout.positions.kind == PositionKeys::Kind::Alibi) {
     rule.slopes = alibi_slopes(model.heads);
     for (double& slope : rule.slopes)
@@ -125,6 +167,29 @@ void refuse_unsupported(const JsonObject& config) {
   refuse("quantization_config", "quantized weights are not supported");
 }
 
+BiasRule bias_rule(const JsonObject& config, const std::optional<Switch>& flag) {
+  if (!flag || (flag->key.empty() && flag->fixed)) return BiasRule::AsStored;  // absent, it counts as zero
+  if (flag->key.empty()) return BiasRule::Never;
+  return config.flag(flag->key).value_or(false) ? BiasRule::Always : BiasRule::Never;
+}
+
+std::vector<StatedSize> stated_sizes(const JsonObject& config, const StatedSizes& keys) {
+  using What = StatedSize::What;
+  std::vector<StatedSize> result;
+  for (const auto& [what, value] : {std::pair{What::Vocabulary, &keys.vocabulary},
+                                    {What::Mlp, &keys.mlp},
+                                    {What::Positions, &keys.positions},
+                                    {What::TokenTypes, &keys.token_types},
+                                    {What::Channels, &keys.channels},
+                                    {What::Patch, &keys.patch},
+                                    {What::Image, &keys.image}}) {
+    const auto key =
+        std::ranges::find_if(value->keys, [&](const std::string& each) { return config.has(each); });
+    if (key != value->keys.end()) result.push_back({what, *key, config.sizes(*key)});
+  }
+  return result;
+}
+
 ModelConfig::Outside read_outside(const JsonObject& config, const ModelLayout& layout) {
   ModelConfig::Outside outside;
   const auto flag = [&](const std::string& key) { return !key.empty() && config.flag(key).value_or(false); };
@@ -134,9 +199,12 @@ ModelConfig::Outside read_outside(const JsonObject& config, const ModelLayout& l
     config.fail(names_of(layout.norm_epsilon) + " is missing, expected a number");
   outside.norm_epsilon = epsilon.value_or(0);
   if (outside.norm_epsilon < 0) config.fail(names_of(layout.norm_epsilon) + " is negative");
-  outside.softcap = number_of(config, layout.softcap).value_or(0);
-  if (outside.softcap < 0) config.fail(names_of(layout.softcap) + " is negative");
+  outside.softcap = softcap_of(config, layout.softcap);
   outside.parallel = layout.parallel_key.empty() ? layout.parallel : flag(layout.parallel_key);
+  if (!layout.parallel_norms_key.empty()) {
+    outside.parallel_norms = config.size(layout.parallel_norms_key).value_or(2);
+    if (*outside.parallel_norms > 2) config.refuse(layout.parallel_norms_key, "1 or 2");
+  }
   outside.tied = !layout.heads.empty() && flag("tie_word_embeddings");
   if (!layout.padding_key.empty()) {
     outside.padding = config.size(layout.padding_key, 0);
@@ -186,10 +254,17 @@ ParsedConfig parse_model_config(std::string_view json, std::string_view name, st
   refuse_unsupported(document);
   read_sizes(parsed.config, family.config, parsed.layout.sizes);
   read_scores(parsed.config, family.config, parsed.layout);
+  const BiasSwitches& biases = parsed.layout.biases;
+  parsed.config.biases = {bias_rule(family.config, biases.inputs), bias_rule(family.config, biases.output),
+                          bias_rule(family.config, biases.mlp), bias_rule(family.config, biases.head)};
   parsed.config.norm_epsilon = number_of(family.config, parsed.layout.norm_epsilon).value_or(0);
   if (parsed.config.norm_epsilon < 0)
     family.config.fail(names_of(parsed.layout.norm_epsilon) + " is negative");
-  if (parsed.layout.model) parsed.config.outside = read_outside(family.config, *parsed.layout.model);
+  if (parsed.layout.model) {
+    parsed.config.outside = read_outside(family.config, *parsed.layout.model);
+    parsed.config.outside->stated = stated_sizes(family.config, parsed.layout.stated);
+  }
+  require_understood(document, family.config, parsed.layout);
   return parsed;
 }
 

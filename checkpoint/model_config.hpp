@@ -20,6 +20,20 @@ struct ScoreRule {
   double scale = 1;
 };
 
+/// A size of tensors outside of attention as config.json states it: one number, or height and width.
+struct StatedSize {
+  enum class What { Vocabulary, Mlp, Positions, TokenTypes, Channels, Patch, Image } what;
+  std::string key;
+  std::vector<Index> sizes;
+};
+
+/// Whether a linear map has a bias, by what config.json says.
+enum class BiasRule {
+  AsStored,  ///< it has the one that is stored, or none
+  Never,
+  Always
+};
+
 /// What config.json says about the attention of a model, by the table of its family. All sizes are at most
 /// 2^31, so products of two are safe.
 struct ModelConfig {
@@ -33,15 +47,24 @@ struct ModelConfig {
   ScoreRule full;           ///< of layers without a sliding window
   ScoreRule sliding;        ///< of layers with one
 
+  struct Biases {
+    BiasRule inputs = BiasRule::AsStored;  ///< of queries, keys and values
+    BiasRule output = BiasRule::AsStored;
+    BiasRule mlp = BiasRule::AsStored;
+    BiasRule head = BiasRule::AsStored;
+  } biases;
+
   /// What is not attention; of families whose whole models are understood.
   struct Outside {
     std::string activation;  ///< as the configuration spells it
     double norm_epsilon = 0;
     double softcap = 0;  ///< of logits; 0 for none
     bool parallel = false;
+    std::optional<Index> parallel_norms;  ///< 1 or 2, of families that tell
     bool tied = false;
     std::optional<Index> padding;  ///< a token that stands for none, and has the position before the first
-    std::string refused;           ///< a flag that is set and makes it another architecture, or empty
+    std::vector<StatedSize> stated;
+    std::string refused;  ///< a flag that is set and makes it another architecture, or empty
   };
   std::optional<Outside> outside;
 

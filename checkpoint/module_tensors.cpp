@@ -14,6 +14,10 @@ ModuleTensors::ModuleTensors(const Checkpoint& checkpoint, Index layer)
   for (std::size_t i = 0; i < linears.size(); ++i) {
     tensors_[2 * i] = checkpoint.require(linears[i]->weight, layer);
     tensors_[2 * i + 1] = checkpoint.find(linears[i]->bias, layer);
+    const bool is_output = linears[i] == &layout.output;
+    require_bias(
+        checkpoint, is_output ? checkpoint.config().biases.output : checkpoint.config().biases.inputs,
+        is_output ? layout.biases.output : layout.biases.inputs, *tensors_[2 * i], tensors_[2 * i + 1]);
   }
   placement_.transposed = layout.transposed && !is_untransposed(checkpoint.config());
   written_as_ = placement_;

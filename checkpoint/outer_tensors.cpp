@@ -5,8 +5,10 @@
 #include <set>
 #include <span>
 
+#include "checkpoint/neighbours.hpp"
 #include "checkpoint/printable.hpp"
 #include "checkpoint/read_attention.hpp"
+#include "checkpoint/tensor_checks.hpp"
 #include "symmetry/errors.hpp"
 
 namespace attnsym {
@@ -23,6 +25,7 @@ const ModelLayout& require_model_layout(const Checkpoint& checkpoint) {
     throw FormatError(checkpoint.path().string() + ": " + in_quotes(outside.refused) +
                       " is set, which makes it a model that is not understood as a whole");
   }
+  if (checkpoint.is_directory()) require_modules_without_weights(checkpoint.path());
   return *checkpoint.layout().model;
 }
 
@@ -66,6 +69,11 @@ OuterTensors::OuterTensors(const Checkpoint& checkpoint)
   }
   const bool tied = checkpoint.config().outside->tied;
   head_ = tied ? Head::Tied : head_weight_ ? Head::Own : Head::None;
+  if (head_ != Head::None && checkpoint.is_directory() && has_modules(checkpoint.path()))
+    throw FormatError(
+        (checkpoint.path() / "modules.json").string() +
+        ": makes vectors of the hidden states of a model that has a head: what counts as its outputs "
+        "is not understood; --scope attention does without it");
   if (tied && head_weight_ && !same_bytes(*head_weight_, *table(Table::Embedding))) {
     throw FormatError(head_weight_->describe() + " is not the embeddings, to which " +
                       checkpoint.config_name() + " ties it");
@@ -132,13 +140,21 @@ LinearTensors OuterTensors::require_linear(const LinearNames& names, Index layer
 }
 
 MlpTensors OuterTensors::mlp(Index layer) const {
-  return {require_linear(layout_.up, layer), find_linear(layout_.gate, layer),
-          require_linear(layout_.down, layer)};
+  MlpTensors mlp{require_linear(layout_.up, layer), find_linear(layout_.gate, layer),
+                 require_linear(layout_.down, layer)};
+  for (const LinearTensors* linear : {&mlp.up, mlp.gate ? &*mlp.gate : &mlp.up, &mlp.down}) {
+    require_bias(checkpoint_, checkpoint_.config().biases.mlp, checkpoint_.layout().biases.mlp,
+                 linear->weight, linear->bias);
+  }
+  return mlp;
 }
 
 std::optional<StoredTensor> OuterTensors::head_bias() const {
   if (head_ == Head::None) return std::nullopt;
-  return checkpoint_.find(head_name_ + ".bias");
+  const auto bias = checkpoint_.find(head_name_ + ".bias");
+  require_bias(checkpoint_, checkpoint_.config().biases.head, checkpoint_.layout().biases.head,
+               *table(Table::Unembedding), bias);
+  return bias;
 }
 
 std::optional<StoredTensor> OuterTensors::beside_model() const {

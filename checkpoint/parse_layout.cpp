@@ -90,8 +90,8 @@ SizeKeys sizes(const JsonObject& object) {
 }
 
 PositionKeys positions(const JsonObject& object) {
-  constexpr std::array<string_view, 6> known{"kind",     "base",  "local_base",
-                                             "fraction", "pairs", "scaled_slopes"};
+  constexpr std::array<string_view, 7> known{"kind",  "base",          "local_base", "fraction",
+                                             "pairs", "scaled_slopes", "types"};
   require_known(object, known, "'positions'");
   using Kind = PositionKeys::Kind;
   PositionKeys keys;
@@ -103,8 +103,51 @@ PositionKeys positions(const JsonObject& object) {
   keys.pairs = choice<PairLayout, 2>(
       object, "pairs", PairLayout::HalfSplit,
       {{{"half_split", PairLayout::HalfSplit}, {"interleaved", PairLayout::Interleaved}}});
+  if (const auto types = object.object("types")) {
+    for (const std::string& type : types->keys()) keys.types[type] = types->text(type).value_or("");
+  }
   keys.scaled_slopes = object.flag("scaled_slopes").value_or(false);
   return keys;
+}
+
+// A flag's name, or true or false.
+std::optional<Switch> switch_of(const JsonObject& object, string_view key) {
+  if (!object.has(key)) return std::nullopt;
+  if (object.dump(key).front() == '"') return Switch{*object.text(key), false};
+  return Switch{"", *object.flag(key)};
+}
+
+BiasSwitches biases(const JsonObject& object) {
+  constexpr std::array<string_view, 4> known{"inputs", "output", "mlp", "head"};
+  require_known(object, known, "'biases'");
+  return {switch_of(object, "inputs"), switch_of(object, "output"), switch_of(object, "mlp"),
+          switch_of(object, "head")};
+}
+
+StatedSizes stated_sizes(const JsonObject& object) {
+  constexpr std::array<string_view, 7> known{"vocabulary", "mlp",   "positions", "token_types",
+                                             "channels",   "patch", "image"};
+  require_known(object, known, "'stated'");
+  return {config_value(object, "vocabulary"), config_value(object, "mlp"),
+          config_value(object, "positions"),  config_value(object, "token_types"),
+          config_value(object, "channels"),   config_value(object, "patch"),
+          config_value(object, "image")};
+}
+
+// Keys of the configuration that are read, and keys that are not.
+void read_keys(Layout& layout, const JsonObject& object) {
+  if (object.has("neutral")) layout.neutral = *object.texts("neutral");
+  if (const auto agree = object.object("agree")) {
+    for (const std::string& key : agree->keys()) {
+      layout.agree.push_back(*agree->texts(key));
+      layout.agree.back().push_back(key);
+    }
+  }
+  for (const char* section : {"when", "defaults", "refuse", "read_as"}) {
+    if (const auto members = object.object(section)) {
+      for (const std::string& key : members->keys()) layout.named.push_back(key);
+    }
+  }
 }
 
 NormNames norm_names(const JsonObject& object, string_view key, const std::string& kind) {
@@ -155,10 +198,23 @@ void read_mlp(ModelLayout& model, const JsonObject& object) {
 }
 
 ModelLayout model_layout(const JsonObject& object, const std::string& norm_kind) {
-  constexpr std::array<string_view, 16> known{
-      "class_token",      "embedding", "positions", "position_offset", "padding",  "token_types",
-      "scaled_embedding", "norm_kind", "placement", "norms",           "parallel", "mlp",
-      "epsilon",          "softcap",   "head",      "refuse"};
+  constexpr std::array<string_view, 17> known{"parallel_norms",
+                                              "class_token",
+                                              "embedding",
+                                              "positions",
+                                              "position_offset",
+                                              "padding",
+                                              "token_types",
+                                              "scaled_embedding",
+                                              "norm_kind",
+                                              "placement",
+                                              "norms",
+                                              "parallel",
+                                              "mlp",
+                                              "epsilon",
+                                              "softcap",
+                                              "head",
+                                              "refuse"};
   require_known(object, known, "'model'");
   ModelLayout model;
   const auto table = [&](string_view key) {
@@ -193,6 +249,7 @@ ModelLayout model_layout(const JsonObject& object, const std::string& norm_kind)
       model.parallel = *object.flag("parallel");
     }
   }
+  model.parallel_norms_key = object.text("parallel_norms").value_or("");
   const auto mlp = object.object("mlp");
   if (!mlp) object.refuse("mlp", "an object with the modules of the MLP");
   read_mlp(model, *mlp);
@@ -226,33 +283,22 @@ void read_causal(Layout& layout, const JsonObject& object) {
 }
 
 Layout layout_of(const JsonObject& object) {
-  constexpr std::array<string_view, 28> known{"model_type",
-                                              "when",
-                                              "defaults",
-                                              "refuse",
-                                              "prefixes",
-                                              "nested",
-                                              "sizes",
-                                              "query",
-                                              "key",
-                                              "value",
-                                              "output",
-                                              "packing",
-                                              "query_key_value",
-                                              "transposed",
-                                              "query_norm",
-                                              "key_norm",
-                                              "norm",
-                                              "positions",
-                                              "causal",
-                                              "query_scalar",
-                                              "softcap",
-                                              "window",
-                                              "comment",
-                                              "scaled_flag",
-                                              "inverse_layer_flag",
-                                              "norm_epsilon",
-                                              "norm_over_all_heads",
+  constexpr std::array<string_view, 33> known{"model_type",   "neutral",
+                                              "agree",        "read_as",
+                                              "biases",       "stated",
+                                              "when",         "defaults",
+                                              "refuse",       "prefixes",
+                                              "nested",       "sizes",
+                                              "query",        "key",
+                                              "value",        "output",
+                                              "packing",      "query_key_value",
+                                              "transposed",   "query_norm",
+                                              "key_norm",     "norm",
+                                              "positions",    "causal",
+                                              "query_scalar", "softcap",
+                                              "window",       "comment",
+                                              "scaled_flag",  "inverse_layer_flag",
+                                              "norm_epsilon", "norm_over_all_heads",
                                               "model"};
   require_known(object, known, "a layout");
   Layout layout;
@@ -265,6 +311,9 @@ Layout layout_of(const JsonObject& object) {
     object.fail("'sizes' is missing: the configuration's keys of layers, hidden_size and heads");
   layout.sizes = sizes(*object.object("sizes"));
   read_linears(layout, object);
+  read_keys(layout, object);
+  if (const auto keys = object.object("biases")) layout.biases = biases(*keys);
+  if (const auto keys = object.object("stated")) layout.stated = stated_sizes(*keys);
   if (const auto norm = object.object("norm")) read_norm(layout, *norm);
   if (const auto keys = object.object("positions")) layout.positions = positions(*keys);
   read_causal(layout, object);
@@ -280,12 +329,27 @@ Layout layout_of(const JsonObject& object) {
   return layout;
 }
 
+// The configuration with values that the family's class takes for others replaced by those.
+JsonObject read_as(const JsonObject& table, JsonObject config) {
+  const std::optional<JsonObject> keys = table.object("read_as");
+  if (!keys) return config;
+  for (const std::string& key : keys->keys()) {
+    const std::optional<JsonObject> words = keys->object(key);
+    if (!words) keys->refuse(key, "an object of words and what they mean");
+    for (const std::string& word : words->keys()) {
+      if (config.dump(key) == '"' + word + '"')
+        config = config.with_text(key, words->text(word).value_or(""));
+    }
+  }
+  return config;
+}
+
 // The configuration that a table speaks of, with the defaults of the family's class for what is absent.
 JsonObject completed(const JsonObject& table, const JsonObject& config) {
   const std::optional<std::string> nested = table.text("nested");
   const JsonObject inner = nested && config.is_object(*nested) ? *config.object(*nested) : config;
   const std::optional<JsonObject> defaults = table.object("defaults");
-  return defaults ? inner.with_defaults(*defaults) : inner;
+  return read_as(table, defaults ? inner.with_defaults(*defaults) : inner);
 }
 
 // Flags of the configuration that a table is for.
@@ -307,7 +371,7 @@ void refuse_features(const JsonObject& table, const JsonObject& config) {
     if (value == "null") continue;
     const auto wanted = refuse->object(key);
     if (!wanted) refuse->refuse(key, "an object with 'only' and 'because'");
-    if (value == wanted->dump("only")) continue;
+    if (config.is_one_of(key, *wanted, "only")) continue;
     config.fail(in_quotes(key) + " is " + in_quotes(value.front() == '"' ? *config.text(key) : value) + ": " +
                 wanted->text("because").value_or("not supported"));
   }

@@ -5,8 +5,8 @@
 namespace attnsym {
 
 /// The frequencies base^(-2p / width) for the turned share of head_dim, scaled as the configuration's
-/// rope_parameters (or rope_scaling) say: default, linear, dynamic, llama3, yarn, longrope. Dynamic and
-/// longrope are those of sequences no longer than what the model was trained on.
+/// rope_parameters (or rope_scaling, which wins) say: default, linear, dynamic, llama3, yarn, longrope. With
+/// dynamic and longrope, sequences longer than what the model was trained on have others.
 /// @param base  the key of the base: positions.base, or positions.local_base
 /// @param section  of rope_parameters, where those differ by layer type
 /// @param scaled  whether a top-level rope_scaling is for these layers

@@ -20,6 +20,20 @@ void require_readable(const StoredTensor& tensor, const std::vector<std::int64_t
   }
 }
 
+void require_bias(const Checkpoint& checkpoint, BiasRule rule, const std::optional<Switch>& flag,
+                  const StoredTensor& weight, const std::optional<StoredTensor>& bias) {
+  if (rule == BiasRule::Never && bias) {
+    throw FormatError(bias->describe() + " is stored, but " +
+                      (flag->key.empty()
+                           ? checkpoint.config().model_type + " models have no such bias"
+                           : in_quotes(flag->key) + " is false in " + checkpoint.config_name()));
+  }
+  if (rule == BiasRule::Always && !bias && checkpoint.foreign() == nullptr) {
+    throw FormatError(weight.describe() + " has no bias beside it, but " + in_quotes(flag->key) +
+                      " is true in " + checkpoint.config_name());
+  }
+}
+
 // By their bits and without a branch, which compilers turn into vector code.
 bool all_finite(std::span<const double> numbers) {
   constexpr std::uint64_t exponent = 0x7ff0'0000'0000'0000U;

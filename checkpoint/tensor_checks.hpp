@@ -14,6 +14,12 @@ namespace attnsym {
 void require_readable(const StoredTensor& tensor, const std::vector<std::int64_t>& shape,
                       const char* config_name);
 
+/// @param rule  what config.json says about this bias, and `flag` the key that says it, if one does
+/// @param bias  as stored, beside `weight`
+/// @throws FormatError where a bias is stored that the class does not read, or one that it reads is not
+void require_bias(const Checkpoint& checkpoint, BiasRule rule, const std::optional<Switch>& flag,
+                  const StoredTensor& weight, const std::optional<StoredTensor>& bias);
+
 /// [row, column] of an entry in a stored tensor.
 std::string position_text(const std::vector<std::int64_t>& shape, Index offset);
 

@@ -29,6 +29,21 @@ Index gain_count(const AttentionConfig& config) {
   return 0;
 }
 
+bool has_still_pair(const std::vector<double>& frequencies) {
+  return std::any_of(frequencies.begin(), frequencies.end(),
+                     [](double frequency) { return std::remainder(frequency, 2 * std::numbers::pi) == 0; });
+}
+
+void require_beyond(const Rotary& rotary) {
+  if (!rotary.beyond) return;
+  if (rotary.beyond->length < 1 || rotary.beyond->frequencies.size() != rotary.frequencies.size())
+    throw ShapeError(
+        "attention config: rotary positions beyond a length need that length, and every pair its frequency");
+  require_finite(rotary.beyond->frequencies, "a rotary frequency beyond the length");
+  if (!(rotary.beyond->growth >= 0) || (rotary.beyond->growth > 0 && rotary.pairs() < 2))
+    throw ShapeError("attention config: rotary frequencies that fall need two pairs and a positive growth");
+}
+
 void require_buckets(const std::vector<Index>& buckets) {
   if (!buckets.empty() && buckets.size() % 2 == 0)
     throw ShapeError("attention config: " + std::to_string(buckets.size()) +
@@ -91,10 +106,10 @@ void AttentionConfig::validate() const {
                      std::to_string(heads) + " heads");
   }
   require_finite(rotary.frequencies, "a rotary frequency");
+  require_beyond(rotary);
   require_finite(slopes, "a slope");
-  const bool still = std::any_of(rotary.frequencies.begin(), rotary.frequencies.end(), [](double frequency) {
-    return std::remainder(frequency, 2 * std::numbers::pi) == 0;
-  });
+  const bool still =
+      has_still_pair(rotary.frequencies) || (rotary.beyond && has_still_pair(rotary.beyond->frequencies));
   if (!(rotary.gain > 0) || !std::isfinite(rotary.gain) || (rotary.gain != 1 && still))
     throw ShapeError(
         "attention config: the gain of rotary positions must be positive, and 1 beside a frequency 0");

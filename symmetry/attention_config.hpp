@@ -86,7 +86,8 @@ struct AttentionConfig {
   /// or neither. Heads of modules that do not are never equal, unless they put out nothing [N3].
   bool scores_like(const AttentionConfig& other) const {
     return causal == other.causal && window == other.window && softcap == other.softcap &&
-           sinks == other.sinks && output_gate == other.output_gate && norms_like(other);
+           sinks == other.sinks && output_gate == other.output_gate && rotary.beyond == other.rotary.beyond &&
+           norms_like(other);
   }
 
   /// Whether both normalise queries and keys or neither does, both with an epsilon or both without, and both

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <map>
 #include <numbers>
+#include <tuple>
+#include <utility>
 
 namespace attnsym {
 namespace {
@@ -16,27 +18,48 @@ double principal(double frequency) {
   return turn == -pi ? pi : turn;
 }
 
+// Whether the rotation by this turn is +1 or -1.
+bool is_still(double turn) { return turn == 0 || turn == pi; }
+
+// How a pair turns: in sequences up to the length of Rotary::beyond, and in longer ones.
+struct Turns {
+  double first = 0;
+  double beyond = 0;
+  int orientation = 1;
+
+  Turns(double frequency, double later) : first(principal(frequency)), beyond(principal(later)) {
+    const double leading = is_still(first) ? beyond : first;
+    if (is_still(leading) || leading > 0) return;
+    orientation = -1;
+    first = is_still(first) ? first : -first;
+    beyond = is_still(beyond) ? beyond : -beyond;
+  }
+
+  bool is_real() const { return is_still(first) && is_still(beyond); }
+};
+
 }  // namespace
 
 std::vector<GaugeBlock> gauge_blocks(const AttentionConfig& config) {
-  std::map<double, GaugeBlock> blocks;
-  for (Index pair = 0; pair < config.rotary.pairs(); ++pair) {
-    const double turn = principal(config.rotary.frequencies[pair]);
-    const auto [first, second] = config.rotary.columns(pair);
-    GaugeBlock& block = blocks[std::abs(turn)];
+  const Rotary& rotary = config.rotary;
+  std::map<std::pair<double, double>, GaugeBlock> blocks;
+  for (Index pair = 0; pair < rotary.pairs(); ++pair) {
+    const Turns turns(rotary.frequencies[pair], rotary.beyond ? rotary.beyond->frequencies[pair] : 0);
+    const auto [first, second] = rotary.columns(pair);
+    GaugeBlock& block = blocks[{turns.first, turns.beyond}];
     block.real.push_back(first);
-    if (turn == 0 || turn == pi) {
+    if (turns.is_real()) {
       block.real.push_back(second);
     } else {
       block.imaginary.push_back(second);
-      block.orientation.push_back(turn > 0 ? 1 : -1);
+      block.orientation.push_back(turns.orientation);
     }
   }
-  for (Index column = 2 * config.rotary.pairs(); column < config.key_width; ++column)
-    blocks[0].real.push_back(column);
+  for (Index column = 2 * rotary.pairs(); column < config.key_width; ++column)
+    blocks[{0, 0}].real.push_back(column);
   std::vector<GaugeBlock> result;
-  for (auto& [frequency, block] : blocks) {
-    block.frequency = frequency;
+  for (auto& [turns, block] : blocks) {
+    std::tie(block.frequency, block.beyond) = turns;
     result.push_back(std::move(block));
   }
   return result;
@@ -101,7 +124,7 @@ bool commutes_with_positions(const Matrix<S>& matrix, const std::vector<GaugeBlo
 }
 
 bool key_bias_is_free(const AttentionConfig& config, const GaugeBlock& block) {
-  return block.frequency == 0 && config.softcap == 0 && !config.sinks && !config.qk_norm;
+  return block.frequency == 0 && block.beyond == 0 && config.softcap == 0 && !config.sinks && !config.qk_norm;
 }
 
 std::vector<bool> free_key_biases(const AttentionConfig& config) {
@@ -120,9 +143,12 @@ double position_gain(const AttentionConfig& config, const GaugeBlock& block) {
 bool key_bias_counts(const AttentionConfig& config) {
   if (!config.key_bias) return false;
   if (config.softcap != 0 || config.sinks || config.qk_norm) return true;
-  const std::vector<double>& frequencies = config.rotary.frequencies;
-  return std::any_of(frequencies.begin(), frequencies.end(),
-                     [](double frequency) { return principal(frequency) != 0; });
+  const auto any_turns = [](const std::vector<double>& frequencies) {
+    return std::any_of(frequencies.begin(), frequencies.end(),
+                       [](double frequency) { return principal(frequency) != 0; });
+  };
+  const Rotary& rotary = config.rotary;
+  return any_turns(rotary.frequencies) || (rotary.beyond && any_turns(rotary.beyond->frequencies));
 }
 
 bool value_bias_is_free(const AttentionConfig& config) {

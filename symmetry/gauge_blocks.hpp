@@ -7,11 +7,13 @@
 
 namespace attnsym {
 
-/// Coordinates of a head that turn with one frequency. QK gauges mix them with each other and with nothing
-/// else: a gauge has to commute with the rotation between any two positions, so by Schur's lemma it is made
-/// of one matrix per block - real where the rotation is +1 or -1, complex elsewhere [N5].
+/// Coordinates of a head that turn with one frequency, and with one beyond the length to which that holds. QK
+/// gauges mix them with each other and with nothing else: a gauge has to commute with the rotation between
+/// any two positions, so by Schur's lemma it is made of one matrix per block - real where the rotation is +1
+/// or -1, complex elsewhere [N5].
 struct GaugeBlock {
   double frequency = 0;          ///< in [0, pi]; 0 for coordinates that are not turned
+  double beyond = 0;             ///< where Rotary::beyond holds, in (-pi, pi]; 0 where there is none
   std::vector<Index> real;       ///< all columns of a real block; the real parts of a complex one
   std::vector<Index> imaginary;  ///< the imaginary parts; empty for a real block
   std::vector<int> orientation;  ///< of every imaginary part: -1 where its pair turns backwards, else 1
@@ -29,7 +31,7 @@ struct GaugeBlock {
 };
 
 /// The blocks of the key width, by ascending frequency; together they have every coordinate once. Frequencies
-/// that agree modulo 2 pi and up to sign are one.
+/// that agree modulo 2 pi and up to sign are one. Where longer sequences have others, both have to agree.
 std::vector<GaugeBlock> gauge_blocks(const AttentionConfig& config);
 
 /// All coordinates alike: GL(size, R).

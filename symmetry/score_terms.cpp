@@ -18,7 +18,7 @@ Matrix<S> block_keys(const AttentionConfig& config, const KvGroup<S>& group, con
 template <class S>
 ScoreTerm<S> term(const GaugeBlock& block, bool sine, const S& factor, const Matrix<S>& queries,
                   const Matrix<S>& keys) {
-  ScoreTerm<S> result{{block.frequency, sine}, {block_columns(queries, block, sine), keys}};
+  ScoreTerm<S> result{{block.frequency, block.beyond, sine}, {block_columns(queries, block, sine), keys}};
   if (factor != S(1)) result.circuit.left *= factor;
   return result;
 }

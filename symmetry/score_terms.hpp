@@ -10,10 +10,16 @@ namespace attnsym {
 /// A function of the distance between query and key: cos(frequency * distance), or sin.
 struct Harmonic {
   double frequency = 0;  ///< in [0, pi]; 0 is the constant 1
+  double beyond = 0;     ///< the frequency in sequences for which Rotary::beyond holds
   bool sine = false;
 
   // clang-tidy 14 takes its 0 for a pointer. NOLINTNEXTLINE(modernize-use-nullptr)
   auto operator<=>(const Harmonic&) const = default;
+
+  /// Whether these are cosine and sine of one block.
+  bool turns_like(const Harmonic& other) const {
+    return frequency == other.frequency && beyond == other.beyond;
+  }
 };
 
 /// One term of a score: harmonic(distance) x^ M y^T, with M = left right^T.

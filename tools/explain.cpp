@@ -40,6 +40,8 @@ std::string positions_text(const AttentionConfig& config) {
   if (config.rotary.pairs() > 0)
     text += ", rotary positions in " + std::to_string(2 * config.rotary.pairs()) + " of " +
             numbered(config.key_width, "coordinates");
+  if (config.rotary.beyond)
+    text += ", others in sequences of more than " + numbered(config.rotary.beyond->length, "tokens");
   if (!config.slopes.empty()) text += ", ALiBi slopes";
   if (config.softcap > 0) text += ", softcap " + brief(config.softcap);
   if (config.qk_norm)

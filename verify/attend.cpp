@@ -52,12 +52,12 @@ void normalize_all(Projections<S>& heads, const QkNorm& norm, Gain gain_of) {
 
 // Turns the pairs of a query or key by the angles of its position, times the gain [N1].
 template <class S>
-void turn(RowVector<S>& row, Index position, const Rotary& rotary) {
+void turn(RowVector<S>& row, Index position, const Rotary& rotary, const std::vector<double>& frequencies) {
   using std::cos;
   using std::sin;
   for (Index p = 0; p < rotary.pairs(); ++p) {
     const auto [first, second] = rotary.columns(p);
-    const S angle = S(rotary.frequencies[p]) * S(position);
+    const S angle = S(frequencies[p]) * S(position);
     const S x = row(first);
     const S y = row(second);
     row(first) = S(rotary.gain) * (x * cos(angle) - y * sin(angle));
@@ -67,9 +67,10 @@ void turn(RowVector<S>& row, Index position, const Rotary& rotary) {
 
 template <class S>
 void turn_all(Matrix<S>& rows, const Rotary& rotary) {
+  const std::vector<double> frequencies = rotary.at(rows.rows());
   for (Index n = 0; n < rows.rows(); ++n) {
     RowVector<S> row = rows.row(n);
-    turn<S>(row, n, rotary);
+    turn<S>(row, n, rotary, frequencies);
     rows.row(n) = row;
   }
 }

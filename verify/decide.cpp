@@ -25,6 +25,15 @@ bool same_shape(const AttentionConfig& a, const AttentionConfig& b) {
          a.slopes == b.slopes && a.distance_buckets == b.distance_buckets && a.qk_norm == b.qk_norm;
 }
 
+// The length up to which these turn alike, where they differ in longer sequences and nowhere else.
+std::optional<Index> turn_alike_up_to(const Rotary& a, Rotary b) {
+  if (a.beyond == b.beyond) return std::nullopt;
+  const Index length = std::min(a.beyond ? a.beyond->length : b.beyond->length,
+                                b.beyond ? b.beyond->length : a.beyond->length);
+  b.beyond = a.beyond;
+  return a == b ? std::optional(length) : std::nullopt;
+}
+
 // One decision in the making: the two modules with all biases present and as inputs see them, and what has
 // been found so far.
 class Case {
@@ -37,6 +46,7 @@ class Case {
   }
 
   Decision decide() && {
+    decision_.turn_alike_up_to = turn_alike_up_to(a_.config.rotary, b_.config.rotary);
     decision_.constant = compare_constants(a_, b_);
     decision_.verdict = verdict();
     note_output_bound();

@@ -153,10 +153,11 @@ Enclosed<S> turned(Enclosed<S> rows, const Rotary& rotary) {
   using std::abs;
   using std::cos;
   using std::sin;
+  const std::vector<double> frequencies = rotary.at(rows.center.rows());
   for (Index n = 0; n < rows.center.rows(); ++n) {
     for (Index p = 0; p < rotary.pairs(); ++p) {
       const auto [first, second] = rotary.columns(p);
-      const S angle = S(rotary.frequencies[p]) * S(static_cast<double>(n));
+      const S angle = S(frequencies[p]) * S(static_cast<double>(n));
       const S cosine = S(rotary.gain) * cos(angle);
       const S sine = S(rotary.gain) * sin(angle);
       const S x = rows.center(n, first);

@@ -164,6 +164,10 @@ Verdict shown_by_an_input(const StoredAttention& a, const StoredAttention& b, co
     Witness witness = exact_witness(a, b, input);
     if (witness.gap_at_least > 0) return Distinct{std::move(witness)};
   }
+  if (a.config.rotary.beyond != b.config.rotary.beyond)
+    return Undecided{
+        "rotary positions of long sequences differ, but no input was found that shows a difference at 50 "
+        "digits"};
   // That reduced forms differ proves nothing alone: gated coordinates can cancel, normalised scores agree in
   // other parts, and rows that see one other token see less than these [N3, N5].
   return Undecided{

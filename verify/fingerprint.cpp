@@ -34,7 +34,8 @@ Matrix<double> probed(const Matrix<double>& probe, const Matrix<double>& weight,
 
 // A fixed weight for every harmonic, so that terms which trade places are noticed.
 double weight_of(const Harmonic& harmonic) {
-  Random random(std::bit_cast<std::uint64_t>(harmonic.frequency) + (harmonic.sine ? 1 : 0));
+  Random random(std::bit_cast<std::uint64_t>(harmonic.frequency) +
+                3 * std::bit_cast<std::uint64_t>(harmonic.beyond) + (harmonic.sine ? 1 : 0));
   return 1 + random.uniform() / 2;
 }
 

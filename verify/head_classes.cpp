@@ -83,7 +83,8 @@ std::optional<std::string> refute_partition(const StoredAttention& a, const Stor
     return "the classes do not contain every head exactly once";
   const auto mixed = [](const HeadClass& heads) { return !heads.a.empty() && !heads.b.empty(); };
   if (!a.config.scores_like(b.config) && std::any_of(classes.begin(), classes.end(), mixed))
-    return "heads with different masks, softcaps, sinks or gates have no circuit in common";
+    return "heads with different masks, softcaps, sinks, gates or positions of long sequences have no "
+           "circuit in common";
   const auto uneven = [](const HeadClass& heads) { return heads.a.size() != heads.b.size(); };
   const auto spans = [](const AttentionConfig& c) { return c.qk_norm && c.qk_norm->over_all_heads; };
   if ((spans(a.config) || spans(b.config)) && std::any_of(classes.begin(), classes.end(), uneven))

@@ -65,7 +65,8 @@ ResidueProbe::ResidueProbe(const AttentionConfig& a, const AttentionConfig& b, H
   for (const AttentionConfig* config : {&a, &b}) {
     for (const GaugeBlock& block : gauge_blocks(*config)) {
       for (const bool sine : {false, true})
-        harmonics_.try_emplace({block.frequency, sine}, random_residues(modulus_, 1, random).front());
+        harmonics_.try_emplace({block.frequency, block.beyond, sine},
+                               random_residues(modulus_, 1, random).front());
     }
   }
 }

@@ -68,9 +68,9 @@ CircuitComparison compare(const StoredScores& a, const StoredScores& b) {
   for (const TermPair& pair : pairs) exponent = std::max({exponent, pair.a.exponent, pair.b.exponent});
   ComparisonSum sum(exponent);
   for (auto pair = pairs.begin(); pair != pairs.end();) {
-    const double frequency = pair->harmonic.frequency;
+    const Harmonic harmonic = pair->harmonic;
     DifferenceSquares squares;
-    for (; pair != pairs.end() && pair->harmonic.frequency == frequency; ++pair)
+    for (; pair != pairs.end() && pair->harmonic.turns_like(harmonic); ++pair)
       squares += squares_of(pair->a, pair->b, exponent);
     sum.add(squares);
   }

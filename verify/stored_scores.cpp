@@ -73,8 +73,8 @@ StoredScores stored_scores(const StoredAttention& module, Index head) {
     const double gain = position_gain(config, block);
     for (const bool sine : {false, true}) {
       if (sine && !block.is_complex()) continue;
-      scores.terms.push_back(
-          {{block.frequency, sine}, term(queries, keys, block, sine, config.scale * gain * gain)});
+      scores.terms.push_back({{block.frequency, block.beyond, sine},
+                              term(queries, keys, block, sine, config.scale * gain * gain)});
     }
   }
   scores.offsets = stored_offsets(module, head);

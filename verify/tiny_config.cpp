@@ -54,6 +54,7 @@ void shrink_keys(AttentionConfig& tiny, const AttentionConfig& config) {
   }
   const std::vector<GaugeBlock> blocks = gauge_blocks(config);
   tiny.rotary.frequencies = complex_frequencies(blocks);
+  tiny.rotary.beyond.reset();  // its sequences are short
   for (const double frequency : real_frequencies(config, blocks))
     tiny.rotary.frequencies.push_back(frequency);
   const Index unturned = std::min(config.key_width - 2 * config.rotary.pairs(), most_unturned);

@@ -68,6 +68,9 @@ std::string describe(const HeadClass& heads) {
 }
 
 std::string describe_difference(const Decision& decision) {
+  if (decision.turn_alike_up_to)
+    return "rotary positions differ in sequences of more than " + std::to_string(*decision.turn_alike_up_to) +
+           " tokens";
   const bool parts_agree = decision.heads_agree() || decision.classes_agree();
   if (parts_agree && decision.constant.explained_by_rounding()) {
     const auto* undecided = std::get_if<Undecided>(&decision.verdict);

@@ -65,6 +65,7 @@ struct Decision {
   std::optional<double>
       gauge_condition;                 ///< largest condition number of the gauges, where b_from_a was found
   std::optional<double> output_bound;  ///< N8, a proved upper bound, where the input radius is known
+  std::optional<Index> turn_alike_up_to;  ///< tokens, where rotary positions differ in longer sequences only
 
   double rounding_ratio() const;  ///< of the worst head, or of the worst class where there are no heads
   double largest_ratio() const;   ///< likewise, rows and columns of circuits included

@@ -34,6 +34,12 @@ inline AttentionConfig with_rotary(AttentionConfig c, std::vector<double> freque
   return c;
 }
 
+// Other frequencies in sequences of more tokens than `length`.
+inline AttentionConfig with_beyond(AttentionConfig c, Index length, std::vector<double> frequencies) {
+  c.rotary.beyond = {length, std::move(frequencies), 0};
+  return c;
+}
+
 inline AttentionConfig with_gain(AttentionConfig c) {
   c.rotary.gain = 1.3;
   return c;

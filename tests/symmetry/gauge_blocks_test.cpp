@@ -126,6 +126,43 @@ TEST(RotaryGauges, KnowWhichFrequenciesAreOne) {
   EXPECT_EQ(blocks({std::numbers::pi, -std::numbers::pi}), 1);
 }
 
+// Blocks are those on which the pairs turn alike in short sequences and in long ones.
+TEST(RotaryGauges, RespectTheFrequenciesBeyondALength) {
+  struct Case {
+    std::vector<double> first, beyond;
+    std::vector<Index> dimensions;  // of blocks
+  };
+  const double pi = std::numbers::pi;
+  const std::vector<Case> cases{
+      {{0.7, 0.7}, {0.7, 0.3}, {2, 2}}, {{0.7, 0.3}, {0.7, 0.7}, {2, 2}},  {{0.7, 0.7}, {0.2, 0.2}, {8}},
+      {{0.7, -0.7}, {0.2, -0.2}, {8}},  {{0.7, -0.7}, {0.2, 0.2}, {2, 2}}, {{0, 0}, {0.2, -0.2}, {8}},
+      {{0, 0}, {0.2, 0.3}, {2, 2}},     {{0.2, 0.3}, {0, 0}, {2, 2}},      {{0, 0}, {0, pi}, {4, 4}},
+      {{pi, pi}, {0.5, -0.5}, {8}},     {{0.7, 0.7}, {0, pi}, {2, 2}},     {{0, 0}, {0, 0}, {16}}};
+  for (const Case& each : cases) {
+    const AttentionConfig c =
+        testing::with_beyond(with_rotary(tiny_config(2, 2), each.first), 5, each.beyond);
+    std::vector<Index> found;
+    for (const GaugeBlock& block : gauge_blocks(c)) found.push_back(block.dimension());
+    EXPECT_EQ(found, each.dimensions)
+        << each.first[0] << " " << each.first[1] << ", " << each.beyond[0] << " " << each.beyond[1];
+    // What commutes with both turns, and with nothing but both: samples are in both groups.
+    Random random(4);
+    const auto element = symmetry_of(c).sample<double>(random);
+    EXPECT_TRUE(symmetry_of(c).contains(element));
+    EXPECT_TRUE(symmetry_of(with_rotary(tiny_config(2, 2), each.first)).contains(element));
+    EXPECT_TRUE(symmetry_of(with_rotary(tiny_config(2, 2), each.beyond)).contains(element));
+  }
+}
+
+TEST(RotaryGauges, AKeyBiasThatTurnsInLongSequencesIsNotFree) {
+  AttentionConfig c = testing::with_biases(with_rotary(tiny_config(2, 2), {0, 0}));
+  EXPECT_EQ(free_key_biases(c), (std::vector<bool>{true, true, true, true}));
+  EXPECT_FALSE(key_bias_counts(c));
+  c = testing::with_beyond(c, 5, {0.3, 0});
+  EXPECT_EQ(free_key_biases(c), (std::vector<bool>{false, true, false, true}));
+  EXPECT_TRUE(key_bias_counts(c));
+}
+
 TEST(Alibi, HeadsKeepTheirSlopes) {
   AttentionConfig c = with_slopes(tiny_config(4, 2));
   auto element = identity_element<double>(c);
@@ -158,6 +195,11 @@ TEST(Describe, NamesTheGaugesThatPositionsLeave) {
 TEST(Config, RefusesPositionsThatDoNotFit) {
   EXPECT_THROW(symmetry_of(with_rotary(tiny_config(2, 2), {1, 2, 3})), ShapeError);
   EXPECT_THROW(symmetry_of(with_rotary(tiny_config(2, 2), {std::nan("")})), ShapeError);
+  const AttentionConfig rotary = with_rotary(tiny_config(2, 2), {1, 0.3});
+  EXPECT_THROW(symmetry_of(testing::with_beyond(rotary, 5, {1})), ShapeError);
+  EXPECT_THROW(symmetry_of(testing::with_beyond(rotary, 0, {1, 0.1})), ShapeError);
+  EXPECT_THROW(symmetry_of(testing::with_beyond(rotary, 5, {1, std::nan("")})), ShapeError);
+  EXPECT_THROW(symmetry_of(testing::with_beyond(testing::with_gain(rotary), 5, {1, 0})), ShapeError);
   AttentionConfig c = tiny_config(2, 2);
   c.slopes = {0.5};
   EXPECT_THROW(symmetry_of(c), ShapeError);

@@ -94,7 +94,7 @@ Limits limits_of(const std::vector<CircuitClaim>& claims, Index inner, double li
   double unit = 0;
   for (const CircuitClaim& claim : claims) {
     unit = std::max({unit, effective_unit(claim.a), effective_unit(claim.b)});
-    if (&claim != &claims.front() && claim.frequency == (&claim - 1)->frequency) continue;
+    if (&claim != &claims.front() && claim.harmonic.turns_like((&claim - 1)->harmonic)) continue;
     const auto note = [](ErrorSpread& rows, ErrorSpread& columns, const StoredCircuit& c) {
       const Matrix<double> right = c.value.right.transpose() * c.value.right;
       const Matrix<double> left = c.value.left.transpose() * c.value.left;
@@ -139,9 +139,9 @@ bool agree(const std::vector<CircuitClaim>& claims, Index inner, double lines) {
   const double total = ratio_limit(inner, unit);
   Judged all;
   for (auto claim = claims.begin(); claim != claims.end();) {
-    const double frequency = claim->frequency;
+    const Harmonic harmonic = claim->harmonic;
     Judged one;
-    for (; claim != claims.end() && claim->frequency == frequency; ++claim) {
+    for (; claim != claims.end() && claim->harmonic.turns_like(harmonic); ++claim) {
       const Judged term = judged(*claim, exponent);
       add(one.difference, term.difference);
       add(one.variance, term.variance);
@@ -197,7 +197,7 @@ HiddenSize hidden_size(const std::vector<TermPair>& terms) {
 
 bool same_circuits(const std::vector<TermPair>& terms, double lines) {
   std::vector<CircuitClaim> claims;
-  for (const TermPair& term : terms) claims.push_back({term.harmonic.frequency, term.a, term.a, term.b});
+  for (const TermPair& term : terms) claims.push_back({term.harmonic, term.a, term.a, term.b});
   return agree(claims, inner_width(terms), lines);
 }
 

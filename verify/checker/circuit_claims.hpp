@@ -9,7 +9,7 @@ namespace attnsym {
 /// A product that should be both stored circuits, up to the rounding of these: terms of one score, or the OV
 /// circuit at frequency 0.
 struct CircuitClaim {
-  double frequency = 0;
+  Harmonic harmonic{};
   StoredCircuit product;
   StoredCircuit a;
   StoredCircuit b;

@@ -31,10 +31,13 @@ Slip other_frequencies() {
                    const StoredAttention& reference) -> std::optional<StoredAttention> {
     const Rotary& ours = module.config.rotary;
     const Rotary& theirs = reference.config.rotary;
-    if (ours.pairs() != theirs.pairs() || ours.frequencies == theirs.frequencies) return std::nullopt;
+    if (ours.pairs() != theirs.pairs() ||
+        (ours.frequencies == theirs.frequencies && ours.beyond == theirs.beyond))
+      return std::nullopt;
     StoredAttention result = module;
     result.config.rotary.frequencies = theirs.frequencies;
     result.config.rotary.gain = theirs.gain;
+    result.config.rotary.beyond = theirs.beyond;
     return result;
   };
   return slip;
