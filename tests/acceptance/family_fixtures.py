@@ -81,9 +81,9 @@ FIXTURES = {
 }
 
 
-def make(name, directory, dtype="F32", seed=1):
-    """Writes the checkpoint; the directory must not exist."""
-    config, random = FIXTURES[name], np.random.default_rng(seed)
+def make(name, directory, dtype="F32", seed=1, sizes=None):
+    """Writes the checkpoint; the directory must not exist. `sizes` are other values for keys of its config."""
+    config, random = _with_sizes(FIXTURES[name], sizes or {}), np.random.default_rng(seed)
     family, file = families.find(config), safetensors_numpy.TensorFile(metadata={"format": "pt"})
     for layer in range(LAYERS):
         attention = family.attention(config, layer)
@@ -95,6 +95,12 @@ def make(name, directory, dtype="F32", seed=1):
     directory.mkdir(parents=True)
     (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     safetensors_numpy.write(directory / "model.safetensors", file)
+
+
+def _with_sizes(config, sizes):
+    if "text_config" in config:
+        return {**config, "text_config": {**config["text_config"], **sizes}}
+    return {**config, **sizes}
 
 
 def _random_heads(family, config, attention, random):
