@@ -90,12 +90,22 @@ std::set<std::string, std::less<>> keys_of(const Layout& layout) {
   return keys;
 }
 
+bool is_never(const std::optional<Switch>& flag) { return flag && flag->key.empty() && !flag->fixed; }
+
+// Some files say of biases that a class has not that there are none.
+bool denies_a_bias(const JsonObject& object, string_view key, const BiasSwitches& biases) {
+  if (object.dump(key) != "false") return false;
+  if (key == "attention_bias") return is_never(biases.inputs) && is_never(biases.output);
+  return (key == "mlp_bias" && is_never(biases.mlp)) || (key == "lm_head_bias" && is_never(biases.head));
+}
+
 void refuse_unknown(const JsonObject& object, const Layout& layout,
                     const std::set<std::string, std::less<>>& known) {
   const bool is_rotary = layout.positions.kind == PositionKeys::Kind::Rotary;
   for (const std::string& key : object.keys()) {
     if (object.is_empty(key) || known.contains(key) || is_neutral(key) || is_one_of(key, read_keys)) continue;
     if (is_rotary && is_one_of(key, rotary_keys)) continue;
+    if (denies_a_bias(object, key, layout.biases)) continue;
     if (std::ranges::find(*layout.neutral, key) != layout.neutral->end()) continue;
     object.fail(in_quotes(key) + " is not known to be neutral for " + layout.model_type + " models");
   }

@@ -491,7 +491,7 @@ constexpr FamilyTable tables[] = {
   "refuse": {"qk_layernorm": {"only": false, "because": "layer norms of queries and keys are not supported"}},
   "biases": {"inputs": true, "output": true, "mlp": true, "head": true},
   "stated": {"vocabulary": "vocab_size", "mlp": "intermediate_size"},
-  "neutral": ["is_decoder"],
+  "neutral": ["is_decoder", "rms_norm_eps"],
   "model": {
     "embedding": "embed_tokens", "placement": "before", "parallel": true,
     "norms": {"attention_input": "layers.{layer}.input_layernorm", "final": "final_layernorm"},

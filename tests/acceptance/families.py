@@ -92,11 +92,13 @@ def _bloom():
     return Family(layout, config_of.bloom, others, biased=(True, True))
 
 
-def _falcon(packing, norms):
+def _falcon(packing, norms, biased=False):
     others = {"transformer.word_embeddings.weight": "V D"}
     others |= _with_biases("transformer.h.{layer}.", dict.fromkeys(norms, "D"))
     others |= {"transformer.h.{layer}.mlp.dense_h_to_4h.weight": "I D",
                "transformer.h.{layer}.mlp.dense_4h_to_h.weight": "D I"}
+    if biased:
+        others |= {"transformer.h.{layer}.mlp.dense_h_to_4h.bias": "I", "transformer.h.{layer}.mlp.dense_4h_to_h.bias": "D"}
     others |= _with_biases("transformer.", {"ln_f": "D"})
     layout = Layout("transformer.h.{layer}.self_attention.", ("query_key_value",), "dense", packing=packing)
     return Family(layout, config_of.falcon, others)
@@ -126,7 +128,7 @@ FAMILIES = {
     "bloom": _bloom(),
     "falcon-grouped": _falcon(per_group, ("ln_attn", "ln_mlp")),
     "falcon-multi-query": _falcon(blocks, ("input_layernorm",)),
-    "falcon-per-head": _falcon(per_group, ("input_layernorm", "post_attention_layernorm")),
+    "falcon-per-head": _falcon(per_group, ("input_layernorm", "post_attention_layernorm"), biased=True),
     "llama": _llama_like(config_of.llama),
     "mistral": _llama_like(config_of.mistral),
     "qwen2": _llama_like(config_of.qwen2, biased=(True, False)),

@@ -99,18 +99,18 @@ TEST(ReadAttention, GroupsOfReadersShareKeys) {
   TinyBert{}.write(directory.path());
   testing::write_text(
       directory / "config.json",
-      R"({"model_type": "bert", "num_hidden_layers": 1, "hidden_size": 4, "num_attention_heads": 4,
-                          "num_key_value_heads": 2, "head_dim": 3})");
+      R"({"model_type": "llama", "num_hidden_layers": 1, "hidden_size": 4, "num_attention_heads": 4,
+                          "num_key_value_heads": 2, "head_dim": 4})");
   std::vector<NamedTensor> tensors;
   const auto add = [&](const std::string& name, std::int64_t out, std::int64_t in) {
     std::vector<double> numbers;
     for (int i = 0; i < out * in; ++i) numbers.push_back(i + 100 * static_cast<double>(tensors.size()));
-    tensors.push_back(float_tensor("encoder.layer.0.attention." + name + ".weight", {out, in}, numbers));
+    tensors.push_back(float_tensor("layers.0.self_attn." + name + ".weight", {out, in}, numbers));
   };
-  add("self.query", 12, 4);
-  add("self.key", 6, 4);
-  add("self.value", 6, 4);
-  add("output.dense", 4, 12);
+  add("q_proj", 16, 4);
+  add("k_proj", 8, 4);
+  add("v_proj", 8, 4);
+  add("o_proj", 4, 16);
   testing::write_bytes(directory / "model.safetensors", serialize_safetensors(tensors, {}));
 
   const Checkpoint checkpoint = Checkpoint::open(directory.path());
@@ -118,9 +118,9 @@ TEST(ReadAttention, GroupsOfReadersShareKeys) {
   EXPECT_EQ(module.config.groups, 2);
   EXPECT_FALSE(module.config.query_bias || module.config.output_bias);
   // Head 3 is reader 1 of group 1.
-  EXPECT_EQ(module.weights.groups[1].readers[1].query(1, 2), (9 + 2) * 4 + 1);
-  EXPECT_EQ(module.weights.groups[1].key(1, 2), 100 + (3 + 2) * 4 + 1);
-  EXPECT_EQ(module.weights.groups[1].readers[1].output(2, 1), 300 + 1 * 12 + 9 + 2);
+  EXPECT_EQ(module.weights.groups[1].readers[1].query(1, 2), (12 + 2) * 4 + 1);
+  EXPECT_EQ(module.weights.groups[1].key(1, 2), 100 + (4 + 2) * 4 + 1);
+  EXPECT_EQ(module.weights.groups[1].readers[1].output(2, 1), 300 + 1 * 16 + 12 + 2);
   const std::vector<NamedTensor> back = attention_tensors(checkpoint, 0, module.weights);
   ASSERT_EQ(back.size(), 4U);
   for (std::size_t i = 0; i < back.size(); ++i) EXPECT_EQ(back[i].bytes, tensors[i].bytes);
