@@ -40,6 +40,11 @@ struct ModelConfig {
     double softcap = 0;  ///< of logits; 0 for none
     bool parallel = false;
     bool tied = false;
+    bool tied_predictions = true;      ///< the same of heads behind a transform
+    std::string images;                ///< what else it says of images, as JSON
+    std::string architecture;          ///< the class of the model, or empty
+    std::string pooler_activation;     ///< as the configuration spells it
+    std::optional<Index> pad_token{};  ///< what classes that read the last token leave out
     std::optional<Index> padding;  ///< a token that stands for none, and has the position before the first
     std::string refused;           ///< a flag that is set and makes it another architecture, or empty
   };

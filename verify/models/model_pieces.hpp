@@ -14,6 +14,7 @@ namespace attnsym {
 struct OuterComparison {
   std::string part;  ///< "embeddings", "positions", "token types", "norm of embeddings", "unembedding", ...
   EntryComparison entries;
+  bool reads_stream = false;  ///< behind the blocks
 };
 
 /// The pieces of two models side by side, those of A moved by a transport of the stream. Refers to all that
@@ -23,7 +24,7 @@ class ModelPieces {
   ModelPieces(const SeenModel& a, const SeenModel& b, const StreamTransport& stream, Outputs outputs)
       : a_(a), b_(b), stream_(stream), outputs_(outputs) {}
 
-  /// Tables, the norm of embeddings, and the head.
+  /// Tables, the norm of embeddings, the head, and tasks.
   std::vector<OuterComparison> compare_outside() const;
 
   /// Gains behind the branches of a block, and biases that stay there.
@@ -40,6 +41,8 @@ class ModelPieces {
   EntryComparison compare_norms(const StoredNorm& a, const StoredNorm& b) const;
   void compare_table(std::vector<OuterComparison>& list, Table table, const char* name) const;
   void compare_head(std::vector<OuterComparison>& list) const;
+  void compare_transform(std::vector<OuterComparison>& list) const;
+  void compare_task(std::vector<OuterComparison>& list, std::size_t index) const;
   StoredMatrix mean_row(const SeenModel& model) const;
 
   const SeenModel& a_;

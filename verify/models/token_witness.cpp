@@ -84,17 +84,48 @@ class Runs {
     }
   }
 
+  // The head's outputs in pieces, then those of tasks.
   Matrix<double> read(std::size_t draw, const Matrix<double>& stream) {
     TransformerConfig config = model_.config();
     TransformerWeights<double> weights;
     weights.final_norm = drawn(draw, model_.norm(NormPlace::Final, 0));
-    if (config.head == Head::None) return read_out(config, weights, stream);
+    Matrix<double> outputs(stream.rows(), config.output_width());
+    const Index width = config.head_width();
+    config.tasks.clear();
+    if (config.head == Head::None) {
+      outputs.leftCols(width) = read_out(config, weights, stream);
+    } else if (width > 0) {
+      outputs.leftCols(width) = logits(draw, config, weights, stream);
+    }
+    if (model_.config().tasks.empty()) return outputs;
+    config = model_.config();
+    config.head = Head::Tasks;
+    const auto for_each = [](auto& task, auto visit) { for_each_task_slot(task, visit); };
+    for (std::size_t i = 0; i < config.tasks.size(); ++i) {
+      StoredTask task = model_.task(i);
+      if (draw > 0) move_all_within_radius(task.value, task.radius, for_each, random_);
+      weights.tasks.push_back(std::move(task.value));
+    }
+    outputs.rightCols(outputs.cols() - width) = read_out(config, weights, stream);
+    return outputs;
+  }
+
+  Matrix<double> logits(std::size_t draw, TransformerConfig config, TransformerWeights<double> weights,
+                        const Matrix<double>& stream) {
+    const Index vocabulary = config.vocabulary;
     config.head = Head::Own;
+    if (config.head_transform.width > 0) {
+      StoredTransform transform = model_.head_transform();
+      const auto for_each = [](auto& slots, auto visit) { for_each_transform_slot(slots, visit); };
+      if (draw > 0) move_all_within_radius(transform.value, transform.radius, for_each, random_);
+      weights.head_transform = std::move(transform.value);
+    }
     const Matrix<double> bias = config.head_bias ? drawn(draw, model_.head_bias()).value : Matrix<double>();
-    Matrix<double> outputs(stream.rows(), config.vocabulary);
+    Matrix<double> outputs(stream.rows(), vocabulary);
     constexpr Index chunk = 4096;
-    for (Index first = 0; first < config.vocabulary; first += chunk) {
-      const Index count = std::min(chunk, config.vocabulary - first);
+    for (Index first = 0; first < vocabulary; first += chunk) {
+      const Index count = std::min(chunk, vocabulary - first);
+      config.vocabulary = count;
       weights.unembedding = drawn(draw, model_.rows(Table::Unembedding, first, count)).value;
       if (config.head_bias) weights.head_bias = bias.middleCols(first, count);
       outputs.middleCols(first, count) = read_out(config, weights, stream);
@@ -150,7 +181,7 @@ double TokenWitness::strength() const {
   return gap / noise;
 }
 
-void require_same_outputs(const StoredModel& a, const StoredModel& b) {
+void require_same_outputs(const StoredModel& a, const StoredModel& b, Outputs outputs) {
   if (a.config().vocabulary != b.config().vocabulary ||
       a.config().output_width() != b.config().output_width()) {
     throw ShapeError("models of " + std::to_string(a.config().vocabulary) + " and " +
@@ -160,6 +191,8 @@ void require_same_outputs(const StoredModel& a, const StoredModel& b) {
   }
   const TransformerConfig& of_a = a.config();
   const TransformerConfig& of_b = b.config();
+  if (outputs == Outputs::Probabilities && row_count(of_a, Table::Unembedding) == 0)
+    throw ShapeError("a model without a head of logits has no probabilities");
   if ((of_a.class_token || of_b.class_token) && of_a.positions != of_b.positions)
     throw ShapeError("models of images of other sizes, with " + std::to_string(of_a.positions) + " and " +
                      std::to_string(of_b.positions) + " positions, cannot be compared");
@@ -205,14 +238,14 @@ TokenWitness strongest(const StoredModel& a, const StoredModel& b, const std::ve
 
 TokenWitness measure_tokens(const StoredModel& a, const StoredModel& b, const Tokens& tokens, Outputs outputs,
                             std::uint64_t seed) {
-  require_same_outputs(a, b);
+  require_same_outputs(a, b, outputs);
   require_tokens(a.config(), tokens);
   require_tokens(b.config(), tokens);
   return strongest(a, b, {tokens}, {.seed = seed, .tokens = {}, .outputs = outputs});
 }
 
 TokenWitness search_tokens(const StoredModel& a, const StoredModel& b, const TokenSearch& search) {
-  require_same_outputs(a, b);
+  require_same_outputs(a, b, search.outputs);
   const TransformerConfig& shorter =
       b.config().positions > 0 && (a.config().positions == 0 || b.config().positions < a.config().positions)
           ? b.config()
