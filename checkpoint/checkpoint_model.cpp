@@ -9,6 +9,7 @@
 #include "checkpoint/printable.hpp"
 #include "checkpoint/read_attention.hpp"
 #include "checkpoint/tensor_checks.hpp"
+#include "checkpoint/unread_tensors.hpp"
 #include "symmetry/errors.hpp"
 
 namespace attnsym {
@@ -19,7 +20,7 @@ Activation activation_of(const std::string& name, const Checkpoint& checkpoint) 
       {"gelu", Activation::Gelu},          {"gelu_new", Activation::GeluTanh},
       {"gelu_fast", Activation::GeluTanh}, {"gelu_pytorch_tanh", Activation::GeluTanh},
       {"silu", Activation::Silu},          {"swish", Activation::Silu},
-      {"relu", Activation::Relu}};
+      {"relu", Activation::Relu},          {"tanh", Activation::Tanh}};
   std::vector<std::string> names;
   for (const auto& [spelling, activation] : known) {
     if (name == spelling) return activation;
@@ -40,6 +41,26 @@ Index row_count(const std::optional<StoredTensor>& table) { return table ? exten
 // What a patch of an image has, by the convolution that projects patches.
 Index numbers_of_a_patch(const StoredTensor& projection) {
   return extent(projection, 1) * extent(projection, 2) * extent(projection, 3);
+}
+
+// Columns of a linear map as torch stores it.
+Index width_of(const std::optional<LinearTensors>& linear) { return linear ? extent(linear->weight, 0) : 0; }
+
+TransformConfig transform_config(const std::optional<TransformTensors>& tensors,
+                                 const std::string& activation, const Checkpoint& checkpoint) {
+  if (!tensors) return {};
+  return {width_of(tensors->dense), activation_of(activation, checkpoint), tensors->norm.has_value()};
+}
+
+void add_tasks(const Checkpoint& checkpoint, const OuterTensors& tensors, TransformerConfig& config) {
+  if (const auto transform = tensors.head_transform())
+    config.head_transform = transform_config(transform, tensors.head_activation(), checkpoint);
+  const auto task = tensors.task();
+  if (!task) return;
+  config.tasks.push_back({task->tokens,
+                          transform_config(task->transform, tensors.task_activation(), checkpoint),
+                          width_of(task->output), task->output && task->output->bias.has_value()});
+  if (task->tokens == ReadTokens::Last) config.padding = checkpoint.config().outside->pad_token.value_or(-1);
 }
 
 TransformerConfig config_of(const Checkpoint& checkpoint, const OuterTensors& tensors, bool transposed) {
@@ -77,6 +98,7 @@ TransformerConfig config_of(const Checkpoint& checkpoint, const OuterTensors& te
                 .gated = mlp.gate.has_value(),
                 .input_bias = mlp.up.bias.has_value(),
                 .output_bias = mlp.down.bias.has_value()};
+  add_tasks(checkpoint, tensors, config);
   return config;
 }
 
@@ -125,7 +147,7 @@ CheckpointModel::CheckpointModel(const Checkpoint& checkpoint, Radii radii)
       radii_(radii),
       transposed_(stores_transposed(checkpoint)),
       config_(config_of(checkpoint, tensors_, transposed_)) {
-  tensors_.refuse_unknown();
+  tensors_not_read(checkpoint);  // throws for what the family does not know
   require_shapes();
   require_stated_sizes();
   config_.validate();
@@ -202,8 +224,7 @@ void CheckpointModel::require_shapes() const {
     require(tensors_.table(Table::Positions), {config_.positions, d});
     require(tensors_.table(Table::TokenTypes), {config_.token_types, d});
   }
-  require(tensors_.table(Table::Unembedding), {config_.vocabulary, d});
-  require(tensors_.head_bias(), {config_.vocabulary});
+  require_head_shapes();
   const bool packed = checkpoint_.layout().model->packed;
   for (Index layer = 0; layer < config_.blocks(); ++layer) {
     for (std::size_t place = 0; place < norm_places; ++place) {
@@ -224,12 +245,45 @@ void CheckpointModel::require_shapes() const {
   }
 }
 
+void CheckpointModel::require_head_shapes() const {
+  const auto require = [&](const std::optional<StoredTensor>& tensor,
+                           const std::vector<std::int64_t>& shape) {
+    if (tensor) require_readable(*tensor, shape, checkpoint_.config_name());
+  };
+  const auto require_linear = [&](const std::optional<LinearTensors>& linear, Index in, Index out) {
+    if (!linear) return;
+    require(linear->weight, {out, in});
+    require(linear->bias, {out});
+  };
+  const auto require_transform = [&](const std::optional<TransformTensors>& tensors, Index width) {
+    if (!tensors) return;
+    require_linear(tensors->dense, config_.model_width, width);
+    if (!tensors->norm) return;
+    require(tensors->norm->weight, {width});
+    require(tensors->norm->bias, {width});
+  };
+  const Index d = config_.model_width;
+  const auto behind = [d](const TransformConfig& transform) {
+    return transform.width > 0 ? transform.width : d;
+  };
+  require_transform(tensors_.head_transform(), config_.head_transform.width);
+  require(tensors_.table(Table::Unembedding), {config_.vocabulary, behind(config_.head_transform)});
+  require(tensors_.head_bias(), {config_.vocabulary});
+  const auto task = tensors_.task();
+  if (!task) return;
+  const TaskConfig& config = config_.tasks.front();
+  require_transform(task->transform, config.transform.width);
+  require_linear(task->output, behind(config.transform), config.outputs);
+}
+
 StoredMatrix CheckpointModel::rows(Table table, Index first, Index count) const {
   if (config_.class_token && table == Table::TokenTypes) return types_apart(first, count);
   const StoredTensor tensor = *tensors_.table(table);
   if (config_.class_token && table == Table::Embedding)
     return read_columns(tensor, first, count, config_.vocabulary, config_.model_width, radii_);
-  const StoredMatrix lines = read_lines(tensor, first, count, config_.model_width, radii_);
+  const bool behind = table == Table::Unembedding && config_.head_transform.width > 0;
+  const Index width = behind ? config_.head_transform.width : config_.model_width;
+  const StoredMatrix lines = read_lines(tensor, first, count, width, radii_);
   // Tables are read from one end to the other; what is behind is not needed in memory.
   if (first + count == attnsym::row_count(config_, table) || (first / count) % 8 == 7)
     tensor.file->done_with(*tensor.info);
@@ -250,12 +304,15 @@ StoredMatrix CheckpointModel::types_apart(Index first, Index count) const {
 
 StoredNorm CheckpointModel::norm(NormPlace place, Index layer) const {
   const auto tensors = tensors_.norm(place, layer);
-  if (!tensors) return {};
-  const StoredMatrix gain = read_row(tensors->weight, radii_);
+  return tensors ? read_norm(*tensors) : StoredNorm{};
+}
+
+StoredNorm CheckpointModel::read_norm(const LinearTensors& tensors) const {
+  const StoredMatrix gain = read_row(tensors.weight, radii_);
   StoredNorm norm{{gain.value, {}}, {gain.radius, {}}};
   norm.value.gain.array() += checkpoint_.layout().norm_offset;
-  if (!tensors->bias) return norm;
-  const StoredMatrix bias = read_row(*tensors->bias, radii_);
+  if (!tensors.bias) return norm;
+  const StoredMatrix bias = read_row(*tensors.bias, radii_);
   norm.value.bias = bias.value;
   norm.radius.bias = bias.radius;
   return norm;
@@ -281,6 +338,39 @@ StoredMatrix CheckpointModel::mlp_bias(Index layer) const {
 StoredMatrix CheckpointModel::head_bias() const {
   const auto tensor = tensors_.head_bias();
   return tensor ? read_row(*tensor, radii_) : StoredMatrix{};
+}
+
+StoredTransform CheckpointModel::read_transform(const std::optional<TransformTensors>& tensors) const {
+  if (!tensors) return {};
+  const Index width = extent(tensors->dense.weight, 0);
+  StoredMatrix dense = read_lines(tensors->dense.weight, 0, width, config_.model_width, radii_);
+  const StoredMatrix bias = read_row(*tensors->dense.bias, radii_);
+  StoredTransform transform{{std::move(dense.value), bias.value, {}},
+                            {std::move(dense.radius), bias.radius, {}}};
+  if (!tensors->norm) return transform;
+  const StoredNorm norm = read_norm(*tensors->norm);
+  transform.value.norm = norm.value;
+  transform.radius.norm = norm.radius;
+  return transform;
+}
+
+StoredTransform CheckpointModel::head_transform() const { return read_transform(tensors_.head_transform()); }
+
+StoredTask CheckpointModel::task(std::size_t index) const {
+  const TaskTensors tensors = tensors_.task().value();
+  const TaskConfig& config = config_.tasks[index];
+  StoredTransform transform = read_transform(tensors.transform);
+  StoredTask task{{std::move(transform.value), {}, {}}, {std::move(transform.radius), {}, {}}};
+  if (!tensors.output) return task;
+  const Index read = config.transform.width > 0 ? config.transform.width : config_.model_width;
+  StoredMatrix output = read_lines(tensors.output->weight, 0, config.outputs, read, radii_);
+  task.value.output = std::move(output.value);
+  task.radius.output = std::move(output.radius);
+  if (!tensors.output->bias) return task;
+  const StoredMatrix bias = read_row(*tensors.output->bias, radii_);
+  task.value.output_bias = bias.value;
+  task.radius.output_bias = bias.radius;
+  return task;
 }
 
 }  // namespace attnsym

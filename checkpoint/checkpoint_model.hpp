@@ -22,10 +22,15 @@ class CheckpointModel : public StoredModel {
   std::unique_ptr<NeuronReader> neurons(Index layer) const override;
   StoredMatrix mlp_bias(Index layer) const override;
   StoredMatrix head_bias() const override;
+  StoredTransform head_transform() const override;
+  StoredTask task(std::size_t index) const override;
 
  private:
   void require_shapes() const;
   void require_stated_sizes() const;
+  void require_head_shapes() const;
+  StoredNorm read_norm(const LinearTensors& tensors) const;
+  StoredTransform read_transform(const std::optional<TransformTensors>& tensors) const;
   StoredMatrix types_apart(Index first, Index count) const;
 
   const Checkpoint& checkpoint_;

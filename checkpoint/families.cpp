@@ -310,7 +310,7 @@ constexpr FamilyTable tables[] = {
               "final": "norm"},
     "mlp": {"gate": "layers.{layer}.mlp.gate_proj", "up": "layers.{layer}.mlp.up_proj", "down": "layers.{layer}.mlp.down_proj",
             "activation": "hidden_activation"},
-    "epsilon": "rms_norm_eps", "head": ["language_model.lm_head", "lm_head"], "softcap": "final_logit_softcapping"
+    "epsilon": "rms_norm_eps", "head": ["language_model.lm_head", "lm_head"]
   },
   "defaults": {"num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "rope_theta": 1000000.0, "rope_local_base_freq": 10000.0,
                "attention_bias": false, "query_pre_attn_scalar": 256, "sliding_window": 4096, "sliding_window_pattern": 6,
@@ -399,7 +399,7 @@ constexpr FamilyTable tables[] = {
 })"},
     {"llama", R"({
   "model_type": "llama",
-  "prefixes": ["", "model."],
+  "prefixes": ["", "transformer.", "model."],
   "sizes": {"layers": "num_hidden_layers", "hidden_size": "hidden_size", "heads": "num_attention_heads",
             "kv_heads": "num_key_value_heads", "head_dim": "head_dim"},
   "query": "layers.{layer}.self_attn.q_proj",
@@ -534,7 +534,7 @@ constexpr FamilyTable tables[] = {
 })"},
     {"qwen2", R"({
   "model_type": "qwen2",
-  "prefixes": ["", "model."],
+  "prefixes": ["", "transformer.", "model."],
   "sizes": {"layers": "num_hidden_layers", "hidden_size": "hidden_size", "heads": "num_attention_heads",
             "kv_heads": "num_key_value_heads", "head_dim": "head_dim"},
   "query": "layers.{layer}.self_attn.q_proj",
@@ -561,7 +561,7 @@ constexpr FamilyTable tables[] = {
 })"},
     {"qwen3", R"({
   "model_type": "qwen3",
-  "prefixes": ["", "model."],
+  "prefixes": ["", "transformer.", "model."],
   "sizes": {"layers": "num_hidden_layers", "hidden_size": "hidden_size", "heads": "num_attention_heads",
             "kv_heads": "num_key_value_heads", "head_dim": "head_dim"},
   "query": "layers.{layer}.self_attn.q_proj",

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "checkpoint/config_keys.hpp"
+#include "checkpoint/model_classes.hpp"
 #include "checkpoint/printable.hpp"
 #include "checkpoint/rotary_config.hpp"
 
@@ -190,6 +191,19 @@ std::vector<StatedSize> stated_sizes(const JsonObject& config, const StatedSizes
   return result;
 }
 
+// -1 stands for none in older files.
+std::optional<Index> pad_token(const JsonObject& config, const std::string& model_type) {
+  const std::vector<std::string> keys = config.keys();
+  if (std::ranges::find(keys, "pad_token_id") == keys.end()) return default_padding(model_type);
+  const double token = config.number("pad_token_id").value_or(-1);
+  return token >= 0 && token < 0x1p31 ? std::optional(static_cast<Index>(token)) : std::nullopt;
+}
+
+std::string first_architecture(const JsonObject& document) {
+  const auto names = document.texts("architectures");
+  return names && !names->empty() ? names->front() : std::string();
+}
+
 ModelConfig::Outside read_outside(const JsonObject& config, const ModelLayout& layout) {
   ModelConfig::Outside outside;
   const auto flag = [&](const std::string& key) { return !key.empty() && config.flag(key).value_or(false); };
@@ -206,6 +220,8 @@ ModelConfig::Outside read_outside(const JsonObject& config, const ModelLayout& l
     if (*outside.parallel_norms > 2) config.refuse(layout.parallel_norms_key, "1 or 2");
   }
   outside.tied = !layout.heads.empty() && flag("tie_word_embeddings");
+  outside.tied_predictions = config.flag("tie_word_embeddings").value_or(true);
+  outside.pooler_activation = config.text("pooler_act").value_or("tanh");
   if (!layout.padding_key.empty()) {
     outside.padding = config.size(layout.padding_key, 0);
     if (!outside.padding) config.fail(in_quotes(layout.padding_key) + " is missing, expected a token");
@@ -263,6 +279,10 @@ ParsedConfig parse_model_config(std::string_view json, std::string_view name, st
   if (parsed.layout.model) {
     parsed.config.outside = read_outside(family.config, *parsed.layout.model);
     parsed.config.outside->stated = stated_sizes(family.config, parsed.layout.stated);
+    for (const char* key : {"vision_config", "mm_tokens_per_image", "image_token_index", "image_token_id"})
+      parsed.config.outside->images += document.dump(key) + "\n";
+    parsed.config.outside->architecture = first_architecture(document);
+    parsed.config.outside->pad_token = pad_token(family.config, parsed.config.model_type);
   }
   require_understood(document, family.config, parsed.layout);
   return parsed;

@@ -62,6 +62,11 @@ struct ModelConfig {
     bool parallel = false;
     std::optional<Index> parallel_norms;  ///< 1 or 2, of families that tell
     bool tied = false;
+    bool tied_predictions = true;      ///< the same of heads behind a transform
+    std::string images;                ///< what else it says of images, as JSON
+    std::string architecture;          ///< the class of the model, or empty
+    std::string pooler_activation;     ///< as the configuration spells it
+    std::optional<Index> pad_token{};  ///< what classes that read the last token leave out
     std::optional<Index> padding;  ///< a token that stands for none, and has the position before the first
     std::vector<StatedSize> stated;
     std::string refused;  ///< a flag that is set and makes it another architecture, or empty

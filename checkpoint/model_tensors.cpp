@@ -67,6 +67,20 @@ class Encoder {
     if (tensors.bias) list.push_back(row(*tensors.bias, bias));
   }
 
+  // Linear maps behind the blocks are never transposed.
+  void add_head(const LinearTensors& tensors, const Matrix<double>& weight, const RowVector<double>& bias,
+                std::vector<NamedTensor>& list) const {
+    list.push_back(encoded(tensors.weight, weight.transpose(), false));
+    if (tensors.bias) list.push_back(row(*tensors.bias, bias));
+  }
+
+  void add_transform(const std::optional<TransformTensors>& tensors, const Transform<double>& transform,
+                     std::vector<NamedTensor>& list) const {
+    if (!tensors) return;
+    add_head(tensors->dense, transform.dense, transform.bias, list);
+    add_norm(tensors->norm, transform.norm, list);
+  }
+
   void add_table(const std::optional<StoredTensor>& tensor, const Matrix<double>& rows,
                  std::vector<NamedTensor>& list) const {
     if (tensor) list.push_back(encoded(*tensor, rows, false));
@@ -114,6 +128,17 @@ std::set<std::string> model_tensor_names(const Checkpoint& checkpoint) {
   for (const StoredTensor& type : tensors.types_apart()) note(type);
   note(tensors.second_copy());
   note(tensors.head_bias());
+  note(tensors.second_bias());
+  const auto note_transform = [&](const std::optional<TransformTensors>& transform) {
+    if (!transform) return;
+    note_linear(transform->dense);
+    note_linear(transform->norm);
+  };
+  note_transform(tensors.head_transform());
+  if (const auto task = tensors.task()) {
+    note_transform(task->transform);
+    note_linear(task->output);
+  }
   for (Index layer = 0; layer < layer_count(checkpoint); ++layer) {
     for (const StoredTensor& tensor : stored_attention_tensors(checkpoint, layer)) note(tensor);
     for (std::size_t place = 0; place < norm_places; ++place)
@@ -140,6 +165,8 @@ TransformerWeights<double> read_outside(const CheckpointModel& model) {
   weights.final_norm = model.norm(NormPlace::Final, 0).value;
   if (config.head == Head::Own) weights.unembedding = all(Table::Unembedding);
   if (config.head_bias) weights.head_bias = model.head_bias().value;
+  weights.head_transform = model.head_transform().value;
+  for (std::size_t i = 0; i < config.tasks.size(); ++i) weights.tasks.push_back(model.task(i).value);
   return weights;
 }
 
@@ -173,6 +200,13 @@ std::vector<NamedTensor> outside_tensors(const Checkpoint& checkpoint,
   if (tensors.head() == Head::Own)
     encoder.add_table(tensors.table(Table::Unembedding), outside.unembedding, list);
   if (const auto bias = tensors.head_bias()) list.push_back(encoder.row(*bias, outside.head_bias));
+  if (const auto bias = tensors.second_bias()) list.push_back(encoder.row(*bias, outside.head_bias));
+  encoder.add_transform(tensors.head_transform(), outside.head_transform, list);
+  if (const auto task = tensors.task()) {
+    const Task<double>& weights = outside.tasks.front();
+    encoder.add_transform(task->transform, weights.transform, list);
+    if (task->output) encoder.add_head(*task->output, weights.output, weights.output_bias, list);
+  }
   encoder.add_norm(tensors.norm(NormPlace::Embedding, 0), outside.embedding_norm, list);
   encoder.add_norm(tensors.norm(NormPlace::Final, 0), outside.final_norm, list);
   return list;

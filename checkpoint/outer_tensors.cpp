@@ -1,13 +1,10 @@
 #include "checkpoint/outer_tensors.hpp"
 
 #include <algorithm>
-#include <array>
-#include <set>
-#include <span>
+#include <utility>
 
 #include "checkpoint/neighbours.hpp"
 #include "checkpoint/printable.hpp"
-#include "checkpoint/read_attention.hpp"
 #include "checkpoint/tensor_checks.hpp"
 #include "symmetry/errors.hpp"
 
@@ -29,30 +26,6 @@ const ModelLayout& require_model_layout(const Checkpoint& checkpoint) {
   return *checkpoint.layout().model;
 }
 
-bool has_part(const std::string& name, std::span<const std::string_view> parts) {
-  return std::ranges::any_of(parts,
-                             [&](std::string_view part) { return name.find(part) != std::string::npos; });
-}
-
-// Heads of tasks read the stream, and what brings images to it writes there, but they are not the model.
-bool is_beside_model(const std::string& name) {
-  constexpr std::array<std::string_view, 9> parts{
-      "pooler.",          "cls.",           "classifier.",         "qa_outputs.",           "score.",
-      "lm_head.decoder.", "lm_head.dense.", "lm_head.layer_norm.", "multi_modal_projector."};
-  return has_part(name, parts);
-}
-
-// Buffers, parts that other tensors replace or that are another model, and the bias behind a head of a task.
-bool is_no_weight(const std::string& name) {
-  constexpr std::array<std::string_view, 7> ends{
-      ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias",
-      ".inv_freq",  "position_ids",      "lm_head.bias"};
-  constexpr std::array<std::string_view, 3> parts{"embeddings.mask_token", "embeddings.token_type_ids",
-                                                  "vision_tower."};
-  return std::ranges::any_of(ends, [&](std::string_view end) { return name.ends_with(end); }) ||
-         has_part(name, parts);
-}
-
 bool same_bytes(const StoredTensor& a, const StoredTensor& b) {
   return a.info->dtype == b.info->dtype && a.info->shape == b.info->shape &&
          std::ranges::equal(a.bytes(), b.bytes());
@@ -62,23 +35,141 @@ bool same_bytes(const StoredTensor& a, const StoredTensor& b) {
 
 OuterTensors::OuterTensors(const Checkpoint& checkpoint)
     : checkpoint_(checkpoint), layout_(require_model_layout(checkpoint)) {
+  find_class();
+  if (!class_ || class_->main == ModelClass::Main::Head) {
+    find_head();
+  } else if (class_->main == ModelClass::Main::Predictions) {
+    find_predictions(*class_->predictions);
+  } else {
+    head_ = class_->main == ModelClass::Main::Stream ? Head::None : Head::Tasks;
+  }
+}
+
+// The configuration may leave it open.
+void OuterTensors::find_class() {
+  const std::string& name = checkpoint_.config().outside->architecture;
+  if (name.empty()) return;
+  const std::string& family = checkpoint_.config().model_type;
+  class_ = find_model_class(family, name);
+  if (class_) return;
+  std::vector<std::string> known;
+  for (const ModelClass& one : model_classes(family)) known.emplace_back(one.name);
+  throw FormatError(checkpoint_.path().string() + ": " + checkpoint_.config_name() + " names the class " +
+                    in_quotes(name) + ", whose outputs are not understood; of " + family +
+                    " there are: " + joined(known, ", ") + "; --scope attention does without");
+}
+
+void OuterTensors::find_head() {
   for (const std::string& name : layout_.heads) {
     if (head_weight_) break;
     head_name_ = name;
-    head_weight_ = checkpoint.find(name + ".weight");
+    head_weight_ = checkpoint_.find(name + ".weight");
   }
-  const bool tied = checkpoint.config().outside->tied;
+  const bool tied = checkpoint_.config().outside->tied;
   head_ = tied ? Head::Tied : head_weight_ ? Head::Own : Head::None;
-  if (head_ != Head::None && checkpoint.is_directory() && has_modules(checkpoint.path()))
+  if (head_ != Head::None && checkpoint_.is_directory() && has_modules(checkpoint_.path()))
     throw FormatError(
-        (checkpoint.path() / "modules.json").string() +
+        (checkpoint_.path() / "modules.json").string() +
         ": makes vectors of the hidden states of a model that has a head: what counts as its outputs "
         "is not understood; --scope attention does without it");
-  if (tied && head_weight_ && !same_bytes(*head_weight_, *table(Table::Embedding))) {
+  if (head_ == Head::None && class_) {
+    throw FormatError(checkpoint_.path().string() + ": there is no " +
+                      (layout_.heads.empty() ? "head" : in_quotes(layout_.heads.front() + ".weight")) +
+                      ", which " + std::string(class_->name) + " reads");
+  }
+  if (head_ != Head::None) {
+    head_bias_ = checkpoint_.find(head_name_ + ".bias");
+    require_bias(checkpoint_, checkpoint_.config().biases.head, checkpoint_.layout().biases.head,
+                 *table(Table::Unembedding), head_bias_);
+  }
+  require_tied();
+}
+
+// A tied decoder has the embeddings and the bias of its own name; another one both under the decoder's.
+void OuterTensors::find_predictions(const HeadNames& names) {
+  const std::string decoder(names.decoder);
+  head_ = checkpoint_.config().outside->tied_predictions ? Head::Tied : Head::Own;
+  head_weight_ = checkpoint_.find(decoder + ".weight");
+  second_bias_ = checkpoint_.find(decoder + ".bias");
+  if (head_ == Head::Own) {
+    head_weight_ = require_named(decoder + ".weight");
+    head_bias_ = require_named(decoder + ".bias");
+    second_bias_.reset();
+    return;
+  }
+  head_bias_ = checkpoint_.find(names.bias);
+  if (!head_bias_) head_bias_ = std::exchange(second_bias_, std::nullopt);
+  if (!head_bias_) head_bias_ = require_named(std::string(names.bias));
+  if (second_bias_ && !same_bytes(*second_bias_, *head_bias_))
+    throw FormatError(second_bias_->describe() + " is not " + in_quotes(names.bias) +
+                      ", to which it is tied");
+  require_tied();
+}
+
+void OuterTensors::require_tied() const {
+  if (head_ == Head::Tied && head_weight_ && !same_bytes(*head_weight_, *table(Table::Embedding))) {
     throw FormatError(head_weight_->describe() + " is not the embeddings, to which " +
-                      checkpoint.config_name() + " ties it");
+                      checkpoint_.config_name() + " ties it");
   }
 }
+
+// {prefix} stands for what precedes the names of blocks.
+std::string OuterTensors::full_name(std::string_view name) const {
+  constexpr std::string_view mark = "{prefix}";
+  if (!name.starts_with(mark)) return std::string(name);
+  return checkpoint_.prefix() + std::string(name.substr(mark.size()));
+}
+
+StoredTensor OuterTensors::require_named(const std::string& name) const {
+  if (const auto found = checkpoint_.find(name)) return *found;
+  throw FormatError(checkpoint_.path().string() + ": tensor " + in_quotes(name) + " is missing, which " +
+                    std::string(class_->name) + " reads");
+}
+
+LinearTensors OuterTensors::require_module(std::string_view name, bool bias) const {
+  const std::string module = full_name(name);
+  LinearTensors linear{require_named(module + ".weight"), std::nullopt};
+  if (bias) linear.bias = require_named(module + ".bias");
+  return linear;
+}
+
+// Norms may have the names of 2018.
+std::optional<TransformTensors> OuterTensors::transform(const TransformNames& names) const {
+  if (names.dense.empty()) return std::nullopt;
+  TransformTensors tensors{require_module(names.dense, true), std::nullopt};
+  if (names.norm.empty()) return tensors;
+  const std::string norm = full_name(names.norm);
+  const bool is_old = checkpoint_.find(norm + ".gamma").has_value();
+  tensors.norm = LinearTensors{require_named(norm + (is_old ? ".gamma" : ".weight")), std::nullopt};
+  if (layout_.norm == NormKind::Layer)
+    tensors.norm->bias = require_named(norm + (is_old ? ".beta" : ".bias"));
+  return tensors;
+}
+
+std::optional<TransformTensors> OuterTensors::head_transform() const {
+  if (!class_ || !class_->predictions) return std::nullopt;
+  return transform(class_->predictions->transform);
+}
+
+std::optional<TaskTensors> OuterTensors::task() const {
+  if (!class_ || !class_->task) return std::nullopt;
+  const TaskNames& names = *class_->task;
+  if (names.optional && !checkpoint_.find(full_name(names.transform.dense) + ".weight")) return std::nullopt;
+  TaskTensors tensors{names.tokens, transform(names.transform), std::nullopt};
+  if (!names.output.empty()) tensors.output = require_module(names.output, names.bias);
+  return tensors;
+}
+
+std::string OuterTensors::activation(const TransformNames& names) const {
+  const ModelConfig::Outside& outside = *checkpoint_.config().outside;
+  if (names.activation == "hidden_act") return outside.activation;
+  if (names.activation == "pooler_act") return outside.pooler_activation;
+  return std::string(names.activation);
+}
+
+std::string OuterTensors::head_activation() const { return activation(class_->predictions->transform); }
+
+std::string OuterTensors::task_activation() const { return activation(class_->task->transform); }
 
 std::optional<StoredTensor> OuterTensors::table(Table table) const {
   if (table == Table::Embedding) return checkpoint_.require(layout_.embedding, 0);
@@ -149,55 +240,15 @@ MlpTensors OuterTensors::mlp(Index layer) const {
   return mlp;
 }
 
-std::optional<StoredTensor> OuterTensors::head_bias() const {
-  if (head_ == Head::None) return std::nullopt;
-  const auto bias = checkpoint_.find(head_name_ + ".bias");
-  require_bias(checkpoint_, checkpoint_.config().biases.head, checkpoint_.layout().biases.head,
-               *table(Table::Unembedding), bias);
-  return bias;
-}
-
-std::optional<StoredTensor> OuterTensors::beside_model() const {
+std::vector<StoredTensor> OuterTensors::beside() const {
+  std::vector<StoredTensor> tensors;
+  if (class_ && !class_->has_images) return tensors;
   for (const TensorFile& file : checkpoint_.files()) {
     for (const TensorInfo& tensor : file.tensors()) {
-      if (!is_no_weight(tensor.name) && is_beside_model(tensor.name)) return StoredTensor{&file, &tensor};
+      if (is_beside_text(checkpoint_.config().model_type, tensor.name)) tensors.push_back({&file, &tensor});
     }
   }
-  return std::nullopt;
-}
-
-void OuterTensors::refuse_unknown() const {
-  std::set<std::string> known;
-  const auto note = [&](const std::optional<StoredTensor>& tensor) {
-    if (tensor) known.insert(tensor->info->name);
-  };
-  const auto note_linear = [&](const std::optional<LinearTensors>& linear) {
-    if (!linear) return;
-    note(linear->weight);
-    note(linear->bias);
-  };
-  for (const Table each : {Table::Embedding, Table::Positions, Table::TokenTypes}) note(table(each));
-  for (const StoredTensor& type : types_apart()) note(type);
-  note(head_weight_);
-  note(head_bias());
-  for (Index layer = 0; layer < layer_count(checkpoint_); ++layer) {
-    for (const StoredTensor& tensor : stored_attention_tensors(checkpoint_, layer)) note(tensor);
-    for (std::size_t place = 0; place < norm_places; ++place)
-      note_linear(norm(static_cast<NormPlace>(place), layer));
-    const MlpTensors tensors = mlp(layer);
-    note_linear(tensors.up);
-    note_linear(tensors.gate);
-    note_linear(tensors.down);
-  }
-  for (const TensorFile& file : checkpoint_.files()) {
-    for (const TensorInfo& tensor : file.tensors()) {
-      if (known.contains(tensor.name) || is_no_weight(tensor.name) || is_beside_model(tensor.name)) continue;
-      if (checkpoint_.foreign() && checkpoint_.foreign()->in_config.contains(tensor.name)) continue;
-      throw FormatError(StoredTensor{&file, &tensor}.describe() + " has no place in a " +
-                        checkpoint_.config().model_type +
-                        " model, so the whole model is not understood; --scope attention does without it");
-    }
-  }
+  return tensors;
 }
 
 }  // namespace attnsym

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "checkpoint/checkpoint.hpp"
+#include "checkpoint/model_classes.hpp"
 #include "symmetry/stored_model.hpp"
 
 namespace attnsym {
@@ -20,7 +21,19 @@ struct MlpTensors {
   LinearTensors down;
 };
 
-/// Where a checkpoint keeps what is not attention.
+/// The tensors of a transform and of a task.
+struct TransformTensors {
+  LinearTensors dense;
+  std::optional<LinearTensors> norm;
+};
+struct TaskTensors {
+  ReadTokens tokens = ReadTokens::All;
+  std::optional<TransformTensors> transform;
+  std::optional<LinearTensors> output;
+};
+
+/// Where a checkpoint keeps what is not attention, and what of it the class of the model reads, which
+/// config.json names under `architectures`; where it does not, a head is what is there.
 /// @throws FormatError naming what is missing, or why only the attention of this model is understood
 class OuterTensors {
  public:
@@ -38,31 +51,51 @@ class OuterTensors {
   MlpTensors mlp(Index layer) const;
 
   Head head() const { return head_; }
-  std::optional<StoredTensor> head_bias() const;
+  std::optional<StoredTensor> head_bias() const { return head_bias_; }
 
   /// Whether a tied model stores the embeddings once more as its head.
   std::optional<StoredTensor> second_copy() const {
     return head_ == Head::Tied ? head_weight_ : std::nullopt;
   }
 
-  /// A tensor that reads the stream or writes to it and is no part of the model, such as a classifier's: it
-  /// does not know of moves of the stream.
-  std::optional<StoredTensor> beside_model() const;
+  /// In front of the head; absent where the head reads the stream.
+  std::optional<TransformTensors> head_transform() const;
 
-  /// @throws FormatError naming the first tensor of the checkpoint that neither attention nor this table
-  /// knows and that is no buffer: the model is not what the table says.
-  void refuse_unknown() const;
+  /// Outputs beside the head's.
+  std::optional<TaskTensors> task() const;
+
+  /// A tied model may store the bias of its head twice.
+  std::optional<StoredTensor> second_bias() const { return second_bias_; }
+
+  /// The activation of a transform, as the configuration or the class spells it.
+  std::string head_activation() const;
+  std::string task_activation() const;
+
+  /// What else makes tokens, of images, and is compared as it is.
+  std::vector<StoredTensor> beside() const;
 
  private:
   std::optional<LinearTensors> find_linear(const LinearNames& names, Index layer) const;
   LinearTensors require_linear(const LinearNames& names, Index layer) const;
   bool wants(NormPlace place) const;
+  void find_class();
+  void find_head();
+  void find_predictions(const HeadNames& names);
+  void require_tied() const;
+  std::string full_name(std::string_view name) const;
+  StoredTensor require_named(const std::string& name) const;
+  LinearTensors require_module(std::string_view name, bool bias) const;
+  std::optional<TransformTensors> transform(const TransformNames& names) const;
+  std::string activation(const TransformNames& names) const;
 
   const Checkpoint& checkpoint_;
   const ModelLayout& layout_;
+  std::optional<ModelClass> class_;
   Head head_ = Head::None;
   std::string head_name_;
   std::optional<StoredTensor> head_weight_;
+  std::optional<StoredTensor> head_bias_;
+  std::optional<StoredTensor> second_bias_;
 };
 
 }  // namespace attnsym

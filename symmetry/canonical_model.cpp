@@ -38,11 +38,11 @@ Permutation ascending(const RowVector<double>& numbers) {
   return inverse(Permutation::from_image(std::move(order)));
 }
 
-// All rows outside of blocks that live in the stream's basis.
+// All rows of tables that live in the stream's basis: not those that read behind a transform.
 Matrix<double> all_rows(const TransformerWeights<double>& outside) {
   Index count = 0;
-  const Matrix<double>* tables[] = {&outside.embedding, &outside.positions, &outside.token_types,
-                                    &outside.unembedding};
+  std::vector<const Matrix<double>*> tables{&outside.embedding, &outside.positions, &outside.token_types};
+  if (outside.head_transform.dense.size() == 0) tables.push_back(&outside.unembedding);
   for (const Matrix<double>* table : tables) count += table->rows();
   Matrix<double> rows(count, outside.embedding.cols());
   Index at = 0;
@@ -79,11 +79,13 @@ Matrix<double> principal_axes(const Matrix<double>& rows, Index count) {
   return axes;
 }
 
-Matrix<double> in_order_of_probes(const Matrix<double>& rows, bool signs_are_free) {
+// @param kind  which signs are free
+Matrix<double> in_order_of_probes(const Matrix<double>& rows, TransformerGroup::Stream kind) {
   const RowVector<double> seen = fixed_probe<double>(1, rows.rows(), stream_salt) * rows;
   Index largest = 0;
   seen.cwiseAbs().maxCoeff(&largest);
-  const double common = sign_of(seen(largest));
+  const double common = kind == TransformerGroup::Stream::Places ? 1 : sign_of(seen(largest));
+  const bool signs_are_free = kind == TransformerGroup::Stream::SignedPermutations;
   const RowVector<double> numbers =
       signs_are_free ? RowVector<double>(-seen.cwiseAbs()) : RowVector<double>(-common * seen);
   const Permutation order = ascending(numbers);
@@ -149,10 +151,10 @@ StreamMove canonical_stream(const TransformerGroup& group, const TransformerWeig
   switch (group.stream()) {
     case TransformerGroup::Stream::Fixed:
       return identity_stream(width);
+    case TransformerGroup::Stream::Places:
     case TransformerGroup::Stream::Permutations:
-      return {in_order_of_probes(rows, false)};
     case TransformerGroup::Stream::SignedPermutations:
-      return {in_order_of_probes(rows, true)};
+      return {in_order_of_probes(rows, group.stream())};
     case TransformerGroup::Stream::Orthogonal:
       return {principal_axes(rows, width)};
     case TransformerGroup::Stream::Centred:

@@ -69,7 +69,8 @@ std::optional<std::string> gains_are_fixed(const TransformerConfig& config) {
 
 std::optional<std::string> final_gain_is_fixed(const TransformerConfig& config) {
   if (!config.final_norm) return "there is no final norm";
-  if (config.head == Head::Tied) return "embeddings are tied to the head, which reads behind the final norm";
+  if (config.head == Head::Tied && !config.ends_in_stream())
+    return "embeddings are tied to the head, which reads behind the final norm";
   if (config.head == Head::None) return "the outputs are those of the final norm";
   return std::nullopt;
 }
@@ -88,13 +89,24 @@ Block<double> with_folded_gains(const TransformerConfig& config, Index layer, Bl
   return block;
 }
 
-void fold_final_gain(const TransformerConfig& config, Norm<double>& norm, Matrix<double>& unembedding,
-                     RowVector<double>& head_bias) {
+void fold_final_gain(const TransformerConfig& config, TransformerWeights<double>& weights) {
   if (const auto reason = final_gain_is_fixed(config))
     throw ShapeError("the final gain cannot be folded: " + *reason);
-  Matrix<double> weight = unembedding.transpose();
-  fold(norm, {{&weight, &head_bias}});
-  unembedding = weight.transpose();
+  std::vector<Reader> readers;
+  Matrix<double> unembedding = weights.unembedding.transpose();
+  const bool has_transform = config.head_transform.width > 0;
+  if (has_transform) {
+    readers.push_back({&weights.head_transform.dense, &weights.head_transform.bias});
+  } else if (config.head == Head::Own) {
+    readers.push_back({&unembedding, &weights.head_bias});
+  }
+  for (Task<double>& task : weights.tasks) {
+    Transform<double>& transform = task.transform;
+    readers.push_back(transform.dense.size() > 0 ? Reader{&transform.dense, &transform.bias}
+                                                 : Reader{&task.output, &task.output_bias});
+  }
+  fold(weights.final_norm, readers);
+  if (!has_transform) weights.unembedding = unembedding.transpose();
 }
 
 bool writes_means_in_vain(const TransformerConfig& config) {
@@ -125,8 +137,7 @@ TransformerWeights<double> folded(const TransformerConfig& config, TransformerWe
     if (!gains_are_fixed(config)) block = with_folded_gains(config, layer, std::move(block));
     if (writes_means_in_vain(config)) block = with_centred_writers(std::move(block));
   }
-  if (!final_gain_is_fixed(config))
-    fold_final_gain(config, weights.final_norm, weights.unembedding, weights.head_bias);
+  if (!final_gain_is_fixed(config)) fold_final_gain(config, weights);
   if (writes_means_in_vain(config)) centre_tables(config, weights);
   return weights;
 }

@@ -19,10 +19,9 @@ std::optional<std::string> gains_are_fixed(const TransformerConfig& config);
 /// @throws ShapeError if gains_are_fixed, and for a gain of 0 beside a bias that has to stay
 Block<double> with_folded_gains(const TransformerConfig& config, Index layer, Block<double> block);
 
-/// The same of the final norm, whose rows of the unembedding read behind it.
+/// The same of the final norm, behind which the head and tasks read.
 /// @throws ShapeError if final_gain_is_fixed, and as above
-void fold_final_gain(const TransformerConfig& config, Norm<double>& norm, Matrix<double>& unembedding,
-                     RowVector<double>& head_bias);
+void fold_final_gain(const TransformerConfig& config, TransformerWeights<double>& weights);
 
 /// [N12] Behind a LayerNorm the mean of what is written to the stream is never seen: a block that writes
 /// none.

@@ -72,7 +72,7 @@ Index row_count(const TransformerConfig& config, Table table) {
     case Table::Unembedding:
       break;
   }
-  return config.head == Head::None ? 0 : config.vocabulary;
+  return config.head == Head::Own || config.head == Head::Tied ? config.vocabulary : 0;
 }
 
 HeldModel::HeldModel(TransformerConfig config, TransformerWeights<double> value,
@@ -152,5 +152,9 @@ StoredMatrix HeldModel::mlp_bias(Index layer) const {
 }
 
 StoredMatrix HeldModel::head_bias() const { return {value_.head_bias, radius_.head_bias}; }
+
+StoredTransform HeldModel::head_transform() const { return {value_.head_transform, radius_.head_transform}; }
+
+StoredTask HeldModel::task(std::size_t index) const { return {value_.tasks[index], radius_.tasks[index]}; }
 
 }  // namespace attnsym

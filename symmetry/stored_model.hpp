@@ -43,8 +43,8 @@ class StoredModel {
 
   virtual const TransformerConfig& config() const = 0;
 
-  /// count x D, rows first, first + 1, ... of a table that the config has. Embeddings are rows of the
-  /// unembedding where these are tied.
+  /// count x D, rows first, first + 1, ... of a table that the config has, D being its transform's width for
+  /// an unembedding of its own. Embeddings are rows of the unembedding where these are tied.
   virtual StoredMatrix rows(Table table, Index first, Index count) const = 0;
 
   /// @param layer  of a block's norm; else it does not matter
@@ -60,6 +60,11 @@ class StoredModel {
 
   /// 1 x V.
   virtual StoredMatrix head_bias() const = 0;
+
+  virtual StoredTransform head_transform() const = 0;
+
+  /// @param index  of config().tasks
+  virtual StoredTask task(std::size_t index) const = 0;
 };
 
 /// Rows of a table; 0 where the model has none.
@@ -87,6 +92,8 @@ class HeldModel : public StoredModel {
   std::unique_ptr<NeuronReader> neurons(Index layer) const override;
   StoredMatrix mlp_bias(Index layer) const override;
   StoredMatrix head_bias() const override;
+  StoredTransform head_transform() const override;
+  StoredTask task(std::size_t index) const override;
 
  private:
   TransformerConfig config_;

@@ -17,6 +17,16 @@ struct StoredNorm {
   Norm<double> radius;
 };
 
+/// The same of a transform and of a task.
+struct StoredTransform {
+  Transform<double> value;
+  Transform<double> radius;
+};
+struct StoredTask {
+  Task<double> value;
+  Task<double> radius;
+};
+
 /// The same of an MLP.
 struct StoredMlp {
   Mlp<double> value;

@@ -35,12 +35,25 @@ void move_attention(const StreamMove& move, AttentionWeights<double>& weights) {
   write(move, weights.output_bias);
 }
 
+// @param ends_in_stream  whether what the transform makes is read by embeddings, which move with the stream
+void move_transform(const StreamMove& move, Transform<double>& transform, bool ends_in_stream) {
+  read(move, transform.dense);
+  if (!ends_in_stream || transform.dense.size() == 0) return;
+  if (!move.is_permutation())
+    throw ShapeError("a stream whose embeddings read behind an activation has no symmetry but its places");
+  write(move, transform.dense);
+  write(move, transform.bias);
+  transform.norm = act(move, transform.norm);
+}
+
 }  // namespace
 
 bool StreamMove::is_signed_permutation() const {
   const auto is_sign = [](double x) { return x == 0 || x == 1 || x == -1; };
   return std::all_of(matrix.data(), matrix.data() + matrix.size(), is_sign);
 }
+
+bool StreamMove::is_permutation() const { return is_signed_permutation() && (matrix.array() >= 0).all(); }
 
 bool StreamMove::operator==(const StreamMove& other) const {
   return matrix.rows() == other.matrix.rows() && matrix == other.matrix;
@@ -89,8 +102,14 @@ Block<double> act(const StreamMove& move, const Block<double>& block) {
 
 TransformerWeights<double> act(const StreamMove& move, const TransformerWeights<double>& weights) {
   TransformerWeights<double> moved = weights;
-  for (Matrix<double>* rows : {&moved.embedding, &moved.positions, &moved.token_types, &moved.unembedding})
-    write(move, *rows);
+  for (Matrix<double>* rows : {&moved.embedding, &moved.positions, &moved.token_types}) write(move, *rows);
+  const bool is_tied = moved.unembedding.size() == 0;
+  if (moved.head_transform.dense.size() == 0) write(move, moved.unembedding);
+  move_transform(move, moved.head_transform, is_tied);
+  for (Task<double>& task : moved.tasks) {
+    if (task.transform.dense.size() == 0) read(move, task.output);
+    move_transform(move, task.transform, false);
+  }
   moved.embedding_norm = act(move, moved.embedding_norm);
   moved.final_norm = act(move, moved.final_norm);
   for (Block<double>& block : moved.blocks) block = act(move, block);

@@ -12,6 +12,9 @@ struct StreamMove {
   /// Whether every entry is 0, 1 or -1: then gains may stay in place, as they change places only.
   bool is_signed_permutation() const;
 
+  /// Whether it changes places alone, without signs.
+  bool is_permutation() const;
+
   bool operator==(const StreamMove& other) const;
 };
 

@@ -15,7 +15,29 @@ Index numbers_of(const MlpConfig& mlp, Index model_width) {
          (mlp.output_bias ? model_width : 0);
 }
 
+Index numbers_of(const TransformConfig& transform, Index model_width, NormKind norm) {
+  const Index behind = transform.norm ? (norm == NormKind::Layer ? 2 : 1) : 0;
+  return (model_width + 1 + behind) * transform.width;
+}
+
+Index numbers_of(const TaskConfig& task, Index model_width, NormKind norm) {
+  const Index read = task.transform.width > 0 ? task.transform.width : model_width;
+  return numbers_of(task.transform, model_width, norm) + (read + Index{task.bias}) * task.outputs;
+}
+
+void require_task(const TaskConfig& task) {
+  if (task.transform.width < 0 || task.outputs < 0 || task.output_width() == 0)
+    throw ShapeError("a task needs outputs");
+  if (task.bias && task.outputs == 0) throw ShapeError("without a map of a task there is no bias of it");
+}
+
 }  // namespace
+
+Index TransformerConfig::output_width() const {
+  Index width = head_width();
+  for (const TaskConfig& task : tasks) width += task.output_width();
+  return width;
+}
 
 Index TransformerConfig::parameter_count() const {
   const Index per_norm = (norm == NormKind::Layer ? 2 : 1) * model_width;
@@ -24,7 +46,10 @@ Index TransformerConfig::parameter_count() const {
   count += (Index{embedding_norm} + Index{final_norm} + places * blocks()) * per_norm;
   for (const AttentionConfig& module : attention)
     count += module.parameter_count() + numbers_of(mlp, model_width);
-  if (head == Head::Own) count += vocabulary * model_width;
+  if (head == Head::Own)
+    count += vocabulary * (head_transform.width > 0 ? head_transform.width : model_width);
+  count += numbers_of(head_transform, model_width, norm);
+  for (const TaskConfig& task : tasks) count += numbers_of(task, model_width, norm);
   return count + (head_bias ? vocabulary : 0);
 }
 
@@ -39,8 +64,9 @@ void TransformerConfig::validate() const {
   if (!fits || !std::ranges::all_of(fixed_positions, [](double x) { return std::isfinite(x); }) ||
       (!fixed_positions.empty() && (placement != NormPlacement::Before || class_token)))
     throw ShapeError("fixed positions are finite, D for each, and for norms in front of attention and MLPs");
-  if (class_token && (positions < 2 || position_offset != 0 || token_types != 2 || head != Head::None))
-    throw ShapeError("a class token needs positions, two types, and outputs that are the stream");
+  if (class_token && (positions < 2 || position_offset != 0 || token_types != 2 ||
+                      (head != Head::None && head != Head::Tasks)))
+    throw ShapeError("a class token needs positions, two types, and no head but those of tasks");
   for (const AttentionConfig& module : attention) {
     module.validate();
     if (module.model_width != model_width) {
@@ -54,7 +80,14 @@ void TransformerConfig::validate() const {
   if (parallel && placement != NormPlacement::Before)
     throw ShapeError("attention and MLP side by side are for norms in front of them");
   if (shared_norm && !parallel) throw ShapeError("only attention and MLP side by side share a norm");
-  if (head_bias && head == Head::None) throw ShapeError("without a head there is no bias of the head");
+  const bool has_logits = head == Head::Own || head == Head::Tied;
+  if (head_bias && !has_logits) throw ShapeError("without a head there is no bias of the head");
+  if (head_transform.width < 0 || (head_transform.width > 0 && !has_logits) ||
+      (ends_in_stream() && head_transform.width != model_width))
+    throw ShapeError("a transform of the head needs a head that reads as many numbers");
+  for (const TaskConfig& task : tasks) require_task(task);
+  if (head == Head::Tasks && tasks.empty()) throw ShapeError("the model has no outputs");
+  if (mlp.activation == Activation::Tanh) throw ShapeError("no MLP has tanh");
 }
 
 }  // namespace attnsym

@@ -23,14 +23,16 @@ enum class Activation {
   Gelu,      ///< x Phi(x)
   GeluTanh,  ///< its approximation by tanh
   Silu,      ///< x sigmoid(x)
-  Relu       ///< max(x, 0)
+  Relu,      ///< max(x, 0)
+  Tanh       ///< of what tasks read; no MLP has it
 };
 
 /// What turns the last stream into outputs.
 enum class Head {
   Own,   ///< a matrix
   Tied,  ///< the embeddings
-  None   ///< the outputs are the stream itself
+  None,  ///< the outputs are the stream itself
+  Tasks  ///< nothing: the outputs are those of tasks alone
 };
 
 /// The perceptron of a block: act(x U + bu) W + bw, or with gates (act(x G + bg) * (x U + bu)) W + bw.
@@ -42,6 +44,30 @@ struct MlpConfig {
   bool output_bias = false;  ///< bw
 
   bool operator==(const MlpConfig&) const = default;
+};
+
+/// A layer between the last stream and a linear map: norm(act(x W + b)), as in front of BERT's heads.
+struct TransformConfig {
+  Index width = 0;  ///< columns of W; 0 for none
+  Activation activation = Activation::Gelu;
+  bool norm = false;
+
+  bool operator==(const TransformConfig&) const = default;
+};
+
+/// Which tokens of the last stream a task reads.
+enum class ReadTokens { All, First, Last };
+
+/// An output beside the head's: a linear map of the last stream, or of what a transform makes of it.
+struct TaskConfig {
+  ReadTokens tokens = ReadTokens::All;
+  TransformConfig transform;
+  Index outputs = 0;  ///< columns of the map; 0 without one, where the outputs are the transform's
+  bool bias = false;  ///< of the map
+
+  Index output_width() const { return outputs > 0 ? outputs : transform.width; }
+
+  bool operator==(const TaskConfig&) const = default;
 };
 
 /// Everything about a transformer that is not a weight and decides its function and its group (N12).
@@ -65,6 +91,8 @@ struct TransformerConfig {
   double embedding_scale = 1;  ///< what embeddings are multiplied by
   Head head = Head::Own;
   bool head_bias = false;
+  TransformConfig head_transform;  ///< in front of an own or tied head
+  std::vector<TaskConfig> tasks;
   double logit_softcap = 0;                ///< a logit x becomes softcap * tanh(x / softcap); 0 for none
   std::vector<AttentionConfig> attention;  ///< of every block
   MlpConfig mlp;
@@ -81,8 +109,15 @@ struct TransformerConfig {
   /// patches of zeros.
   Index token_ids() const { return vocabulary + Index{class_token}; }
 
-  /// Numbers that a token's output has: V, or D without a head.
-  Index output_width() const { return head == Head::None ? model_width : vocabulary; }
+  /// Numbers that the head makes of a token: V, or D where the stream is the output.
+  Index head_width() const { return head == Head::None ? model_width : head == Head::Tasks ? 0 : vocabulary; }
+
+  /// Numbers that a token's output has: the head's, then those of every task, which are 0 at tokens that the
+  /// task does not read.
+  Index output_width() const;
+
+  /// Whether a transform ends in the basis of the stream, as embeddings read it.
+  bool ends_in_stream() const { return head == Head::Tied && head_transform.width > 0; }
 
   /// Stored numbers.
   Index parameter_count() const;

@@ -24,6 +24,42 @@ Index neuron_dimension(const TransformerConfig& config, bool reads_centred) {
   return (scales + columns) * mlp.width;
 }
 
+// Whether all that reads the last stream has numbers of its own.
+bool reads_freely(const TransformerConfig& config) {
+  return config.head != Head::None && (config.head != Head::Tied || config.ends_in_stream());
+}
+
+// Columns with a bias that read the last stream.
+Index biased_columns(const TransformerConfig& config) {
+  Index columns = config.head_transform.width;
+  if (columns == 0 && config.head_bias) columns = config.vocabulary;
+  for (const TaskConfig& task : config.tasks)
+    columns += task.transform.width > 0 ? task.transform.width : task.bias ? task.outputs : 0;
+  return columns;
+}
+
+// What a transform trades with a map behind it.
+Index transform_dimension(const TransformConfig& transform, bool is_layer, Index biases) {
+  if (transform.width == 0) return 0;
+  if (transform.norm) return is_layer ? 2 * transform.width + biases : transform.width;
+  return transform.activation == Activation::Relu ? transform.width : 0;
+}
+
+Index transform_dimension(const TransformerConfig& config) {
+  const bool layer = is_layer(config);
+  Index dimension = 0;
+  if (config.head == Head::Own)
+    dimension = transform_dimension(config.head_transform, layer, config.head_bias ? config.vocabulary : 0);
+  // Biases of all logits take over what embeddings read of a bias.
+  if (config.ends_in_stream() && config.head_transform.norm && layer && config.head_bias)
+    dimension = config.head_transform.width;
+  for (const TaskConfig& task : config.tasks) {
+    if (task.outputs > 0)
+      dimension += transform_dimension(task.transform, layer, task.bias ? task.outputs : 0);
+  }
+  return dimension;
+}
+
 }  // namespace
 
 // Attention and neurons. Behind a LayerNorm a reader may add any multiple of 1/gain to a column, and take the
@@ -45,10 +81,11 @@ Index TransformerGroup::norm_dimension() const {
   const Index per_norm = is_layer(config_) ? 2 * d : d;
   Index dimension = 0;
   if (config_.norms_before()) dimension += (config_.shared_norm ? 1 : 2) * blocks * per_norm;
-  if (config_.head == Head::Own) {
+  if (reads_freely(config_)) {
     dimension += per_norm;
-    if (is_layer(config_) && config_.head_bias) dimension += config_.vocabulary;
+    if (is_layer(config_)) dimension += biased_columns(config_);
   }
+  dimension += transform_dimension(config_);
   if (config_.placement == NormPlacement::After) {
     // Biases between blocks move into the biases of the readers behind and the writer next; so do what
     // embeddings have in common, or the bias of their norm.
@@ -110,8 +147,9 @@ Index TransformerGroup::writer_dimension() const {
   if (config_.learns_positions()) dimension += config_.position_offset * d;
   // What all rows of a table have in common moves to another one. A class token's type stands beside its
   // position, that of all others beside theirs.
-  const Index shifts = config_.class_token ? types_read : Index{config_.learns_positions()} + types_read;
-  if (config_.head != Head::Tied) dimension += shifts * (d - (unseen_embeddings ? 1 : 0));
+  Index shifts = config_.class_token ? types_read : Index{config_.learns_positions()} + types_read;
+  if (config_.head == Head::Tied) shifts = std::max<Index>(shifts - 1, 0);  // of tables beside embeddings
+  dimension += shifts * (d - (unseen_embeddings ? 1 : 0));
   if (unseen_embeddings) dimension += positions_read + types_read;
   if (unseen_embeddings && config_.head != Head::Tied) dimension += config_.vocabulary;
   // Side by side, attention and MLP add their biases to one sum.
@@ -129,7 +167,8 @@ Index TransformerGroup::dimension(Outputs outputs) const {
   Index dimension = norm_dimension() + stream_dimension() + writer_dimension();
   for (Index layer = 0; layer < config_.blocks(); ++layer) dimension += block_dimension(layer);
   if (outputs == Outputs::Probabilities && config_.head == Head::Own && config_.logit_softcap == 0)
-    dimension += config_.model_width + Index{config_.head_bias};
+    dimension += (config_.head_transform.width > 0 ? config_.head_transform.width : config_.model_width) +
+                 Index{config_.head_bias};
   return dimension;
 }
 
@@ -139,6 +178,9 @@ std::string TransformerGroup::describe() const {
   switch (stream()) {
     case Stream::Fixed:
       text += config_.head == Head::None ? "fixed, as it is the output" : "fixed, as positions are";
+      break;
+    case Stream::Places:
+      text += "permutations of " + width + " coordinates";
       break;
     case Stream::Permutations:
       text += "permutations of " + width + " coordinates and a common sign";

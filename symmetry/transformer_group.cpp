@@ -129,8 +129,9 @@ TransformerGroup::TransformerGroup(TransformerConfig config) : config_(std::move
 TransformerGroup::Stream TransformerGroup::stream() const {
   const bool is_layer = config_.norm == NormKind::Layer;
   if (config_.head == Head::None || !config_.fixed_positions.empty()) return Stream::Fixed;
+  if (config_.ends_in_stream()) return Stream::Places;
   const bool can_fold = config_.placement == NormPlacement::Before && config_.final_norm &&
-                        config_.head == Head::Own && !config_.embedding_norm;
+                        config_.head != Head::Tied && !config_.embedding_norm;
   if (can_fold) return is_layer ? Stream::Centred : Stream::Orthogonal;
   return is_layer ? Stream::Permutations : Stream::SignedPermutations;
 }
@@ -168,6 +169,7 @@ TransformerElement TransformerGroup::sample(Random& random, const TransformerSam
     return element;
   }
   element.stream.matrix = permutation_matrix(random_permutation(random, width));
+  if (stream() == Stream::Places) return element;
   const double common = random_sign(random);
   for (Index k = 0; k < width; ++k)
     element.stream.matrix.row(k) *= stream() == Stream::Permutations ? common : random_sign(random);
@@ -193,6 +195,8 @@ bool TransformerGroup::contains(const TransformerElement& element) const {
   switch (stream()) {
     case Stream::Fixed:
       return q.isIdentity(0);
+    case Stream::Places:
+      return element.stream.is_permutation();
     case Stream::Permutations:
       return element.stream.is_signed_permutation() && keeps_mean;
     case Stream::SignedPermutations:

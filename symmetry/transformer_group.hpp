@@ -60,6 +60,7 @@ class TransformerGroup {
   enum class Stream {
     Fixed,         ///< not at all: the outputs are the stream; or positions are fixed, where elements leave
                    ///< out the few that keep these
+    Places,        ///< places of coordinates: embeddings read behind an activation, which knows signs
     Permutations,  ///< places of coordinates, and the sign of all together
     SignedPermutations,
     Centred,    ///< orthogonal matrices that keep the mean of a token, once gains are folded

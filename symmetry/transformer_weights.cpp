@@ -34,6 +34,38 @@ Mlp<To> cast_mlp(const Mlp<From>& mlp) {
           cast_slot<To>(mlp.up_bias), cast_slot<To>(mlp.gate_bias), cast_slot<To>(mlp.down_bias)};
 }
 
+template <class To, class From>
+Transform<To> cast_transform(const Transform<From>& transform) {
+  return {cast_slot<To>(transform.dense), cast_slot<To>(transform.bias), cast_norm<To>(transform.norm)};
+}
+
+template <class S>
+void require_transform(const Transform<S>& transform, const TransformConfig& config,
+                       const TransformerConfig& model, const std::string& name) {
+  const Index width = config.width;
+  require_shape(name + "dense", transform.dense, width > 0, model.model_width, width);
+  require_shape(name + "bias", transform.bias, width > 0, 1, width);
+  const bool has_norm = width > 0 && config.norm;
+  require_shape(name + "gain", transform.norm.gain, has_norm, 1, width);
+  require_shape(name + "bias of the norm", transform.norm.bias, has_norm && model.norm == NormKind::Layer, 1,
+                width);
+}
+
+template <class S>
+void require_tasks(const std::vector<Task<S>>& tasks, const TransformerConfig& model) {
+  if (tasks.size() != model.tasks.size()) {
+    throw ShapeError(std::to_string(tasks.size()) + " tasks, expected " + std::to_string(model.tasks.size()));
+  }
+  for (std::size_t i = 0; i < tasks.size(); ++i) {
+    const TaskConfig& config = model.tasks[i];
+    const std::string name = "task " + std::to_string(i) + ": ";
+    require_transform(tasks[i].transform, config.transform, model, name + "transform's ");
+    const Index read = config.transform.width > 0 ? config.transform.width : model.model_width;
+    require_shape(name + "map", tasks[i].output, config.outputs > 0, read, config.outputs);
+    require_shape(name + "bias", tasks[i].output_bias, config.bias, 1, config.outputs);
+  }
+}
+
 }  // namespace
 
 template <Scalar S>
@@ -81,7 +113,10 @@ void require_fits(const TransformerWeights<S>& weights, const TransformerConfig&
   for (Index layer = 0; layer < config.blocks(); ++layer)
     require_fits(weights.blocks[static_cast<std::size_t>(layer)], config, layer);
   require_fits(weights.final_norm, config, config.final_norm, "final norm");
-  require_shape("unembedding", weights.unembedding, config.head == Head::Own, config.vocabulary, d);
+  require_transform(weights.head_transform, config.head_transform, config, "transform of the head: ");
+  require_shape("unembedding", weights.unembedding, config.head == Head::Own, config.vocabulary,
+                config.head_transform.width > 0 ? config.head_transform.width : d);
+  require_tasks(weights.tasks, config);
   require_shape("bias of the head", weights.head_bias, config.head_bias, 1, config.vocabulary);
 }
 
@@ -94,7 +129,13 @@ TransformerWeights<To> cast(const TransformerWeights<From>& weights) {
                                 {},
                                 cast_norm<To>(weights.final_norm),
                                 cast_slot<To>(weights.unembedding),
-                                cast_slot<To>(weights.head_bias)};
+                                cast_slot<To>(weights.head_bias),
+                                cast_transform<To>(weights.head_transform),
+                                {}};
+  for (const Task<From>& task : weights.tasks) {
+    result.tasks.push_back(
+        {cast_transform<To>(task.transform), cast_slot<To>(task.output), cast_slot<To>(task.output_bias)});
+  }
   for (const Block<From>& block : weights.blocks) {
     result.blocks.push_back({cast_norm<To>(block.attention_input), cast_norm<To>(block.attention_output),
                              cast_norm<To>(block.mlp_input), cast_norm<To>(block.mlp_output),

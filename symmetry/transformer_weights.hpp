@@ -36,6 +36,22 @@ struct Block {
   Mlp<S> mlp;
 };
 
+/// See TransformConfig; all empty where there is none.
+template <Scalar S>
+struct Transform {
+  Matrix<S> dense;    ///< W, D x width
+  RowVector<S> bias;  ///< b
+  Norm<S> norm;       ///< width
+};
+
+/// See TaskConfig.
+template <Scalar S>
+struct Task {
+  Transform<S> transform;
+  Matrix<S> output;  ///< width of the transform or D x outputs, or empty
+  RowVector<S> output_bias;
+};
+
 /// The weights of a transformer; tokens are rows of a table, logits belong to rows of another.
 template <Scalar S>
 struct TransformerWeights {
@@ -45,8 +61,10 @@ struct TransformerWeights {
   Norm<S> embedding_norm;
   std::vector<Block<S>> blocks;
   Norm<S> final_norm;
-  Matrix<S> unembedding;   ///< V x D; empty if tied or absent
+  Matrix<S> unembedding;   ///< V x D, or as wide as its transform; empty if tied or absent
   RowVector<S> head_bias;  ///< V, or empty
+  Transform<S> head_transform;
+  std::vector<Task<S>> tasks;
 };
 
 /// @throws ShapeError naming the first tensor whose shape the config does not allow, with both shapes.
@@ -80,6 +98,22 @@ void for_each_block_slot(BlockWeights& block, Visit visit) {
   visit(block.mlp.down_bias);
 }
 
+/// The same of what a transform and a task have.
+template <class Weights, class Visit>
+void for_each_transform_slot(Weights& transform, Visit visit) {
+  visit(transform.dense);
+  visit(transform.bias);
+  visit(transform.norm.gain);
+  visit(transform.norm.bias);
+}
+
+template <class Weights, class Visit>
+void for_each_task_slot(Weights& task, Visit visit) {
+  for_each_transform_slot(task.transform, visit);
+  visit(task.output);
+  visit(task.output_bias);
+}
+
 /// The same of a whole model.
 template <class Weights, class Visit>
 void for_each_transformer_slot(Weights& weights, Visit visit) {
@@ -93,6 +127,8 @@ void for_each_transformer_slot(Weights& weights, Visit visit) {
   visit(weights.final_norm.bias);
   visit(weights.unembedding);
   visit(weights.head_bias);
+  for_each_transform_slot(weights.head_transform, visit);
+  for (auto& task : weights.tasks) for_each_task_slot(task, visit);
 }
 
 }  // namespace attnsym

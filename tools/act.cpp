@@ -8,6 +8,7 @@
 #include "symmetry/symmetry_group.hpp"
 #include "tools/commands.hpp"
 #include "tools/rewrite_options.hpp"
+#include "tools/unread.hpp"
 #include "tools/whole_commands.hpp"
 
 namespace attnsym {
@@ -64,16 +65,19 @@ ExitStatus run_act(const ActOptions& options) {
         }
         return RewrittenLayer{std::move(moved), std::move(element)};
       });
+  const std::vector<std::string> unread = unread_tensors(Unread::ByFamily, {&model});
   if (options.rewrite.as_json) {
     const nlohmann::json object{{"schema", "attnsym.act/1"},
                                 {"output", options.rewrite.out.string()},
                                 {"seed", options.seed},
-                                {"condition", options.condition}};
+                                {"condition", options.condition},
+                                {"unread", unread}};
     std::printf("%s\n", object.dump(2).c_str());
   } else {
     std::printf("%s: attention of %zu layers moved by a random group element, seed %llu\n",
                 options.rewrite.out.string().c_str(), model.layers(),
                 static_cast<unsigned long long>(options.seed));
+    print_unread(unread);
   }
   return ExitStatus::yes;
 }

@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "tools/unread.hpp"
 #include "tools/whole_commands.hpp"
 
 namespace attnsym {
@@ -27,18 +28,21 @@ ExitStatus act_on_whole(const RewriteOptions& options, const Model& model, std::
       },
       sample.stream};
   const TransformerGroup group = rewrite_whole(options, model, "act", change);
+  const std::vector<std::string> unread = unread_tensors(Unread::ByModel, {&model});
   if (options.as_json) {
     const nlohmann::json object{{"schema", "attnsym.act/1"},
                                 {"output", options.out.string()},
                                 {"scope", "model"},
                                 {"seed", seed},
                                 {"condition", sample.attention.condition},
-                                {"group", group.describe()}};
+                                {"group", group.describe()},
+                                {"unread", unread}};
     std::printf("%s\n", object.dump(2).c_str());
   } else {
     std::printf("%s: the whole model moved by a random group element, seed %llu\ngroup  %s\n",
                 options.out.string().c_str(), static_cast<unsigned long long>(seed),
                 group.describe().c_str());
+    print_unread(unread);
   }
   return ExitStatus::yes;
 }

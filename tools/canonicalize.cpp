@@ -7,6 +7,7 @@
 #include "tools/commands.hpp"
 #include "tools/output.hpp"
 #include "tools/rewrite_options.hpp"
+#include "tools/unread.hpp"
 #include "tools/whole_commands.hpp"
 #include "verify/stored_precision.hpp"
 #include "verify/verdict.hpp"
@@ -108,7 +109,8 @@ json group_json(const GroupReport& group, const HeadClasses& classes, Index plac
   return heads;
 }
 
-void print_json(const RewriteOptions& options, const std::vector<LayerReport>& layers, Index readers) {
+void print_json(const RewriteOptions& options, const std::vector<LayerReport>& layers, Index readers,
+                const std::vector<std::string>& unread) {
   json list = json::array();
   for (std::size_t layer = 0; layer < layers.size(); ++layer) {
     json heads = json::array();
@@ -120,7 +122,10 @@ void print_json(const RewriteOptions& options, const std::vector<LayerReport>& l
     }
     list.push_back({{"layer", layer}, {"heads", heads}});
   }
-  const json object{{"schema", "attnsym.canonicalize/1"}, {"output", options.out.string()}, {"layers", list}};
+  const json object{{"schema", "attnsym.canonicalize/1"},
+                    {"output", options.out.string()},
+                    {"unread", unread},
+                    {"layers", list}};
   std::printf("%s\n", object.dump(2).c_str());
 }
 
@@ -174,10 +179,12 @@ ExitStatus run_canonicalize(const RewriteOptions& options) {
     if (canonical.canonical_from_input) rewritten.evidence = *std::move(canonical.canonical_from_input);
     return rewritten;
   });
+  const std::vector<std::string> unread = unread_tensors(Unread::ByFamily, {&model});
   if (options.as_json) {
-    print_json(options, layers, attention_config(model.checkpoint, 0).readers_per_group());
+    print_json(options, layers, attention_config(model.checkpoint, 0).readers_per_group(), unread);
   } else {
     print_text(options, layers);
+    print_unread(unread);
   }
   return ExitStatus::yes;
 }

@@ -5,6 +5,7 @@
 #include "symmetry/canonical.hpp"
 #include "symmetry/canonical_model.hpp"
 #include "symmetry/folding.hpp"
+#include "tools/unread.hpp"
 #include "tools/whole_commands.hpp"
 #include "verify/stored_precision.hpp"
 
@@ -81,12 +82,14 @@ ExitStatus canonicalize_whole(const RewriteOptions& options, const Model& model,
   const TransformerGroup group =
       rewrite_whole(options, model, "canonicalize", neurons_only ? neurons_alone() : everything(stream));
   const std::string kept = neurons_only ? "" : kept_gains(group.config());
+  const std::vector<std::string> unread = unread_tensors(Unread::ByModel, {&model});
   if (options.as_json) {
     const nlohmann::json object{{"schema", "attnsym.canonicalize/1"},
                                 {"output", options.out.string()},
                                 {"scope", neurons_only ? "mlp" : "model"},
                                 {"group", group.describe()},
-                                {"kept", kept}};
+                                {"kept", kept},
+                                {"unread", unread}};
     std::printf("%s\n", object.dump(2).c_str());
     return ExitStatus::yes;
   }
@@ -94,6 +97,7 @@ ExitStatus canonicalize_whole(const RewriteOptions& options, const Model& model,
               neurons_only ? "all MLPs" : "the whole model");
   if (!neurons_only) std::printf("group  %s\n", group.describe().c_str());
   if (!kept.empty()) std::printf("kept   %s\n", kept.c_str());
+  print_unread(unread);
   return ExitStatus::yes;
 }
 

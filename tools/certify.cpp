@@ -11,6 +11,7 @@
 #include "tools/executor.hpp"
 #include "tools/model.hpp"
 #include "tools/output.hpp"
+#include "tools/unread.hpp"
 #include "verify/checker/certificate.hpp"
 #include "verify/checker/model_identity.hpp"
 #include "verify/exact.hpp"
@@ -120,6 +121,7 @@ Refutation refute_models(const CertifyOptions& options, const CertificateFile& c
     return refute_token_witness(from, to, certificate.model->tokens, outputs);
   if (certificate.verdict != "equivalent" && certificate.verdict != "identical")
     return "'" + certificate.verdict + "' cannot be certified";
+  if (const auto other = differs_beside_text(a, b)) return other;
   if (certificate.exact) return "exact equality is certified of attention modules, not of whole models";
   const ModelEvidence evidence{certificate.model->stream, certificate.layers, certificate.model->neurons};
   const RunTasks workers = [&](std::size_t count, const std::function<void(std::size_t)>& task) {

@@ -16,6 +16,7 @@
 #include "tools/executor.hpp"
 #include "tools/model.hpp"
 #include "tools/output.hpp"
+#include "tools/unread.hpp"
 #include "verify/decide.hpp"
 #include "verify/exact.hpp"
 
@@ -276,6 +277,7 @@ ExitStatus run_check(const CheckOptions& options) {
                          options.certificate, options.force, options.explain, options.as_json});
   }
   CheckResult result = decide_layers(options, a, b);
+  result.unread = unread_tensors(Unread::ByFamily, {&a, &b});
   if (options.ladder) {
     const auto layer = static_cast<Index>(result.worst_layer);
     result.ladder =

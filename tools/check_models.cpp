@@ -7,6 +7,7 @@
 #include "tools/evidence_file.hpp"
 #include "tools/models_report.hpp"
 #include "tools/output.hpp"
+#include "tools/unread.hpp"
 
 namespace attnsym {
 namespace {
@@ -100,6 +101,14 @@ class ModelJudge {
   ModelDecideOptions options_;
 };
 
+// Equal texts make no equal models where images are read as well.
+void judge_images(const Model& a, const Model& b, ModelDecision& decision) {
+  const auto other = differs_beside_text(a, b);
+  if (!are_equal(decision) || !other) return;
+  decision.verdict = ModelVerdict::Undecided;
+  decision.reason = *other + "; on texts " + decision.reason;
+}
+
 void answer(const Model& a, const Model& b, const ModelCheckOptions& options, ModelCheckResult& result) {
   if (options.explain) result.explanation = ModelExplanation{};
   // What quantisation could hide does not matter if the decoded numbers agree by themselves.
@@ -128,6 +137,8 @@ ExitStatus check_models(const Model& a, const Model& b, const ModelCheckOptions&
   result.outputs = options.outputs;
   result.seed = options.seed;
   answer(a, b, options, result);
+  judge_images(a, b, result.decision);
+  result.unread = unread_tensors(Unread::ByModel, {&a, &b});
   if (options.certificate) write_certificate(a, b, options, result);
   result.bytes_read = a.checkpoint.weight_bytes() + b.checkpoint.weight_bytes();
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

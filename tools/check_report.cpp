@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "tools/unread.hpp"
+
 namespace attnsym {
 namespace {
 
@@ -93,6 +95,7 @@ void print_json(const CheckResult& result) {
       {"group", result.group},
       {"scope", result.scope},
       {"seed", result.seed},
+      {"unread", result.unread},
       {"layers", layers},
       {"worst", {{"layer", result.worst_layer}, {"head", worst.worst_head}, {"rounding_ratio", worst_ratio}}},
       {"witness", witness_json(result)},
@@ -173,6 +176,7 @@ void print_text(const CheckResult& result) {
   std::printf("group  %s\n", result.group.c_str());
   std::printf("seed   %llu\n", static_cast<unsigned long long>(result.seed));
   if (result.error_probability) print_exactness(*result.error_probability);
+  print_unread(result.unread);
   std::printf("\n");
   result.error_probability ? print_verdicts(result.layers) : print_figures(result.layers);
   if (result.explanation) print_explanation(*result.explanation);

@@ -23,6 +23,7 @@ struct CheckResult {
   std::optional<PrecisionLadder> ladder;                     ///< of the layer that decides, if asked for
   std::optional<std::vector<LayerExplanation>> explanation;  ///< of the layers that differ, if asked for
   bool as_decoded = false;  ///< a layer was settled by the decoded numbers, where quantisation is too coarse
+  std::vector<std::string> unread{};  ///< tensors of either that no class of its family reads
   std::uint64_t seed = 0;
   std::size_t bytes_read = 0;
   double seconds = 0;

@@ -59,6 +59,17 @@ Tensors positions_and_types(const OuterTensors& tensors) {
   return result;
 }
 
+Tensors transform_tensors(const std::optional<TransformTensors>& transform) {
+  if (!transform) return {};
+  return joined({tensors_of(transform->dense), tensors_of(transform->norm)});
+}
+
+Tensors task_tensors(const OuterTensors& tensors) {
+  const auto task = tensors.task();
+  if (!task) return {};
+  return joined({transform_tensors(task->transform), tensors_of(task->output)});
+}
+
 // The tensors that make a part that is outside of blocks.
 // @param tied  in both models, if the head is the embeddings in one
 Tensors outer_tensors(const OuterTensors& tensors, const std::string& part, Index blocks, bool tied) {
@@ -67,6 +78,8 @@ Tensors outer_tensors(const OuterTensors& tensors, const std::string& part, Inde
   if (part == "token types") return {tensors.table(Table::TokenTypes)};
   if (part == "norm of embeddings") return tensors_of(tensors.norm(NormPlace::Embedding, 0));
   Tensors result = norm_before(tensors, NormPlace::Final, NormPlace::MlpOutput, blocks - 1);
+  if (part == "transform of the head") return joined({transform_tensors(tensors.head_transform()), result});
+  if (part.starts_with("task ")) return joined({task_tensors(tensors), result});
   const bool has_head = tied || tensors.head() == Head::Own;
   result.push_back(has_head ? tensors.table(Table::Unembedding) : std::nullopt);
   if (part != "unembedding") result.push_back(tensors.head_bias());

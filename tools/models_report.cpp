@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tools/output.hpp"
+#include "tools/unread.hpp"
 
 namespace attnsym {
 
@@ -69,6 +70,7 @@ void print_json(const ModelCheckResult& result) {
       {"outputs", name_of(result.outputs)},
       {"seed", result.seed},
       {"stream", decision.stream_found ? json(attnsym::name_of(decision.stream)) : json()},
+      {"unread", result.unread},
       {"parts", parts},
       {"blocks", blocks},
       {"first_difference", decision.first_difference ? json(*decision.first_difference) : json()},
@@ -126,19 +128,18 @@ void print_text(const ModelCheckResult& result) {
   std::printf("scope   the whole model, %s\n", name_of(result.outputs));
   std::printf("stream  %s\n", decision.stream_found ? attnsym::name_of(decision.stream)
                                                     : "no change of basis found; compared as it is");
-  std::printf("seed    %llu\n\n", static_cast<unsigned long long>(result.seed));
+  std::printf("seed    %llu\n", static_cast<unsigned long long>(result.seed));
+  print_unread(result.unread);
+  std::printf("\n");
   if (!decision.blocks.empty()) {
     std::printf("%-22s  %-10s  %-8s  %-8s  %s\n", "part", "verdict", "ratio", "limit", "resolution");
-    const auto is_head = [](const OuterComparison& outer) {
-      return outer.part == "unembedding" || outer.part == "bias of the outputs";
-    };
     for (const OuterComparison& outer : decision.outer) {
-      if (!is_head(outer)) print_entries(outer.part, outer.entries);
+      if (!outer.reads_stream) print_entries(outer.part, outer.entries);
     }
     for (std::size_t layer = 0; layer < decision.blocks.size(); ++layer)
       print_block(layer, decision.blocks[layer]);
     for (const OuterComparison& outer : decision.outer) {
-      if (is_head(outer)) print_entries(outer.part, outer.entries);
+      if (outer.reads_stream) print_entries(outer.part, outer.entries);
     }
   }
   if (decision.verdict == ModelVerdict::Distinct) print_witness(*decision.witness, result.numbers_per_patch);

@@ -16,6 +16,7 @@ struct ModelCheckResult {
   std::uint64_t seed = 0;
   std::optional<Index> numbers_per_patch;       ///< of models of images, whose tokens are these numbers
   std::optional<ModelExplanation> explanation;  ///< if asked for; of equal models empty
+  std::vector<std::string> unread{};            ///< tensors of either that its model does not read
   std::optional<std::string> certificate;       ///< the file, if one was written
   std::size_t bytes_read = 0;
   double seconds = 0;

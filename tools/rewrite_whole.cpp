@@ -4,6 +4,7 @@
 
 #include "checkpoint/model_tensors.hpp"
 #include "checkpoint/outer_tensors.hpp"
+#include "checkpoint/unread_tensors.hpp"
 #include "symmetry/errors.hpp"
 #include "symmetry/folding.hpp"
 #include "tools/output.hpp"
@@ -18,11 +19,13 @@ bool rotates(const TransformerGroup& group) {
 
 void require_nothing_beside(const Model& model, const TransformerGroup& group) {
   if (group.stream() == TransformerGroup::Stream::Fixed) return;
-  if (const auto tensor = OuterTensors(model.checkpoint).beside_model())
-    throw FormatError(
-        tensor->describe() +
-        " meets the stream, which would be moved without it; --scope attention leaves the stream "
-        "as it is, so do act --only without stream and canonicalize --scope mlp");
+  std::vector<std::string> left = tensors_of_other_classes(model.checkpoint);
+  for (const StoredTensor& tensor : OuterTensors(model.checkpoint).beside())
+    left.push_back(tensor.info->name);
+  if (left.empty()) return;
+  throw FormatError(model.checkpoint.find(left.front())->describe() +
+                    " meets the stream, which would be moved without it; --scope attention leaves the stream "
+                    "as it is, so do act --only without stream and canonicalize --scope mlp");
 }
 
 }  // namespace
@@ -59,8 +62,7 @@ TransformerWeights<double> folded(const TransformerGroup& group, Folding folding
                                   TransformerWeights<double> outside) {
   const TransformerConfig& config = group.config();
   if (folding == Folding::ToRotate && !rotates(group)) return outside;
-  if (!final_gain_is_fixed(config))
-    fold_final_gain(config, outside.final_norm, outside.unembedding, outside.head_bias);
+  if (!final_gain_is_fixed(config)) fold_final_gain(config, outside);
   if (writes_means_in_vain(config)) centre_tables(config, outside);
   return outside;
 }

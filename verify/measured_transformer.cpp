@@ -23,8 +23,16 @@ class GenericTransformer {
     weights.embedding_norm = norm(config_.embedding_norm);
     for (const AttentionConfig& attention : config_.attention) weights.blocks.push_back(block(attention));
     weights.final_norm = norm(config_.final_norm);
-    weights.unembedding = matrix(config_.head == Head::Own ? config_.vocabulary : 0, d, 1);
+    const Index read = config_.head_transform.width > 0 ? config_.head_transform.width : d;
+    weights.unembedding = matrix(config_.head == Head::Own ? config_.vocabulary : 0, read, 1);
     weights.head_bias = row(config_.head_bias, config_.vocabulary);
+    weights.head_transform = transform(config_.head_transform);
+    for (const TaskConfig& task : config_.tasks) {
+      const Index width = task.transform.width > 0 ? task.transform.width : d;
+      weights.tasks.push_back({transform(task.transform),
+                               matrix(task.outputs > 0 ? width : 0, task.outputs, 1),
+                               row(task.bias, task.outputs)});
+    }
     return weights;
   }
 
@@ -39,11 +47,18 @@ class GenericTransformer {
     return RowVector<double>(matrix(1, present ? size : 0, 0.5));
   }
 
-  Norm<double> norm(bool present) {
-    Norm<double> result{row(present, config_.model_width),
-                        row(present && config_.norm == NormKind::Layer, config_.model_width)};
+  Norm<double> norm(bool present) { return norm(present, config_.model_width); }
+
+  Norm<double> norm(bool present, Index width) {
+    Norm<double> result{row(present, width), row(present && config_.norm == NormKind::Layer, width)};
     result.gain.array() += 1;
     return result;
+  }
+
+  Transform<double> transform(const TransformConfig& config) {
+    const bool present = config.width > 0;
+    return {matrix(present ? config_.model_width : 0, config.width, 0.5), row(present, config.width),
+            norm(config.norm, config.width)};
   }
 
   Block<double> block(const AttentionConfig& attention) {

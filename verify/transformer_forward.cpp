@@ -24,6 +24,8 @@ S activated(const S& x, Activation activation) {
       return x / (S(1) + exp(S(-x)));
     case Activation::Relu:
       return x < S(0) ? S(0) : x;
+    case Activation::Tanh:
+      return tanh(x);
   }
   return x;
 }
@@ -38,7 +40,7 @@ Matrix<S> projected(const Matrix<S>& tokens, const Matrix<S>& weight, const RowV
 template <class S>
 Matrix<S> normalized(const TransformerConfig& config, const Norm<S>& norm, Matrix<S> stream) {
   using std::sqrt;
-  const S width(static_cast<double>(config.model_width));
+  const S width(static_cast<double>(stream.cols()));
   for (Index n = 0; n < stream.rows(); ++n) {
     RowVector<S> token = stream.row(n);
     if (config.norm == NormKind::Layer) token.array() -= S(token.sum() / width);
@@ -52,19 +54,59 @@ Matrix<S> normalized(const TransformerConfig& config, const Norm<S>& norm, Matri
 }
 
 template <class S>
+Matrix<S> activated(Matrix<S> hidden, Activation activation) {
+  for (Index i = 0; i < hidden.size(); ++i) hidden.data()[i] = activated<S>(S(hidden.data()[i]), activation);
+  return hidden;
+}
+
+template <class S>
 Matrix<S> perceive(const MlpConfig& config, const Mlp<S>& mlp, const Matrix<S>& tokens) {
-  const auto activate = [&](Matrix<S> hidden) {
-    for (Index i = 0; i < hidden.size(); ++i)
-      hidden.data()[i] = activated<S>(hidden.data()[i], config.activation);
-    return hidden;
-  };
   Matrix<S> hidden = projected<S>(tokens, mlp.up, mlp.up_bias);
   if (config.gated) {
-    hidden = hidden.cwiseProduct(activate(projected<S>(tokens, mlp.gate, mlp.gate_bias))).eval();
+    const Matrix<S> gate = activated<S>(projected<S>(tokens, mlp.gate, mlp.gate_bias), config.activation);
+    hidden = hidden.cwiseProduct(gate).eval();
   } else {
-    hidden = activate(std::move(hidden));
+    hidden = activated<S>(std::move(hidden), config.activation);
   }
   return projected<S>(hidden, mlp.down, mlp.down_bias);
+}
+
+template <class S>
+Matrix<S> transformed(const TransformerConfig& model, const TransformConfig& config,
+                      const Transform<S>& transform, const Matrix<S>& tokens) {
+  if (config.width == 0) return tokens;
+  Matrix<S> hidden = activated<S>(projected<S>(tokens, transform.dense, transform.bias), config.activation);
+  return config.norm ? normalized<S>(model, transform.norm, std::move(hidden)) : hidden;
+}
+
+// The outputs of one task for every token, 0 where it does not read it.
+template <class S>
+Matrix<S> task_outputs(const TransformerConfig& model, const TaskConfig& config, const Task<S>& task,
+                       const Matrix<S>& last) {
+  const Index count = last.rows();
+  const Index first = config.tokens == ReadTokens::Last ? count - 1 : 0;
+  const Index read = config.tokens == ReadTokens::All ? count : 1;
+  Matrix<S> hidden =
+      transformed<S>(model, config.transform, task.transform, Matrix<S>(last.middleRows(first, read)));
+  if (config.outputs > 0) hidden = projected<S>(hidden, task.output, task.output_bias);
+  Matrix<S> outputs = Matrix<S>::Zero(count, hidden.cols());
+  outputs.middleRows(first, read) = hidden;
+  return outputs;
+}
+
+template <class S>
+Matrix<S> head_outputs(const TransformerConfig& config, const TransformerWeights<S>& weights,
+                       const Matrix<S>& last) {
+  using std::tanh;
+  if (config.head == Head::None) return last;
+  if (config.head == Head::Tasks) return Matrix<S>(last.rows(), 0);
+  const Matrix<S>& rows = config.head == Head::Tied ? weights.embedding : weights.unembedding;
+  Matrix<S> output = projected<S>(transformed<S>(config, config.head_transform, weights.head_transform, last),
+                                  Matrix<S>(rows.transpose()), weights.head_bias);
+  if (config.logit_softcap == 0) return output;
+  const S cap(config.logit_softcap);
+  for (Index i = 0; i < output.size(); ++i) output.data()[i] = cap * tanh(S(output.data()[i] / cap));
+  return output;
 }
 
 // The stream with what one branch brings.
@@ -122,15 +164,16 @@ Matrix<S> run_block(const TransformerConfig& config, const Block<S>& block, Inde
 template <ForwardScalar S>
 Matrix<S> read_out(const TransformerConfig& config, const TransformerWeights<S>& weights,
                    const Matrix<S>& stream) {
-  using std::tanh;
-  Matrix<S> output = config.final_norm ? normalized<S>(config, weights.final_norm, stream) : stream;
-  if (config.head == Head::None) return output;
-  const Matrix<S>& rows = config.head == Head::Tied ? weights.embedding : weights.unembedding;
-  output = projected<S>(output, Matrix<S>(rows.transpose()), weights.head_bias);
-  if (config.logit_softcap == 0) return output;
-  const S cap(config.logit_softcap);
-  for (Index i = 0; i < output.size(); ++i) output.data()[i] = cap * tanh(S(output.data()[i] / cap));
-  return output;
+  const Matrix<S> last = config.final_norm ? normalized<S>(config, weights.final_norm, stream) : stream;
+  Matrix<S> outputs(stream.rows(), config.output_width());
+  outputs.leftCols(config.head_width()) = head_outputs<S>(config, weights, last);
+  Index at = config.head_width();
+  for (std::size_t i = 0; i < config.tasks.size(); ++i) {
+    const TaskConfig& task = config.tasks[i];
+    outputs.middleCols(at, task.output_width()) = task_outputs<S>(config, task, weights.tasks[i], last);
+    at += task.output_width();
+  }
+  return outputs;
 }
 
 template <ForwardScalar S>

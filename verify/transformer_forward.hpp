@@ -20,14 +20,14 @@ template <ForwardScalar S>
 Matrix<S> run_block(const TransformerConfig& config, const Block<S>& block, Index layer,
                     const Matrix<S>& stream);
 
-/// The outputs of the last stream: n x V, or n x D without a head. Of the weights only final norm, head and,
-/// where they are tied, embeddings are read.
+/// The outputs of the last stream, n x TransformerConfig::output_width. Of the weights only final norm, head,
+/// tasks and, where they are tied, embeddings are read.
 template <ForwardScalar S>
 Matrix<S> read_out(const TransformerConfig& config, const TransformerWeights<S>& weights,
                    const Matrix<S>& stream);
 
 /// All of it.
-/// @returns n x V logits, or n x D without a head; with a class token n + 1 rows
+/// @returns n x output_width; with a class token n + 1 rows
 /// @throws ShapeError as embed, and if the weights do not fit the config
 template <ForwardScalar S>
 Matrix<S> run_transformer(const TransformerConfig& config, const TransformerWeights<S>& weights,

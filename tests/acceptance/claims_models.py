@@ -72,16 +72,16 @@ def _relu_gates(bench):
 
 def _beside(bench):
     """Nobody would move it along; where the stream stays it is copied."""
-    for name in ("score.weight", "multi_modal_projector.mm_input_projection_weight"):
+    for family, name in (("llama", "score.weight"), ("gemma3", "multi_modal_projector.mm_input_projection_weight")):
         source, out = bench.scratch(f"beside-{name}"), bench.scratch(f"moved-{name}")
-        with family_model.edited_copy(_untied("llama")(bench), source) as model:
+        with family_model.edited_copy(_untied(family)(bench), source) as model:
             model.tensors.store(name, np.ones((2, 32)), "F32")
         for command in ("canonicalize", "act"):
             said = bench.attnsym.refusal(command, source, "-o", out, "--scope", "model")
             require(f"'{name}' meets the stream" in said, said)
         bench.attnsym.rewrite_model("act", source, out, "--only", "neurons")
         before, after = (family_model.load(each).tensors for each in (source, out))
-        kept = (name, "model.norm.weight", "lm_head.weight")
+        kept = (name, "model.norm.weight" if family == "llama" else "model.language_model.norm.weight", "lm_head.weight")
         require(all(np.array_equal(before.numbers(each), after.numbers(each)) for each in kept), "the stream moved")
     return said.strip()[-60:]
 

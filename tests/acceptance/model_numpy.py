@@ -9,23 +9,8 @@ from typing import Callable
 
 import numpy as np
 
-_erf = np.vectorize(math.erf, otypes=[np.float64])
-
-
-def gelu(x):
-    return x * (1 + _erf(x / math.sqrt(2))) / 2
-
-
-def gelu_tanh(x):
-    return x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
-
-
-def silu(x):
-    return x / (1 + np.exp(-x))
-
-
-ACTIVATIONS = {"gelu": gelu, "gelu_new": gelu_tanh, "gelu_pytorch_tanh": gelu_tanh, "silu": silu,
-               "relu": lambda x: np.maximum(x, 0)}
+import task_heads_numpy
+from activations_numpy import ACTIVATIONS, gelu_tanh
 
 
 @dataclass
@@ -72,6 +57,8 @@ class _Run:
             x = self.block(layer, x)
         if "final" in self.spec.norms:
             x = self.norm("final", x)
+        if "architectures" in self.model.config:
+            return task_heads_numpy.outputs(self.model, x, lambda: self.logits(x))
         return self.logits(x)
 
     def embedded(self, tokens):

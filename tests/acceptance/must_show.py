@@ -20,13 +20,14 @@ import claims_models
 import claims_same
 import claims_shapes
 import claims_slips
+import claims_task_heads
 import claims_text
 import report
 from workbench import Workbench
 
 CLAIMS = [claim for part in (claims_same, claims_different, claims_shapes, claims_canonical, claims_evidence,
                                claims_interrupted, claims_families, claims_models, claims_slips,
-                               claims_model_slips, claims_text)
+                               claims_model_slips, claims_task_heads, claims_text)
           for claim in part.claims()]
 
 

@@ -6,6 +6,7 @@
 
 #include "checkpoint/model_tensors.hpp"
 #include "checkpoint/rewrite.hpp"
+#include "checkpoint/unread_tensors.hpp"
 #include "symmetry/errors.hpp"
 #include "symmetry/random.hpp"
 #include "tests/checkpoint/expect_error.hpp"
@@ -115,6 +116,61 @@ Small vit() {
   return model;
 }
 
+Small bert() {
+  const std::string layer = "bert.encoder.layer.0.";
+  Small model{
+      {{"model_type", "bert"}, {"hidden_size", 4}, {"num_hidden_layers", 1}, {"num_attention_heads", 2}},
+      {{"bert.embeddings.word_embeddings.weight", {5, 4}},
+       {"bert.embeddings.position_embeddings.weight", {7, 4}},
+       {"bert.embeddings.token_type_embeddings.weight", {2, 4}},
+       {layer + "intermediate.dense.weight", {6, 4}},
+       {layer + "intermediate.dense.bias", {6}},
+       {layer + "output.dense.weight", {4, 6}},
+       {layer + "output.dense.bias", {4}}},
+      {}};
+  for (const char* part :
+       {"attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"}) {
+    model.shapes[layer + part + ".weight"] = {4, 4};
+    model.shapes[layer + part + ".bias"] = {4};
+  }
+  for (const std::string& norm : {std::string("bert.embeddings.LayerNorm"),
+                                  layer + "attention.output.LayerNorm", layer + "output.LayerNorm"}) {
+    model.shapes[norm + ".weight"] = {4};
+    model.shapes[norm + ".bias"] = {4};
+  }
+  return model;
+}
+
+Small of_class(Small model, const char* name, const Shapes& more = {}) {
+  model.config["architectures"] = {name};
+  model.shapes.insert(more.begin(), more.end());
+  return model;
+}
+
+const Shapes pooler{{"bert.pooler.dense.weight", {4, 4}}, {"bert.pooler.dense.bias", {4}}};
+const Shapes classifier{{"classifier.weight", {3, 4}}, {"classifier.bias", {3}}};
+const Shapes predictions{{"cls.predictions.transform.dense.weight", {4, 4}},
+                         {"cls.predictions.transform.dense.bias", {4}},
+                         {"cls.predictions.transform.LayerNorm.weight", {4}},
+                         {"cls.predictions.transform.LayerNorm.bias", {4}},
+                         {"cls.predictions.bias", {5}}};
+
+Small pooled_classes() {
+  Small model = of_class(bert(), "BertForSequenceClassification", classifier);
+  model.shapes.insert(pooler.begin(), pooler.end());
+  return model;
+}
+
+// Another decoder than the embeddings, whose bias is its own.
+Small untied_words() {
+  Small model = of_class(bert(), "BertForMaskedLM", predictions);
+  model.config["tie_word_embeddings"] = false;
+  model.shapes.erase("cls.predictions.bias");
+  model.shapes["cls.predictions.decoder.weight"] = {5, 4};
+  model.shapes["cls.predictions.decoder.bias"] = {5};
+  return model;
+}
+
 Small phi3() {
   Small model = llama();
   const std::string layer = "model.layers.0.";
@@ -147,7 +203,90 @@ void expect_round_trip(const Small& small) {
 }
 
 TEST(CheckpointModel, WritesWhatItRead) {
-  for (const Small& small : {llama(), gpt2(), phi3(), vit()}) expect_round_trip(small);
+  for (const Small& small :
+       {llama(), gpt2(), phi3(), vit(), bert(), of_class(bert(), "BertModel", pooler),
+        of_class(bert(), "BertForMaskedLM", predictions), pooled_classes(), untied_words(),
+        of_class(gpt2(), "GPT2ForSequenceClassification", {{"score.weight", {3, 4}}}),
+        of_class(vit(), "ViTForImageClassification", classifier)})
+    expect_round_trip(small);
+}
+
+// Every tensor is read or listed, and what the outputs are depends on the class alone.
+TEST(CheckpointModel, TheClassSaysWhatTheOutputsAre) {
+  struct Row {
+    Small model;
+    Head head;
+    Index outputs;  // of tasks
+    std::vector<std::string> unread;
+  };
+  Small tied_base = of_class(llama(), "LlamaModel");
+  tied_base.config["tie_word_embeddings"] = true;  // to a head that this class has not
+  Small both = of_class(bert(), "BertForMaskedLM", predictions);
+  both.shapes.insert(pooler.begin(), pooler.end());
+  const std::string buffer = "h.0.attn.bias";
+  const Row rows[] = {
+      {gpt2(), Head::Tied, 0, {buffer}},
+      {of_class(gpt2(), "GPT2LMHeadModel"), Head::Tied, 0, {buffer}},
+      {of_class(gpt2(), "GPT2Model"), Head::None, 0, {buffer}},
+      {llama(), Head::Own, 0, {}},
+      {of_class(llama(), "LlamaForCausalLM"), Head::Own, 0, {}},
+      {tied_base, Head::None, 0, {"lm_head.weight"}},
+      {of_class(llama(), "LlamaForTokenClassification", {{"score.weight", {3, 4}}, {"score.bias", {3}}}),
+       Head::Tasks,
+       3,
+       {"lm_head.weight"}},
+      {bert(), Head::None, 0, {}},
+      {of_class(bert(), "BertModel"), Head::None, 0, {}},
+      {of_class(bert(), "BertModel", pooler), Head::None, 4, {}},
+      {pooled_classes(), Head::Tasks, 3, {}},
+      {both, Head::Tied, 0, {"bert.pooler.dense.bias", "bert.pooler.dense.weight"}},
+      {untied_words(), Head::Own, 0, {}},
+      {of_class(vit(), "ViTForImageClassification", classifier), Head::Tasks, 3, {}},
+  };
+  for (const Row& row : rows) {
+    const TemporaryDirectory directory;
+    row.model.write(directory.path());
+    const Checkpoint checkpoint = Checkpoint::open(directory.path());
+    const TransformerConfig config = CheckpointModel(checkpoint).config();
+    const std::string name = row.model.config.dump();
+    EXPECT_EQ(config.head, row.head) << name;
+    EXPECT_EQ(config.output_width() - config.head_width(), row.outputs) << name;
+    EXPECT_EQ(tensors_not_read(checkpoint), row.unread) << name;
+    EXPECT_TRUE(tensors_unknown_to_family(checkpoint).empty()) << name;
+  }
+}
+
+TEST(CheckpointModel, RefusesClassesAndTensorsThatNoClassHas) {
+  const auto refused = [](const Small& small, std::initializer_list<std::string_view> words) {
+    const TemporaryDirectory directory;
+    small.write(directory.path());
+    const Checkpoint checkpoint = Checkpoint::open(directory.path());
+    expect_error<FormatError>([&] { CheckpointModel{checkpoint}; }, words);
+    return tensors_unknown_to_family(checkpoint);
+  };
+  refused(of_class(gpt2(), "GPT2DoubleHeadsModel"),
+          {"GPT2DoubleHeadsModel", "GPT2LMHeadModel", "--scope attention"});
+  refused(of_class(llama(), "MistralForCausalLM"), {"MistralForCausalLM", "LlamaForCausalLM"});
+  refused(of_class(bert(), "BertForSequenceClassification", classifier),
+          {"bert.pooler.dense.weight", "is missing", "BertForSequenceClassification"});
+  Small headless = of_class(llama(), "LlamaForCausalLM");
+  headless.shapes.erase("lm_head.weight");
+  refused(headless, {"lm_head.weight", "LlamaForCausalLM"});
+  Small other_bias = of_class(bert(), "BertForMaskedLM", predictions);
+  other_bias.shapes["cls.predictions.decoder.bias"] = {5};  // other random numbers
+  refused(other_bias, {"cls.predictions.decoder.bias", "tied"});
+  // Names that another family has, or that only look like buffers or heads.
+  const auto unknown = [&](Small small, const char* name) {
+    small.shapes[name] = {4};
+    EXPECT_EQ(refused(small, {name, "has no place"}), std::vector<std::string>{name});
+  };
+  unknown(llama(), "classifier.score.weight");
+  unknown(llama(), "model.layers.0.attention.bias");
+  unknown(llama(), "model.layers.1.self_attn.rotary_emb.inv_freq");
+  unknown(llama(), "vision_tower.embeddings.position_ids");
+  unknown(vit(), "embeddings.mask_token");
+  unknown(bert(), "cls.seq_relationship.dense.weight");
+  unknown(gpt2(), "h.0.attn.bias.weight");
 }
 
 // Tokens of images are the numbers of a patch; the bias of patches and the class token are types.

@@ -37,12 +37,13 @@ inline TransformerWeights<double> random_transformer(const TransformerConfig& co
     return RowVector<double>(matrix(true, 1, present ? size : 0));
   };
   const Index d = config.model_width;
-  const auto norm = [&](bool present) {
-    Norm<double> result{row(present, d), row(present && config.norm == NormKind::Layer, d)};
+  const auto norm_of = [&](bool present, Index width) {
+    Norm<double> result{row(present, width), row(present && config.norm == NormKind::Layer, width)};
     result.gain = (result.gain.array() / 2 + 1).matrix().eval();
     result.bias /= 2;
     return result;
   };
+  const auto norm = [&](bool present) { return norm_of(present, d); };
   weights.embedding = matrix(true, config.vocabulary, d);
   weights.positions = matrix(config.positions > 0, config.positions, d);
   weights.token_types = matrix(config.token_types > 0, config.token_types, d);
@@ -64,8 +65,20 @@ inline TransformerWeights<double> random_transformer(const TransformerConfig& co
     weights.blocks.push_back(std::move(block));
   }
   weights.final_norm = norm(config.final_norm);
-  weights.unembedding = matrix(config.head == Head::Own, config.vocabulary, d);
+  const auto transform = [&](const TransformConfig& one) {
+    return Transform<double>{one.width > 0 ? matrix(true, d, one.width) : Matrix<double>(),
+                             row(one.width > 0, one.width), norm_of(one.norm, one.width)};
+  };
+  const auto width_behind = [&](const TransformConfig& one) { return one.width > 0 ? one.width : d; };
+  weights.unembedding =
+      matrix(config.head == Head::Own, config.vocabulary, width_behind(config.head_transform));
   weights.head_bias = row(config.head_bias, config.vocabulary);
+  weights.head_transform = transform(config.head_transform);
+  for (const TaskConfig& task : config.tasks) {
+    weights.tasks.push_back({transform(task.transform),
+                             matrix(task.outputs > 0, width_behind(task.transform), task.outputs),
+                             row(task.bias, task.outputs)});
+  }
   return weights;
 }
 

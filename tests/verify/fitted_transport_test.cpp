@@ -6,8 +6,8 @@
 #include "symmetry/symmetry_group.hpp"
 #include "tests/support/attention_kinds.hpp"
 #include "tests/support/random_module.hpp"
-#include "verify/decide.hpp"
 #include "verify/checker/gauge_trial.hpp"
+#include "verify/decide.hpp"
 
 namespace attnsym {
 namespace {

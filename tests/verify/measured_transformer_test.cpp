@@ -110,7 +110,34 @@ std::vector<Row> more_rows() {
   vit.head = Head::None;
   for (AttentionConfig& attention : vit.attention) attention.causal = false;
   vit.attention.pop_back();
+  TransformerConfig masked = bert;
+  masked.head = Head::Tied;
+  masked.vocabulary = 12;
+  masked.head_bias = true;
+  masked.head_transform = {5, Activation::GeluTanh, true};
+  TransformerConfig untied = masked;
+  untied.head = Head::Own;
+  untied.head_transform.width = 3;
+  const TaskConfig of_pooled{ReadTokens::First, {3, Activation::Tanh, false}, 2, true};
+  TransformerConfig pretraining = masked;
+  pretraining.tasks = {of_pooled};
+  TransformerConfig tokens = bert;
+  tokens.head = Head::Tasks;
+  tokens.tasks = {{ReadTokens::All, {}, 4, true}};
+  TransformerConfig score = llama;
+  score.head = Head::Tasks;
+  score.tasks = {{ReadTokens::All, {}, 4, false}};
+  TransformerConfig centred = tiny(NormKind::Layer, Before);
+  centred.attention.pop_back();
+  centred.head = Head::Tasks;
+  centred.tasks = {{ReadTokens::All, {}, 4, true}};
   return {
+      {"masked words", masked, -1},
+      {"masked words, another decoder", untied, -1},
+      {"masked words and a pooled task", pretraining, -1},
+      {"classes of tokens behind LayerNorms", tokens, -1},
+      {"classes of tokens behind RMS norms", score, -1},
+      {"classes of tokens behind a final LayerNorm", centred, -1},
       {"an epsilon leaves no scale", with(llama, &TransformerConfig::norm_epsilon, 0.01), 71},
       {"RMS norms on branches", rotary(tiny(NormKind::Rms, OnBranch)), -1},
       {"ReLU", with(llama, &TransformerConfig::mlp, MlpConfig{6, Activation::Relu}), -1},

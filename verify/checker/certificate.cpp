@@ -62,10 +62,8 @@ bool circuits_hold(const std::vector<TermPair>& terms, const std::vector<Circuit
   std::vector<CircuitClaim> right_moved;
   for (std::size_t t = 0; t < terms.size(); ++t) {
     const TermPair& term = terms[t];
-    left_moved.push_back(
-        {term.harmonic, exact_product(moved[t].left, of_b[t].right), term.a, term.b});
-    right_moved.push_back(
-        {term.harmonic, exact_product(of_b[t].left, moved[t].right), term.a, term.b});
+    left_moved.push_back({term.harmonic, exact_product(moved[t].left, of_b[t].right), term.a, term.b});
+    right_moved.push_back({term.harmonic, exact_product(of_b[t].left, moved[t].right), term.a, term.b});
   }
   return agree(left_moved, inner_width(terms), lines) && agree(right_moved, inner_width(terms), lines);
 }

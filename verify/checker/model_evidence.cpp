@@ -74,6 +74,7 @@ Refutation refute_models(const StoredModel& a, const StoredModel& b, const Model
   const TransformerConfig& config = a.config();
   if (const std::string apart = different_architecture(config, b.config()); !apart.empty())
     return "the architectures differ: " + apart;
+  require_same_outputs(a, b, outputs);
   const auto blocks = static_cast<std::size_t>(config.blocks());
   if (evidence.stream.rows() != config.model_width || evidence.stream.cols() != config.model_width ||
       evidence.attention.size() != blocks || evidence.neurons.size() != blocks)

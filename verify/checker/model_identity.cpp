@@ -103,6 +103,43 @@ Refutation refute_block(const StoredModel& a, const StoredModel& b, const ModelE
   return std::nullopt;
 }
 
+// What a transform reads is the stream; what it ends in may be.
+bool same_transform(const Transform<double>& a, const Transform<double>& b, bool ends_in_stream,
+                    const StreamTransport& stream) {
+  const auto bare = [](const auto& m) { return StoredMatrix{m, Matrix<double>::Zero(m.rows(), m.cols())}; };
+  const auto moved = [&](StoredMatrix rows) {
+    return ends_in_stream ? stream.written(std::move(rows)) : rows;
+  };
+  const auto placed = [&](StoredMatrix row) { return ends_in_stream ? stream.placed(std::move(row)) : row; };
+  return same(moved(stream.read(bare(a.dense))).value, b.dense) && same(moved(bare(a.bias)).value, b.bias) &&
+         same(placed(bare(a.norm.gain)).value, b.norm.gain) &&
+         same(moved(bare(a.norm.bias)).value, b.norm.bias);
+}
+
+bool same_task(const Task<double>& a, const Task<double>& b, const StreamTransport& stream) {
+  const bool reads_stream = a.transform.dense.size() == 0;
+  StoredMatrix output{a.output, Matrix<double>::Zero(a.output.rows(), a.output.cols())};
+  if (reads_stream) output = stream.read(std::move(output));
+  return same_transform(a.transform, b.transform, false, stream) && same(output.value, b.output) &&
+         same(a.output_bias, b.output_bias);
+}
+
+Refutation refute_outputs(const StoredModel& a, const StoredModel& b, const StreamTransport& stream) {
+  const TransformerConfig& config = a.config();
+  const bool in_stream = config.head_transform.width == 0 || config.ends_in_stream();
+  const StreamTransport none = StreamTransport::identity(config.model_width);
+  if (config.head == Head::Own && !same_rows(a, b, Table::Unembedding, in_stream ? stream : none))
+    return "heads differ";
+  if (!same(a.head_bias().value, b.head_bias().value)) return "biases of the outputs differ";
+  if (config.ends_in_stream() && !stream.keeps_signs()) return "activations in front of the head know signs";
+  if (!same_transform(a.head_transform().value, b.head_transform().value, config.ends_in_stream(), stream))
+    return "transforms of the head differ";
+  for (std::size_t i = 0; i < config.tasks.size(); ++i) {
+    if (!same_task(a.task(i).value, b.task(i).value, stream)) return "tasks differ";
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 Refutation refute_model_identity(const StoredModel& a, const StoredModel& b, const ModelEvidence& evidence,
@@ -114,8 +151,7 @@ Refutation refute_model_identity(const StoredModel& a, const StoredModel& b, con
   for (const Table table : {Table::Embedding, Table::Positions, Table::TokenTypes}) {
     if (!same_rows(a, b, table, *stream)) return "tables differ";
   }
-  if (a.config().head == Head::Own && !same_rows(a, b, Table::Unembedding, *stream)) return "heads differ";
-  if (!same(a.head_bias().value, b.head_bias().value)) return "biases of the outputs differ";
+  if (auto reason = refute_outputs(a, b, *stream)) return reason;
   std::vector<Refutation> refutations(evidence.attention.size());
   run_tasks(refutations.size(), [&](std::size_t layer) {
     refutations[layer] = refute_block(a, b, evidence, *stream, static_cast<Index>(layer));

@@ -1,6 +1,7 @@
 #include "verify/checker/model_pieces.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "verify/models/arithmetic_sums.hpp"
@@ -102,9 +103,74 @@ std::vector<OuterComparison> ModelPieces::compare_outside() const {
                                                 compare_norms(a_.embedding_norm(), b_.embedding_norm()))});
   }
   if (shared_.shares(NormPlace::Final, 0))
-    list.push_back({"last norm", shared_.norm_outside(NormPlace::Final)});
-  compare_head(list);
+    list.push_back({"last norm", shared_.norm_outside(NormPlace::Final), true});
+  if (a_.config().head_transform.width > 0) compare_transform(list);
+  if (a_.row_count(Table::Unembedding) > 0) compare_head(list);
+  for (std::size_t i = 0; i < a_.config().tasks.size(); ++i) compare_task(list, i);
   return list;
+}
+
+// The space that a transform ends in has a basis of its own, where places and signs have to agree; or that of
+// the stream, which then may change its places alone, as activations know signs.
+void ModelPieces::compare_transform(std::vector<OuterComparison>& list) const {
+  const bool ends_in_stream = a_.config().ends_in_stream();
+  const bool as_stored = shares_norm_before(Reader::Last, 0);
+  const StoredTransform a = a_.head_transform();
+  const StoredTransform b = b_.head_transform();
+  StoredMatrix dense = stream_.read({a.value.dense, a.radius.dense});
+  StoredMatrix bias{a.value.bias, a.radius.bias};
+  if (ends_in_stream) {
+    dense = stream_.written(std::move(dense));
+    bias = stream_.written(std::move(bias));
+  }
+  EntryComparison entries =
+      worse(compare_entries(dense, {b.value.dense, b.radius.dense}, rules(as_stored)),
+            compare_entries(bias, {b.value.bias, b.radius.bias}, bias_rules(as_stored)));
+  if (ends_in_stream && !stream_.keeps_signs()) {
+    entries.ratio = std::numeric_limits<double>::infinity();
+    entries.is_exact = false;
+  }
+  list.push_back({"transform of the head", entries, true});
+}
+
+void ModelPieces::compare_task(std::vector<OuterComparison>& list, std::size_t index) const {
+  const std::string name = "task " + std::to_string(index);
+  const TaskConfig& config = a_.config().tasks[index];
+  StoredTask a = a_.task(index);
+  StoredTask b = b_.task(index);
+  // Norms may have been multiplied into all of it.
+  const auto compare = [&](const Matrix<double>& value_a, const Matrix<double>& radius_a,
+                           const Matrix<double>& value_b, const Matrix<double>& radius_b, bool reads) {
+    const StoredMatrix stored{value_a, radius_a};
+    const EntryRules rules = value_a.rows() > 1 ? this->rules(false) : bias_rules(false);
+    return compare_entries(reads ? stream_.read(stored) : stored, {value_b, radius_b}, rules);
+  };
+  const auto compare_biases = [&](RowVector<double> Task<double>::*row) {
+    const auto numbers = [&](const Task<double>& task) -> Matrix<double> {
+      if ((task.*row).size() > 0) return task.*row;
+      return Matrix<double>::Zero(1, config.outputs);
+    };
+    return compare(numbers(a.value), numbers(a.radius), numbers(b.value), numbers(b.radius), false);
+  };
+  const bool has_transform = config.transform.width > 0;
+  if (has_transform) {
+    const Transform<double>& of_a = a.value.transform;
+    const Transform<double>& of_b = b.value.transform;
+    const Transform<double>& errors_a = a.radius.transform;
+    const Transform<double>& errors_b = b.radius.transform;
+    EntryComparison entries = worse(compare(of_a.dense, errors_a.dense, of_b.dense, errors_b.dense, true),
+                                    compare(of_a.bias, errors_a.bias, of_b.bias, errors_b.bias, false));
+    entries = worse(entries,
+                    compare(of_a.norm.gain, errors_a.norm.gain, of_b.norm.gain, errors_b.norm.gain, false));
+    entries = worse(entries,
+                    compare(of_a.norm.bias, errors_a.norm.bias, of_b.norm.bias, errors_b.norm.bias, false));
+    list.push_back({name + ": transform", entries, true});
+  }
+  if (config.outputs == 0) return;
+  list.push_back({name + ": map",
+                  compare(a.value.output, a.radius.output, b.value.output, b.radius.output, !has_transform),
+                  true});
+  list.push_back({name + ": bias", compare_biases(&Task<double>::output_bias), true});
 }
 
 // Gains lose the signs of the stream's transport, biases keep them.
@@ -147,13 +213,15 @@ MlpRules ModelPieces::mlp_rules(Index layer) const {
 // Rows of both, moved and as they are. Lines that are repeated round alike, so that only one of them counts
 // for what is aligned; to tell them costs a second look.
 template <class Rows>
-EntryComparison ModelPieces::compare_rows(Index count, EntryRules rules, Rows rows_of) const {
+EntryComparison ModelPieces::compare_rows(Index count, EntryRules rules, bool in_stream, Rows rows_of) const {
   const Index chunk_rows = rows_at_once();
   const auto compare = [&] {
     EntrySums sums(rules);
     for (Index first = 0; first < count; first += chunk_rows) {
       const Index rows = std::min(chunk_rows, count - first);
-      sums.add(stream_.written(rows_of(a_, first, rows)), rows_of(b_, first, rows));
+      StoredMatrix of_a = rows_of(a_, first, rows);
+      if (in_stream) of_a = stream_.written(std::move(of_a));
+      sums.add(of_a, rows_of(b_, first, rows));
     }
     return sums.result();
   };
@@ -176,7 +244,7 @@ void ModelPieces::compare_embeddings(std::vector<OuterComparison>& list) const {
   }
   const Index count = a_.row_count(Table::Embedding);
   list.push_back(
-      {"embeddings", compare_rows(count, rules, [](const SeenModel& model, Index first, Index rows) {
+      {"embeddings", compare_rows(count, rules, true, [](const SeenModel& model, Index first, Index rows) {
          return model.rows(Table::Embedding, first, rows);
        })});
 }
@@ -187,9 +255,9 @@ void ModelPieces::compare_table(std::vector<OuterComparison>& list, Table table,
   EntryRules rules = this->rules(true);
   rules.independent = false;
   if (rules.sources > 0) rules.sources = 6;
-  EntryComparison entries = compare_rows(count, rules, [&](const SeenModel& model, Index first, Index rows) {
-    return model.rows(table, first, rows);
-  });
+  EntryComparison entries = compare_rows(
+      count, rules, true,
+      [&](const SeenModel& model, Index first, Index rows) { return model.rows(table, first, rows); });
   if (shared_.shares(table)) entries = worse(entries, shared_.table(table));
   list.push_back({name, entries});
 }
@@ -200,27 +268,32 @@ void ModelPieces::compare_head(std::vector<OuterComparison>& list) const {
   const bool shifts = outputs_ == Outputs::Probabilities && a_.config().logit_softcap == 0;
   const StoredMatrix mean_a = shifts ? mean_row(a_) : StoredMatrix{};
   const StoredMatrix mean_b = shifts ? mean_row(b_) : StoredMatrix{};
-  const bool as_stored = shares_norm_before(Reader::Head, 0);
+  const bool as_stored = a_.config().head_transform.width == 0 && shares_norm_before(Reader::Last, 0);
   EntryRules rules = this->rules(as_stored);
   rules.independent = rules.independent && !shifts;
-  list.push_back(
-      {"unembedding", compare_rows(count, rules, [&](const SeenModel& model, Index first, Index rows) {
-         StoredMatrix result = model.rows(Table::Unembedding, first, rows);
-         if (shifts) result.value.rowwise() -= (&model == &a_ ? mean_a : mean_b).value.row(0);
-         return result;
-       })});
+  list.push_back({"unembedding",
+                  compare_rows(count, rules, a_.has_unembedding_in_stream(),
+                               [&](const SeenModel& model, Index first, Index rows) {
+                                 StoredMatrix result = model.rows(Table::Unembedding, first, rows);
+                                 if (shifts)
+                                   result.value.rowwise() -= (&model == &a_ ? mean_a : mean_b).value.row(0);
+                                 return result;
+                               }),
+                  true});
   const auto bias_of = [&](const SeenModel& model) {
     StoredMatrix bias = model.output_bias();
     if (bias.value.size() == 0) bias = {Matrix<double>::Zero(1, count), Matrix<double>::Zero(1, count)};
     return shifts ? centred_rows(std::move(bias)) : bias;
   };
-  list.push_back({"bias of the outputs", compare_entries(bias_of(a_), bias_of(b_), bias_rules(as_stored))});
+  list.push_back(
+      {"bias of the outputs", compare_entries(bias_of(a_), bias_of(b_), bias_rules(as_stored)), true});
 }
 
 StoredMatrix ModelPieces::mean_row(const SeenModel& model) const {
   const Index count = model.row_count(Table::Unembedding);
   const Index chunk_rows = rows_at_once();
-  StoredMatrix mean{Matrix<double>::Zero(1, width()), {}};
+  const Index columns = model.rows(Table::Unembedding, 0, 1).value.cols();
+  StoredMatrix mean{Matrix<double>::Zero(1, columns), {}};
   for (Index first = 0; first < count; first += chunk_rows) {
     const Index rows = std::min(chunk_rows, count - first);
     mean.value += model.rows(Table::Unembedding, first, rows).value.colwise().sum();

@@ -15,6 +15,7 @@ namespace attnsym {
 struct OuterComparison {
   std::string part;  ///< "embeddings", "positions", "token types", "norm of embeddings", "unembedding", ...
   EntryComparison entries;
+  bool reads_stream = false;  ///< behind the blocks
 };
 
 /// The pieces of two models side by side, those of A moved by a transport of the stream, with the norms and
@@ -24,7 +25,7 @@ class ModelPieces {
  public:
   ModelPieces(const StoredModel& a, const StoredModel& b, const StreamTransport& stream, Outputs outputs);
 
-  /// Tables, norms outside of blocks, and the head.
+  /// Tables, norms outside of blocks, the head, and tasks.
   std::vector<OuterComparison> compare_outside() const;
 
   /// Norms of a block that both have, gains behind its branches, and biases that stay there.
@@ -52,8 +53,10 @@ class ModelPieces {
   void compare_embeddings(std::vector<OuterComparison>& list) const;
   void compare_table(std::vector<OuterComparison>& list, Table table, const char* name) const;
   void compare_head(std::vector<OuterComparison>& list) const;
+  void compare_transform(std::vector<OuterComparison>& list) const;
+  void compare_task(std::vector<OuterComparison>& list, std::size_t index) const;
   template <class Rows>
-  EntryComparison compare_rows(Index count, EntryRules rules, Rows rows_of) const;
+  EntryComparison compare_rows(Index count, EntryRules rules, bool in_stream, Rows rows_of) const;
   StoredMatrix mean_row(const SeenModel& model) const;
 
   const StreamTransport& stream_;

@@ -1,6 +1,26 @@
 #include "verify/models/architecture.hpp"
 
+#include <algorithm>
+
 namespace attnsym {
+namespace {
+
+// Whether a task has a bias does not matter, as one may be zero.
+bool same_outputs(const TaskConfig& a, const TaskConfig& b) {
+  return a.tokens == b.tokens && a.transform == b.transform && a.outputs == b.outputs;
+}
+
+bool has_logits(const TransformerConfig& config) {
+  return config.head == Head::Own || config.head == Head::Tied;
+}
+
+// Padding is known to what reads the last token.
+bool reads_last(const TransformerConfig& config) {
+  return std::ranges::any_of(config.tasks,
+                             [](const TaskConfig& task) { return task.tokens == ReadTokens::Last; });
+}
+
+}  // namespace
 
 std::string different_architecture(const TransformerConfig& a, const TransformerConfig& b) {
   if (a.blocks() != b.blocks())
@@ -15,6 +35,10 @@ std::string different_architecture(const TransformerConfig& a, const Transformer
       a.token_types != b.token_types || a.class_token != b.class_token)
     return "different tables of positions or token types";
   if (a.mlp.activation != b.mlp.activation || a.mlp.gated != b.mlp.gated) return "different activations";
+  if ((a.head != b.head && !(has_logits(a) && has_logits(b))) || a.head_transform != b.head_transform ||
+      a.ends_in_stream() != b.ends_in_stream() || !std::ranges::equal(a.tasks, b.tasks, same_outputs))
+    return "different heads";
+  if (reads_last(a) && a.padding != b.padding) return "different padding";
   if (a.logit_softcap != b.logit_softcap) return "different caps of logits";
   return {};
 }

@@ -19,6 +19,7 @@ StoredMatrix sampled_rows(const SeenModel& model, Index wanted) {
   std::vector<StoredMatrix> rows;
   Index total = 0;
   for (const Table table : {Table::Embedding, Table::Unembedding, Table::Positions}) {
+    if (table == Table::Unembedding && !model.has_unembedding_in_stream()) continue;
     const Index count = model.row_count(table);
     constexpr Index run = 16;  // rows are read in runs, not one by one
     const Index step = std::max(run, count * run / std::max<Index>(wanted, 1));
@@ -85,15 +86,11 @@ std::optional<StreamTransport> find_stream(const SeenModel& a, const SeenModel& 
   return find(std::max<Index>(1024, 4 * a.config().model_width), false);
 }
 
-bool is_head(const OuterComparison& outer) {
-  return outer.part == "unembedding" || outer.part == "bias of the outputs";
-}
-
 // In reading order.
 std::optional<std::string> first_difference(const ModelDecision& decision) {
   const auto differs = [](const OuterComparison& outer) { return !outer.entries.agrees(); };
   for (const OuterComparison& outer : decision.outer) {
-    if (differs(outer) && !is_head(outer)) return outer.part;
+    if (differs(outer) && !outer.reads_stream) return outer.part;
   }
   for (std::size_t layer = 0; layer < decision.blocks.size(); ++layer) {
     const std::string difference = decision.blocks[layer].difference();
@@ -206,7 +203,7 @@ ModelEvidence evidence_of(const ModelDecision& decision) {
 }
 
 ModelDecision compare_models(const StoredModel& a, const StoredModel& b, const ModelDecideOptions& options) {
-  require_same_outputs(a, b);
+  require_same_outputs(a, b, options.outputs);
   ModelDecision decision;
   if (const std::string apart = different_architecture(a.config(), b.config()); !apart.empty()) {
     decision.different_architecture = apart;

@@ -31,6 +31,18 @@ void fold_slots(const StoredNorm& norm, Matrix<double>& weight, Matrix<double>& 
   bias_radius = seen_bias.radius;
 }
 
+// The same, and what is blind to means has none.
+void fold_task_reader(const TransformerConfig& config, const StoredNorm& norm, Matrix<double>& weight,
+                      Matrix<double>& weight_radius, RowVector<double>& bias,
+                      RowVector<double>& bias_radius) {
+  if (norm.value.gain.size() == 0) return;
+  fold_slots(norm, weight, weight_radius, bias, bias_radius);
+  if (config.norm != NormKind::Layer) return;
+  StoredMatrix centred = centred_columns({std::move(weight), std::move(weight_radius)});
+  weight = std::move(centred.value);
+  weight_radius = std::move(centred.radius);
+}
+
 void fold_into_attention(const StoredNorm& norm, StoredAttention& module) {
   if (norm.value.gain.size() == 0) return;
   for (std::size_t j = 0; j < module.weights.groups.size(); ++j) {
@@ -164,14 +176,14 @@ bool SeenModel::is_rigid() const { return config().norms_behind() || config().em
 
 std::optional<SeenModel::Place> SeenModel::place_before(Reader reader, Index layer) const {
   const TransformerConfig& c = config();
-  if (reader == Reader::Head && c.final_norm) return Place{NormPlace::Final, 0};
+  if (reader == Reader::Last && c.final_norm) return Place{NormPlace::Final, 0};
   if (c.placement == NormPlacement::After) {
     if (reader == Reader::Mlp) return Place{NormPlace::AttentionOutput, layer};
-    const Index before = reader == Reader::Head ? c.blocks() : layer;
+    const Index before = reader == Reader::Last ? c.blocks() : layer;
     if (before == 0) return Place{NormPlace::Embedding, 0};
     return Place{NormPlace::MlpOutput, before - 1};
   }
-  if (reader == Reader::Head || !c.norms_before()) return std::nullopt;
+  if (reader == Reader::Last || !c.norms_before()) return std::nullopt;
   const bool first = reader == Reader::Attention || c.shared_norm;
   return Place{first ? NormPlace::AttentionInput : NormPlace::MlpInput, layer};
 }
@@ -179,6 +191,13 @@ std::optional<SeenModel::Place> SeenModel::place_before(Reader reader, Index lay
 StoredNorm SeenModel::norm_before(Reader reader, Index layer) const {
   const auto place = place_before(reader, layer);
   return place ? model_.norm(place->norm, place->layer) : StoredNorm{};
+}
+
+// The norm that rows of the unembedding read behind.
+StoredNorm SeenModel::norm_before_head() const {
+  if (config().head_transform.width == 0) return norm_before(Reader::Last, 0);
+  const StoredTransform transform = model_.head_transform();
+  return {transform.value.norm, transform.radius.norm};
 }
 
 StoredAttention SeenModel::attention(Index layer) const {
@@ -212,7 +231,7 @@ StoredNorm SeenModel::norm_behind(NormPlace place, Index layer) const {
 }
 
 Index SeenModel::row_count(Table table) const {
-  if (table == Table::Unembedding) return config().output_width();
+  if (table == Table::Unembedding) return config().head_width();
   if (table == Table::TokenTypes && config().class_token) return 0;
   return attnsym::row_count(config(), table) - (table == Table::Positions ? config().position_offset : 0);
 }
@@ -227,7 +246,7 @@ StoredMatrix SeenModel::rows(Table table, Index first, Index count) const {
     } else {
       rows = model_.rows(table, first, count);
     }
-    const StoredNorm norm = norm_before(Reader::Head, 0);
+    const StoredNorm norm = norm_before_head();
     if (norm.value.gain.size() == 0) return rows;
     rows = scaled_columns(gain_of(norm), std::move(rows));
     if (config().norm == NormKind::Layer) rows = centred_rows(std::move(rows));
@@ -262,10 +281,11 @@ StoredMatrix SeenModel::common_part(Table table, Index first, Index count) const
 
 StoredMatrix SeenModel::output_bias() const {
   StoredMatrix bias = model_.head_bias();
-  const StoredNorm norm = norm_before(Reader::Head, 0);
+  const StoredNorm norm = norm_before_head();
   if (norm.value.bias.size() == 0) return bias;
   if (config().head == Head::None) return bias_of(norm);
   constexpr Index chunk = 1024;
+  if (config().head == Head::Tasks) return bias;
   StoredMatrix added{Matrix<double>(1, config().vocabulary), Matrix<double>(1, config().vocabulary)};
   for (Index first = 0; first < config().vocabulary; first += chunk) {
     const Index count = std::min(chunk, config().vocabulary - first);
@@ -275,6 +295,31 @@ StoredMatrix SeenModel::output_bias() const {
     added.radius.middleCols(first, count) = part.radius;
   }
   return sum(bias, added);
+}
+
+StoredTransform SeenModel::head_transform() const {
+  StoredTransform transform = model_.head_transform();
+  const StoredNorm norm = norm_before(Reader::Last, 0);
+  fold_task_reader(config(), norm, transform.value.dense, transform.radius.dense, transform.value.bias,
+                   transform.radius.bias);
+  transform.value.norm = transform.radius.norm = {};
+  return transform;
+}
+
+StoredTask SeenModel::task(std::size_t index) const {
+  StoredTask task = model_.task(index);
+  Transform<double>& transform = task.value.transform;
+  Transform<double>& errors = task.radius.transform;
+  StoredNorm norm = norm_before(Reader::Last, 0);
+  if (transform.dense.size() > 0) {
+    fold_task_reader(config(), norm, transform.dense, errors.dense, transform.bias, errors.bias);
+    norm = {transform.norm, errors.norm};
+  }
+  if (task.value.output.size() == 0) return task;
+  fold_task_reader(config(), norm, task.value.output, task.radius.output, task.value.output_bias,
+                   task.radius.output_bias);
+  transform.norm = errors.norm = {};
+  return task;
 }
 
 StoredNorm SeenModel::embedding_norm() const {

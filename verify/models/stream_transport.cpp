@@ -21,6 +21,10 @@ StreamTransport StreamTransport::orthogonal(Matrix<double> q) {
   return result;
 }
 
+bool StreamTransport::keeps_signs() const {
+  return kind_ == Kind::Identity || (kind_ == Kind::SignedPermutation && (sign_.array() > 0).all());
+}
+
 StoredMatrix StreamTransport::written(StoredMatrix rows) const {
   if (kind_ == Kind::Identity || rows.value.size() == 0) return rows;
   if (kind_ == Kind::Orthogonal) return {rows.value * q_, (rows.radius.cwiseAbs2() * squares_).cwiseSqrt()};

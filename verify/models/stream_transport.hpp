@@ -23,6 +23,9 @@ class StreamTransport {
 
   Kind kind() const { return kind_; }
 
+  /// Whether entries change places alone.
+  bool keeps_signs() const;
+
   /// Rows that are written to the stream, n x D: W Q.
   StoredMatrix written(StoredMatrix rows) const;
 

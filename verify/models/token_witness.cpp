@@ -77,7 +77,8 @@ class Runs {
       move(norms[i]->gain, norm_radii[i]->gain, sums_.weights);
       move(norms[i]->bias, norm_radii[i]->bias, sums_.weights);
     }
-    move_attention(block.attention, stored.radius.attention);
+    const auto for_each = [](auto& weights, auto visit) { for_each_slot(weights, visit); };
+    move_all(block.attention, stored.radius.attention, for_each, sums_.attention);
     Mlp<double>& mlp = block.mlp;
     const Mlp<double>& radius = stored.radius.mlp;
     move(mlp.gate, radius.gate, sums_.weights);
@@ -89,20 +90,20 @@ class Runs {
     return block;
   }
 
-  void move_attention(AttentionWeights<double>& weights, const AttentionWeights<double>& radius) {
-    std::vector<double> allowances;
+  // All slots of some weights, each with the allowance that its own unit asks for.
+  template <class Weights, class ForEachSlot>
+  void move_all(Weights& weights, const Weights& radius, ForEachSlot for_each, Index inner_width) {
     std::vector<double> sizes;
-    for_each_slot(weights, [&](const auto& slot) { sizes.push_back(safe_norm(slot)); });
-    for_each_slot(radius, [&](const auto& slot) {
-      const double unit = stored_unit(sizes[allowances.size()], safe_norm(slot));
-      allowances.push_back(arithmetic_allowance(sums_.attention, unit));
+    for_each(weights, [&](const auto& slot) { sizes.push_back(safe_norm(slot)); });
+    std::vector<std::pair<const double*, double>> errors;
+    for_each(radius, [&](const auto& slot) {
+      const double unit = stored_unit(sizes[errors.size()], safe_norm(slot));
+      errors.emplace_back(slot.data(), arithmetic_allowance(inner_width, unit));
     });
-    std::vector<const double*> radii;
-    for_each_slot(radius, [&](const auto& slot) { radii.push_back(slot.data()); });
     std::size_t next = 0;
-    for_each_slot(weights, [&](auto& slot) {
-      move_within_radius(slot, radii[next], random_, allowances[next]);
-      ++next;
+    for_each(weights, [&](auto& slot) {
+      const std::pair<const double*, double>& error = errors[next++];
+      move_within_radius(slot, error.first, random_, error.second);
     });
   }
 
@@ -147,17 +148,48 @@ class Runs {
     }
   }
 
+  // The head's outputs in pieces, then those of tasks.
   Matrix<double> read(std::size_t draw, const Matrix<double>& stream) {
     TransformerConfig config = model_.config();
     TransformerWeights<double> weights;
     weights.final_norm = drawn(draw, model_.norm(NormPlace::Final, 0));
-    if (config.head == Head::None) return read_out(config, weights, stream);
+    Matrix<double> outputs(stream.rows(), config.output_width());
+    const Index width = config.head_width();
+    config.tasks.clear();
+    if (config.head == Head::None) {
+      outputs.leftCols(width) = read_out(config, weights, stream);
+    } else if (width > 0) {
+      outputs.leftCols(width) = logits(draw, config, weights, stream);
+    }
+    if (model_.config().tasks.empty()) return outputs;
+    config = model_.config();
+    config.head = Head::Tasks;
+    const auto for_each = [](auto& task, auto visit) { for_each_task_slot(task, visit); };
+    for (std::size_t i = 0; i < config.tasks.size(); ++i) {
+      StoredTask task = model_.task(i);
+      if (draw > 0) move_all(task.value, task.radius, for_each, sums_.weights);
+      weights.tasks.push_back(std::move(task.value));
+    }
+    outputs.rightCols(outputs.cols() - width) = read_out(config, weights, stream);
+    return outputs;
+  }
+
+  Matrix<double> logits(std::size_t draw, TransformerConfig config, TransformerWeights<double> weights,
+                        const Matrix<double>& stream) {
+    const Index vocabulary = config.vocabulary;
     config.head = Head::Own;
+    if (config.head_transform.width > 0) {
+      StoredTransform transform = model_.head_transform();
+      const auto for_each = [](auto& slots, auto visit) { for_each_transform_slot(slots, visit); };
+      if (draw > 0) move_all(transform.value, transform.radius, for_each, sums_.weights);
+      weights.head_transform = std::move(transform.value);
+    }
     const Matrix<double> bias = config.head_bias ? drawn(draw, model_.head_bias()).value : Matrix<double>();
-    Matrix<double> outputs(stream.rows(), config.vocabulary);
+    Matrix<double> outputs(stream.rows(), vocabulary);
     constexpr Index chunk = 4096;
-    for (Index first = 0; first < config.vocabulary; first += chunk) {
-      const Index count = std::min(chunk, config.vocabulary - first);
+    for (Index first = 0; first < vocabulary; first += chunk) {
+      const Index count = std::min(chunk, vocabulary - first);
+      config.vocabulary = count;
       weights.unembedding = drawn(draw, model_.rows(Table::Unembedding, first, count)).value;
       if (config.head_bias) weights.head_bias = bias.middleCols(first, count);
       outputs.middleCols(first, count) = read_out(config, weights, stream);
@@ -214,7 +246,7 @@ double TokenWitness::strength() const {
   return gap / noise;
 }
 
-void require_same_outputs(const StoredModel& a, const StoredModel& b) {
+void require_same_outputs(const StoredModel& a, const StoredModel& b, Outputs outputs) {
   if (a.config().vocabulary != b.config().vocabulary ||
       a.config().output_width() != b.config().output_width()) {
     throw ShapeError("models of " + std::to_string(a.config().vocabulary) + " and " +
@@ -224,6 +256,8 @@ void require_same_outputs(const StoredModel& a, const StoredModel& b) {
   }
   const TransformerConfig& of_a = a.config();
   const TransformerConfig& of_b = b.config();
+  if (outputs == Outputs::Probabilities && row_count(of_a, Table::Unembedding) == 0)
+    throw ShapeError("a model without a head of logits has no probabilities");
   if ((of_a.class_token || of_b.class_token) && of_a.positions != of_b.positions)
     throw ShapeError("models of images of other sizes, with " + std::to_string(of_a.positions) + " and " +
                      std::to_string(of_b.positions) + " positions, cannot be compared");
@@ -269,14 +303,14 @@ TokenWitness strongest(const StoredModel& a, const StoredModel& b, const std::ve
 
 TokenWitness measure_tokens(const StoredModel& a, const StoredModel& b, const Tokens& tokens, Outputs outputs,
                             std::uint64_t seed) {
-  require_same_outputs(a, b);
+  require_same_outputs(a, b, outputs);
   require_tokens(a.config(), tokens);
   require_tokens(b.config(), tokens);
   return strongest(a, b, {tokens}, {.seed = seed, .tokens = {}, .outputs = outputs});
 }
 
 TokenWitness search_tokens(const StoredModel& a, const StoredModel& b, const TokenSearch& search) {
-  require_same_outputs(a, b);
+  require_same_outputs(a, b, search.outputs);
   const TransformerConfig& shorter =
       b.config().positions > 0 && (a.config().positions == 0 || b.config().positions < a.config().positions)
           ? b.config()

@@ -25,8 +25,9 @@ struct TokenWitness {
   double strength() const;
 };
 
-/// @throws ShapeError unless both models take the same inputs and have the same outputs
-void require_same_outputs(const StoredModel& a, const StoredModel& b);
+/// @throws ShapeError unless both models take the same inputs and have the same outputs, of a head where
+/// probabilities are meant
+void require_same_outputs(const StoredModel& a, const StoredModel& b, Outputs outputs);
 
 struct TokenSearch {
   std::uint64_t seed = 1;

@@ -23,6 +23,8 @@ class ChangedModel : public StoredModel {
   std::unique_ptr<NeuronReader> neurons(Index layer) const override { return model_.neurons(layer); }
   StoredMatrix mlp_bias(Index layer) const override { return model_.mlp_bias(layer); }
   StoredMatrix head_bias() const override { return model_.head_bias(); }
+  StoredTransform head_transform() const override { return model_.head_transform(); }
+  StoredTask task(std::size_t index) const override { return model_.task(index); }
 
  protected:
   const StoredModel& model() const { return model_; }
