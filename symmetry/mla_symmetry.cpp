@@ -49,7 +49,7 @@ GeneralLinear<S> drawn(Random& random, Index size, const std::vector<GaugeBlock>
 template <Scalar S>
 GeneralLinear<S> drawn_gains(Random& random, Index size, double condition, bool monomial) {
   std::vector<GaugeBlock> single;
-  for (Index k = 0; k < size; ++k) single.push_back({0, {k}, {}, {}});
+  for (Index k = 0; k < size; ++k) single.push_back({0, 0, {k}, {}, {}});
   return drawn<S>(random, size, single, condition, monomial);
 }
 

@@ -8,6 +8,7 @@
 
 #include "tools/output.hpp"
 #include "verify/slips/find_slips.hpp"
+#include "verify/stored_circuit.hpp"
 
 namespace attnsym {
 namespace {
