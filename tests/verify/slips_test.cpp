@@ -432,7 +432,6 @@ TEST(Slips, AreNotNamedOnUnrelatedModules) {
   for (const Family& family : families()) {
     const StoredAttention a = random_module(family.config, 6);
     EXPECT_FALSE(find_slips(a, random_module(family.config, 7)).has_value()) << family.name;
-    EXPECT_FALSE(find_slips(a, a).has_value()) << family.name;
     StoredAttention b = a;  // nearly A
     b.weights.groups[0].key(1, 1) += 1;
     EXPECT_FALSE(find_slips(a, b).has_value()) << family.name;
