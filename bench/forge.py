@@ -44,7 +44,7 @@ class Command:
         self.binary = binary
 
     def __call__(self, *arguments):
-        return subprocess.run([str(self.binary), *map(str, arguments)], capture_output=True, text=True, timeout=120)
+        return subprocess.run([self.binary, *map(str, arguments)], capture_output=True, text=True, timeout=120)
 
     def accepts(self, certificate, a, b):
         done = self("certify", certificate, a, b, "--threads", "1")
@@ -333,13 +333,13 @@ def report(lines):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("attnsym")
+    parser.add_argument("attnsym", type=lambda path: str(Path(path).resolve()))
     parser.add_argument("--resume", type=Path, required=True)
     parser.add_argument("--count", type=int, default=100000)
     parser.add_argument("--near", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    command = Command(Path(options.attnsym).resolve())
+    command = Command(options.attnsym)
     lines = [json.loads(line) for line in options.resume.open()] if options.resume.exists() else []
     with open(options.resume, "a") as out, tempfile.TemporaryDirectory() as folder:
         for number in range(sum("near" in line for line in lines), options.near):

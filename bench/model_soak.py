@@ -36,6 +36,7 @@ import safetensors_numpy  # noqa: E402
 UNIT = {"F64": 2.0**-53, "F32": 2.0**-24, "F16": 2.0**-11, "BF16": 2.0**-9}
 LOWER = {"F64": ("F32", "BF16"), "F32": ("F16", "BF16"), "F16": ("BF16",), "BF16": ()}
 LIMIT = 100       # times the noise: an edit that must be seen
+ARITHMETIC = 1e-13  # relative, of the forward passes in double
 CONFIRMED = 1e-8  # relative difference of an output from what a witness says
 KINDS = ("moved", "edited", "folded", "rounded", "moved edited", "folded edited", "folded moved", "edited rounded",
          "moved rounded", "folded moved edited")
@@ -154,13 +155,13 @@ class Judge:
         """The largest difference over the noise, on a few sequences; the noise is that of the first."""
         sequences = self.sequences()
         ran = [[model_numpy.outputs(model, tokens) for model in self.models] for tokens in sequences]
-        return float(max(np.abs(one - other).max() for one, other in ran) / self.noise(sequences[0], ran[0]))
+        noise = self.noise(sequences[0], ran[0]) + ARITHMETIC * np.abs(ran[0]).max()
+        return float(max(np.abs(one - other).max() for one, other in ran) / noise)
 
     def noise(self, tokens, ran):
         """What moving all stored numbers within their rounding does to the outputs of both models."""
-        moved = [np.abs(model_numpy.outputs(_moved_within_rounding(model, self.random), tokens) - outputs).max()
-                 for model, outputs in zip(self.models, ran)]
-        return 1e-13 * np.abs(ran[0]).max() + sum(moved)
+        return sum(np.abs(model_numpy.outputs(_moved_within_rounding(model, self.random), tokens) - outputs).max()
+                   for model, outputs in zip(self.models, ran))
 
     def sequences(self):
         model = self.models[0]
@@ -244,7 +245,7 @@ def _cause(reason):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("attnsym")
+    parser.add_argument("attnsym", type=lambda path: str(Path(path).resolve()))
     parser.add_argument("--resume", type=Path)
     parser.add_argument("--count", type=int, default=20000)
     parser.add_argument("--seed", type=int, default=1)
