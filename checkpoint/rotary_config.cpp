@@ -141,7 +141,7 @@ void scale_dynamic(Rotary& rotary, const JsonObject& config, double base, double
   if (!length)
     config.fail("'max_position_embeddings' is missing, expected a number that scales rotary positions");
   if (rotary.pairs() < 2 || !(base > 1))
-    config.fail("dynamic scaling of rotary positions needs two pairs of coordinates and a base above 1");
+    config.fail("'rope_type' is dynamic, which needs two pairs of rotary coordinates and a base above 1");
   rotary.beyond = {whole(config, positive(config, "max_position_embeddings", *length)), rotary.frequencies,
                    factor};
   rotary.beyond->frequencies = rotary.at(2 * rotary.beyond->length);
@@ -241,11 +241,11 @@ Rotary rotary_positions(const JsonObject& config, const PositionKeys& positions,
   if (!(base > 0)) config.fail("the base of rotary positions is not positive");
   const double share = turned_share(config, parameters, positions);
   if (!(share > 0) || share > 1)
-    config.fail("the share of coordinates that turn with positions is not in (0, 1]");
+    config.fail("'partial_rotary_factor', the share of coordinates that turn, is not in (0, 1]");
   const auto width = static_cast<Index>(static_cast<double>(head_dim) * share);
   if (width % 2 != 0)
-    config.fail("rotary positions turn " + std::to_string(width) +
-                " coordinates of a head, expected an even number");
+    config.fail("'partial_rotary_factor' and the width of a head make rotary positions turn " +
+                std::to_string(width) + " coordinates, expected an even number");
 
   const bool by_layer = !section.empty();
   Rotary rotary{.frequencies = plain_frequencies(width / 2, base)};

@@ -12,7 +12,7 @@ namespace {
 constexpr double bf16 = 0x1p-8;
 
 // One pair of coordinates that turns forwards, one that turns backwards.
-std::vector<GaugeBlock> two_pairs() { return {{0.5, {0}, {2}, {1}}, {1.0, {1}, {3}, {-1}}}; }
+std::vector<GaugeBlock> two_pairs() { return {{0.5, 0, {0}, {2}, {1}}, {1.0, 0, {1}, {3}, {-1}}}; }
 
 Matrix<double> embedded_pair(const Matrix<double>& matrix, const GaugeBlock& block) {
   Matrix<double> result(2 * matrix.rows(), 2);

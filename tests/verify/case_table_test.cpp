@@ -9,6 +9,8 @@
 #include "verify/attend.hpp"
 #include "verify/checker/certificate.hpp"
 #include "verify/decide.hpp"
+#include "verify/rounding.hpp"
+#include "verify/stored_circuit.hpp"
 
 namespace attnsym {
 namespace {

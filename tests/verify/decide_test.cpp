@@ -11,6 +11,7 @@
 #include "tests/support/random_module.hpp"
 #include "verify/attend.hpp"
 #include "verify/checker/certificate.hpp"
+#include "verify/stored_circuit.hpp"
 
 namespace attnsym {
 namespace {

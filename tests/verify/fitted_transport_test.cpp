@@ -8,6 +8,8 @@
 #include "tests/support/random_module.hpp"
 #include "verify/checker/gauge_trial.hpp"
 #include "verify/decide.hpp"
+#include "verify/rounding.hpp"
+#include "verify/stored_circuit.hpp"
 
 namespace attnsym {
 namespace {

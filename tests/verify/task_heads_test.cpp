@@ -5,8 +5,8 @@
 #include "symmetry/errors.hpp"
 #include "symmetry/folding.hpp"
 #include "tests/support/task_heads.hpp"
+#include "verify/checker/model_evidence.hpp"
 #include "verify/models/decide_models.hpp"
-#include "verify/models/model_evidence.hpp"
 
 namespace attnsym {
 namespace {

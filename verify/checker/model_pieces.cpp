@@ -133,44 +133,40 @@ void ModelPieces::compare_transform(std::vector<OuterComparison>& list) const {
   list.push_back({"transform of the head", entries, true});
 }
 
+// A transform that no map reads keeps its norm; a map has that of what it reads multiplied in.
 void ModelPieces::compare_task(std::vector<OuterComparison>& list, std::size_t index) const {
   const std::string name = "task " + std::to_string(index);
   const TaskConfig& config = a_.config().tasks[index];
   StoredTask a = a_.task(index);
   StoredTask b = b_.task(index);
-  // Norms may have been multiplied into all of it.
-  const auto compare = [&](const Matrix<double>& value_a, const Matrix<double>& radius_a,
-                           const Matrix<double>& value_b, const Matrix<double>& radius_b, bool reads) {
-    const StoredMatrix stored{value_a, radius_a};
-    const EntryRules rules = value_a.rows() > 1 ? this->rules(false) : bias_rules(false);
-    return compare_entries(reads ? stream_.read(stored) : stored, {value_b, radius_b}, rules);
-  };
-  const auto compare_biases = [&](RowVector<double> Task<double>::*row) {
-    const auto numbers = [&](const Task<double>& task) -> Matrix<double> {
-      if ((task.*row).size() > 0) return task.*row;
-      return Matrix<double>::Zero(1, config.outputs);
-    };
-    return compare(numbers(a.value), numbers(a.radius), numbers(b.value), numbers(b.radius), false);
-  };
   const bool has_transform = config.transform.width > 0;
+  const bool as_stored = shares_norm_before(Reader::Last, 0);
   if (has_transform) {
-    const Transform<double>& of_a = a.value.transform;
-    const Transform<double>& of_b = b.value.transform;
-    const Transform<double>& errors_a = a.radius.transform;
-    const Transform<double>& errors_b = b.radius.transform;
-    EntryComparison entries = worse(compare(of_a.dense, errors_a.dense, of_b.dense, errors_b.dense, true),
-                                    compare(of_a.bias, errors_a.bias, of_b.bias, errors_b.bias, false));
-    entries = worse(entries,
-                    compare(of_a.norm.gain, errors_a.norm.gain, of_b.norm.gain, errors_b.norm.gain, false));
-    entries = worse(entries,
-                    compare(of_a.norm.bias, errors_a.norm.bias, of_b.norm.bias, errors_b.norm.bias, false));
+    const auto part = [](const auto& value, const auto& radius) { return StoredMatrix{value, radius}; };
+    const auto compare = [&](auto member, const EntryRules& rules, bool reads) {
+      const StoredMatrix of_a = part(member(a.value.transform), member(a.radius.transform));
+      return compare_entries(reads ? stream_.read(of_a) : of_a,
+                             part(member(b.value.transform), member(b.radius.transform)), rules);
+    };
+    EntryComparison entries = compare([](const auto& t) { return t.dense; }, rules(as_stored), true);
+    entries = worse(entries, compare([](const auto& t) { return t.bias; }, bias_rules(as_stored), false));
+    entries = worse(entries, compare([](const auto& t) { return t.norm.gain; }, rules(true), false));
+    entries = worse(entries, compare([](const auto& t) { return t.norm.bias; }, rules(true), false));
     list.push_back({name + ": transform", entries, true});
   }
   if (config.outputs == 0) return;
+  const bool map_as_stored = has_transform ? !config.transform.norm : as_stored;
+  const StoredMatrix map{a.value.output, a.radius.output};
   list.push_back({name + ": map",
-                  compare(a.value.output, a.radius.output, b.value.output, b.radius.output, !has_transform),
+                  compare_entries(has_transform ? map : stream_.read(map), {b.value.output, b.radius.output},
+                                  rules(map_as_stored)),
                   true});
-  list.push_back({name + ": bias", compare_biases(&Task<double>::output_bias), true});
+  const auto bias = [&](const StoredTask& task) {
+    if (task.value.output_bias.size() > 0)
+      return StoredMatrix{task.value.output_bias, task.radius.output_bias};
+    return StoredMatrix{Matrix<double>::Zero(1, config.outputs), Matrix<double>::Zero(1, config.outputs)};
+  };
+  list.push_back({name + ": bias", compare_entries(bias(a), bias(b), bias_rules(map_as_stored)), true});
 }
 
 // Gains lose the signs of the stream's transport, biases keep them.
