@@ -25,6 +25,10 @@ double chance_limit(const LineVariances& line, double surprise, int sources) {
   return chance_limit(line.squares / (line.sum * line.sum), line.largest / line.sum, surprise, sources);
 }
 
+double limit_with_arithmetic(double chance, double allowance) {
+  return std::sqrt(chance * chance + 4 * std::max(allowance * allowance - 1, 0.0));
+}
+
 double singular_value_limit(double row_norm, double column_norm, double largest, double surprise) {
   return row_norm + column_norm + std::sqrt(2 * surprise) * largest;
 }

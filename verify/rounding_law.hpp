@@ -38,6 +38,10 @@ double chance_limit(const LineVariances& line, double surprise, int sources);
 /// @param share_squares, largest_share  s2 and s
 double chance_limit(double share_squares, double largest_share, double surprise, int sources);
 
+/// The same with room for arithmetic: a limit 2 becomes 2 a, a being the allowance; what chance adds to 2 is
+/// of rounding alone, and adds up with the rest in square.
+double limit_with_arithmetic(double chance, double allowance);
+
 /// The largest singular value that independent errors leave in a matrix, with a chance above 1 - e^-x: the
 /// largest norm of a row's standard deviations, that of a column's, and what the largest single error adds.
 /// Source: A. Bandeira, R. van Handel, Ann. Probab. 44 (2016), Corollary 3.12.

@@ -379,7 +379,7 @@ TEST(CheckpointModel, RefusesWhatIsNotTheModelOfTheTable) {
   small = llama();
   small.config["rms_norm_eps"] = 1e-6;
   small.shapes["model.layers.0.mlp.up_proj.bias"] = {6};
-  refused(small, {"biases"});
+  refused(small, {"up_proj.bias", "'mlp_bias' is false"});
 }
 
 }  // namespace

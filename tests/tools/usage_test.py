@@ -214,7 +214,7 @@ class Usage(unittest.TestCase):
         (self.root / "NOT_JSON" / "config.json").write_text("{")
         shutil.copytree(LLAMA, self.root / "LLAMA")
         shutil.copytree(LLAMA, self.root / "BLIND")  # a token sees itself only: more changes nothing than the group knows
-        edit_config(self.root / "BLIND", model_type="mistral", sliding_window=1)
+        edit_config(self.root / "BLIND", model_type="mistral", sliding_window=1, architectures=["MistralForCausalLM"])
         shutil.copytree(LLAMA, self.root / "MIXED")  # windows in every other layer
         edit_config(self.root / "MIXED", model_type="gemma2", sliding_window=8)
         (self.root / "EMPTY").mkdir()

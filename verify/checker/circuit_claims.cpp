@@ -109,7 +109,8 @@ Limits limits_of(const std::vector<CircuitClaim>& claims, Index inner, double li
   const double allowance = arithmetic_allowance(inner, unit);
   const double surprise = surprise_of(lines);
   const auto limit = [&](const ErrorSpread& x, const ErrorSpread& y) {
-    return allowance * chance_limit(share_squares(x, y), largest_share(x, y), surprise, 0);
+    return limit_with_arithmetic(chance_limit(share_squares(x, y), largest_share(x, y), surprise, 0),
+                                 allowance);
   };
   return {limit(rows_a, rows_b), limit(columns_a, columns_b)};
 }

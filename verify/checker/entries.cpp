@@ -72,10 +72,10 @@ void EntrySums::Line::add(Line other) {
   variances.largest = std::max(variances.largest, other.variances.largest);
 }
 
-// In units in which 2 is the limit, whatever the line's own.
-double EntrySums::Line::ratio(const EntryRules& rules) const {
-  const double own = chance_limit(variances, rules.surprise, rules.sources);
-  return attnsym::ratio(std::sqrt(squares), variances.sum) * 2 / own;
+double EntrySums::Line::ratio(const EntryRules& rules, double allowance) const {
+  const double chance = chance_limit(variances, rules.surprise, rules.sources);
+  return attnsym::ratio(std::sqrt(squares), variances.sum) * 2 * allowance /
+         limit_with_arithmetic(chance, allowance);
 }
 
 namespace {
@@ -148,16 +148,17 @@ void EntrySums::add(const StoredMatrix& a, const StoredMatrix& b) {
   const Chunk chunk(a, b);
   differs_ = differs_ || (chunk.difference.array() != 0).any();
   const bool by_rows = chunks_ == Chunks::Rows;
+  note_sizes(a, b);
   note_whole(by_rows ? chunk.rows : chunk.columns);
   note_open(by_rows ? chunk.columns : chunk.rows);
-  note_sizes(a, b);
   if (rules_.independent) note_alignment(chunk, a);
 }
 
 void EntrySums::note_whole(const std::vector<Line>& lines) {
+  const double room = allowance();
   for (std::size_t k = 0; k < lines.size(); ++k) {
     total_.add(lines[k]);
-    const double r = lines[k].ratio(rules_);
+    const double r = lines[k].ratio(rules_, room);
     if (r <= whole_ratio_ || std::isnan(whole_ratio_)) continue;
     whole_ratio_ = r;
     whole_place_ = whole_count_ + static_cast<Index>(k);
@@ -168,6 +169,14 @@ void EntrySums::note_whole(const std::vector<Line>& lines) {
 void EntrySums::note_open(const std::vector<Line>& lines) {
   if (open_.empty()) open_.resize(lines.size());
   for (std::size_t k = 0; k < lines.size(); ++k) open_[k].add(lines[k]);
+}
+
+// By how coarsely the numbers so far are stored.
+double EntrySums::allowance() const {
+  const auto unit = [](const Line& size) {
+    return size.squares > 0 ? std::sqrt(size.variances.sum / size.squares) : 0;
+  };
+  return arithmetic_allowance(rules_.inner_width, std::max(unit(size_a_), unit(size_b_)));
 }
 
 void EntrySums::note_sizes(const StoredMatrix& a, const StoredMatrix& b) {
@@ -205,10 +214,13 @@ void EntrySums::note_alignment(const Chunk& chunk, const StoredMatrix& a) {
     once_squares_ = RowVector<double>::Zero(probe_count);
     open_variances_ = RowVector<double>::Zero(open_count);
   }
+  // Lines out of range are too few to have a direction.
+  const auto is_scaled = [](const Line& line) { return line.exponent != 0; };
+  if (std::ranges::any_of(whole, is_scaled) || !chunk.variance.allFinite()) return;
   Eigen::VectorXd weight(static_cast<Index>(whole.size()));
   for (Index k = 0; k < weight.size(); ++k) {
     const Line& line = whole[static_cast<std::size_t>(k)];
-    weight(k) = line.exponent == 0 && line.variances.sum > 0 ? 1 / line.variances.sum : 0;
+    weight(k) = line.variances.sum > 0 ? 1 / line.variances.sum : 0;
     if (weight(k) == 0) continue;
     if (rules_.skip_repeated && is_repeated(by_rows ? RowVector<double>(a.value.row(k))
                                                     : RowVector<double>(a.value.col(k).transpose())))
@@ -243,10 +255,11 @@ double EntrySums::aligned() const {
 EntryComparison EntrySums::result() const {
   EntryComparison result;
   if (whole_count_ == 0) return result;
+  const double room = allowance();
   double open_ratio = 0;
   Index open_place = -1;
   for (std::size_t k = 0; k < open_.size(); ++k) {
-    const double r = open_[k].ratio(rules_);
+    const double r = open_[k].ratio(rules_, room);
     if (r <= open_ratio || std::isnan(open_ratio)) continue;
     open_ratio = r;
     open_place = static_cast<Index>(k);
@@ -256,10 +269,7 @@ EntryComparison EntrySums::result() const {
   result.row = by_rows ? whole_place_ : open_place;
   result.column_ratio = by_rows ? open_ratio : whole_ratio_;
   result.column = by_rows ? open_place : whole_place_;
-  result.ratio = total_.ratio(rules_);
-  const auto unit = [](const Line& size) {
-    return size.squares > 0 ? std::sqrt(size.variances.sum / size.squares) : 0;
-  };
+  result.ratio = total_.ratio(rules_, room);
   // As a power of four: sums may be in other units than sizes.
   Line largest = size_a_.exponent == size_b_.exponent
                      ? (size_a_.squares > size_b_.squares ? size_a_ : size_b_)
@@ -267,10 +277,9 @@ EntryComparison EntrySums::result() const {
   if (largest.squares > 0)
     result.resolution =
         std::ldexp(std::sqrt(total_.variances.sum / largest.squares), total_.exponent - largest.exponent);
-  const double allowance = arithmetic_allowance(rules_.inner_width, std::max(unit(size_a_), unit(size_b_)));
-  result.limit = 2 * allowance;
-  result.aligned = aligned() / allowance;
-  result.hidden = result.resolution * allowance;
+  result.limit = 2 * room;
+  result.aligned = aligned() / room;
+  result.hidden = result.resolution * room;
   result.is_exact = !differs_;
   return result;
 }

@@ -63,7 +63,8 @@ class EntrySums {
 
     void add(Line other);
     void rescale(int to);
-    double ratio(const EntryRules& rules) const;
+    // In units in which 2 times the allowance is the limit, whatever the line's own.
+    double ratio(const EntryRules& rules, double allowance) const;
   };
 
   // One chunk, and its sums by line.
@@ -78,6 +79,7 @@ class EntrySums {
 
   void note_whole(const std::vector<Line>& lines);
   void note_open(const std::vector<Line>& lines);
+  double allowance() const;
   void note_sizes(const StoredMatrix& a, const StoredMatrix& b);
   void note_alignment(const Chunk& chunk, const StoredMatrix& a);
   bool is_repeated(const RowVector<double>& line);

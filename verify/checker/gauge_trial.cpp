@@ -126,7 +126,8 @@ struct Sums {
   CircuitComparison result(const ComparisonSum& sum, Index width, double surprise) const {
     CircuitComparison compared = sum.result(width, unit);
     const auto own = [&](const ErrorSpread& x, const ErrorSpread& y) {
-      return compared.limit / 2 * chance_limit(share_squares(x, y), largest_share(x, y), surprise, 0);
+      const double chance = chance_limit(share_squares(x, y), largest_share(x, y), surprise, 0);
+      return limit_with_arithmetic(chance, compared.limit / 2);
     };
     compared.row_limit = own(rows_a, rows_b);
     compared.column_limit = own(columns_a, columns_b);
