@@ -44,7 +44,7 @@ class Command:
         self.binary = binary
 
     def __call__(self, *arguments):
-        return subprocess.run([self.binary, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+        return subprocess.run([self.binary, *map(str, arguments)], capture_output=True, text=True, timeout=600)
 
     def accepts(self, certificate, a, b):
         done = self("certify", certificate, a, b, "--threads", "1")
