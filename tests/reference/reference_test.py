@@ -48,7 +48,7 @@ class Command:
 def truth_at(scope, outcome, said):
     """How far apart the models are in what the scope compares; a word where the library gives none."""
     if not isinstance(outcome, list):
-        return 0 if outcome == "incomplete outside" and scope == "attention" else outcome
+        return "refused" if outcome == "incomplete outside" and scope == "attention" else outcome  # no word on it
     attention, hidden, outputs = outcome
     if scope == "attention":
         return attention
