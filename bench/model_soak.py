@@ -66,7 +66,7 @@ class Pair:
 
     def moved(self, source, target):
         done = subprocess.run([self.binary, "act", source, "-o", target, "--scope", "model", "--threads", "1", "--seed",
-                               str(self.random.integers(1 << 30))], capture_output=True, text=True, timeout=60)
+                               str(self.random.integers(1 << 30))], capture_output=True, text=True, timeout=600)
         return done.stderr.strip() if done.returncode else None
 
     def edited(self, source, target):
@@ -206,7 +206,7 @@ def judged(binary, seed):
         if pair.refused:
             return line | {"verdict": "not moved", "reason": pair.refused[:300], "wrong": None}
         done = subprocess.run([binary, "check", pair.a, pair.b, "--scope", "model", "--json", "--threads", "1"],
-                              capture_output=True, text=True, timeout=120)
+                              capture_output=True, text=True, timeout=600)
         if done.returncode not in (0, 1, 3):
             return line | {"verdict": "refused", "reason": done.stderr.strip()[:300],
                            "wrong": None if done.returncode == 2 else f"exit status {done.returncode}"}

@@ -57,7 +57,7 @@ def moved(binary, folder, model, config, values, move):
     a, b = folder / "a", folder / "b"
     record.write(a, config, values)
     done = subprocess.run([binary, *MOVES[move], a, "-o", b, "--threads", "1"], capture_output=True, text=True,
-                          timeout=120)
+                          timeout=600)
     if done.returncode == 2:
         return "refused", None, done.stderr.strip()[:300]
     if done.returncode != 0:

@@ -33,7 +33,7 @@ class Command:
     def check(self, scope):
         """The verdict, or "refused", and the reason."""
         done = subprocess.run([self.binary, "check", self.a, self.b, "--scope", scope, "--threads", "1", "--json"],
-                              capture_output=True, text=True, timeout=60)
+                              capture_output=True, text=True, timeout=600)
         if done.returncode == 2:
             return "refused", done.stderr.strip(), {}
         try:
@@ -48,7 +48,7 @@ class Command:
 def truth_at(scope, outcome, said):
     """How far apart the models are in what the scope compares; a word where the library gives none."""
     if not isinstance(outcome, list):
-        return 0 if outcome == "incomplete outside" and scope == "attention" else outcome
+        return "refused" if outcome == "incomplete outside" and scope == "attention" else outcome  # no word on it
     attention, hidden, outputs = outcome
     if scope == "attention":
         return attention
@@ -82,8 +82,8 @@ def differs(scope, outcome):
     return outcome != 0 and (outcome[0] if scope == "attention" else max(outcome[1:])) != 0
 
 
-def kind_of(outcome):
-    return outcome if isinstance(outcome, str) else "equal" if outcome == 0 else "apart"
+def kind_of(truth):
+    return truth if isinstance(truth, str) else "apart" if truth else "equal"
 
 
 def cases(models):
@@ -112,7 +112,7 @@ def main():
             for scope in ("attention", "model"):
                 verdict, reason, said = command.check(scope)
                 bad = complaint(scope, what, outcome, verdict, reason, said)
-                counts[scope, kind_of(outcome), verdict] += 1
+                counts[scope, kind_of(truth_at(scope, outcome, said)), verdict] += 1
                 if bad:
                     wrong.append(bad)
                     print(f"WRONG: {model.name}, {what}, {scope}: {bad}: {reason[:200]}", flush=True)
@@ -120,7 +120,7 @@ def main():
                     line = [model.name, what, scope, outcome, verdict, bad, reason[:300]]
                     print(json.dumps(line), file=out, flush=True)
     for (scope, kind, verdict), count in sorted(counts.items()):
-        print(f"{scope:10} {kind:11} {verdict:11} {count:6}")
+        print(f"{scope:10} {kind:18} {verdict:11} {count:6}")
     print(f"{sum(counts.values())} answers, {len(wrong)} wrong")
     return 1 if wrong or not counts else 0
 
