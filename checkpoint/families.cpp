@@ -301,7 +301,7 @@ constexpr FamilyTable tables[] = {
   "refuse": {"use_bidirectional_attention": {"only": false, "because": "attention without a causal mask is not supported"}},
   "biases": {"inputs": "attention_bias", "output": "attention_bias", "mlp": false, "head": false},
   "stated": {"vocabulary": "vocab_size", "mlp": "intermediate_size"},
-  "neutral": ["is_decoder", "hidden_act", "_sliding_window_pattern", "vision_config", "mm_tokens_per_image", "boi_token_index",
+  "neutral": ["is_decoder", "hidden_act", "_sliding_window_pattern", "final_logit_softcapping", "vision_config", "mm_tokens_per_image", "boi_token_index",
               "eoi_token_index", "image_token_index", "boi_token_id", "eoi_token_id", "image_token_id"],
   "model": {
     "embedding": "embed_tokens", "scaled_embedding": true, "placement": "around",
