@@ -15,6 +15,8 @@
 #include "verify/checker/certificate.hpp"
 #include "verify/decide.hpp"
 #include "verify/exact.hpp"
+#include "verify/stored_circuit.hpp"
+#include "verify/stored_unit.hpp"
 
 namespace attnsym::bench {
 namespace {

@@ -92,10 +92,12 @@ double largest_ratio_of(const RowVector<double>& differences, const RowVector<do
 
 double ratio_limit(Index inner_width, double unit) { return 2 * arithmetic_allowance(inner_width, unit); }
 
-double arithmetic_allowance(Index inner_width, double unit) {
+double arithmetic_allowance(Index inner_width, double unit, Index own_width) {
   if (!(unit > 0)) return 1;
   const double arithmetic = 8 * std::min(unit, 0x1p-24) / unit;
-  return std::sqrt(1 + static_cast<double>(inner_width) * arithmetic * arithmetic);
+  const double own = 8 * 0x1p-53 / unit;
+  return std::sqrt(1 + static_cast<double>(inner_width) * arithmetic * arithmetic +
+                   static_cast<double>(own_width) * own * own);
 }
 
 }  // namespace attnsym

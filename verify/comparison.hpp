@@ -87,7 +87,9 @@ double ratio_limit(Index inner_width, double unit);
 /// applied in float32 arithmetic (or, for finer storage, in the file's own precision). 1 for F16 and BF16.
 /// Enough for gauges of condition up to 100 (measured); beyond that such a pair may come out undecided, but
 /// not distinct.
-double arithmetic_allowance(Index inner_width, double unit);
+/// @param own_width  how many numbers this program itself adds up for each, in double; counts where files are
+/// as fine
+double arithmetic_allowance(Index inner_width, double unit, Index own_width = 0);
 
 /// Agreement that could hide a larger relative difference than this proves too little [N7].
 constexpr double coarsest_resolution = 0.05;

@@ -176,7 +176,7 @@ double EntrySums::allowance() const {
   const auto unit = [](const Line& size) {
     return size.squares > 0 ? std::sqrt(size.variances.sum / size.squares) : 0;
   };
-  return arithmetic_allowance(rules_.inner_width, std::max(unit(size_a_), unit(size_b_)));
+  return arithmetic_allowance(rules_.inner_width, std::max(unit(size_a_), unit(size_b_)), rules_.own_width);
 }
 
 void EntrySums::note_sizes(const StoredMatrix& a, const StoredMatrix& b) {

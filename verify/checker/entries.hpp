@@ -36,6 +36,7 @@ EntryComparison worse(const EntryComparison& x, const EntryComparison& y);
 /// How two matrices are judged [N7].
 struct EntryRules {
   Index inner_width = 0;  ///< how many numbers the tools that made the files added up for each entry
+  Index own_width = 0;    ///< and how many this program did, in double
   int sources = 2;  ///< see chance_limit: two where both matrices are as stored, but for places and signs
   bool independent =
       true;  ///< errors of different entries are: then a difference that is aligned is none of rounding

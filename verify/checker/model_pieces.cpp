@@ -65,6 +65,7 @@ double ModelPieces::lines(const TransformerConfig& config) {
 EntryRules ModelPieces::rules(bool as_stored) const {
   EntryRules rules;
   rules.surprise = surprise_;
+  rules.own_width = width();
   if (rotated()) {
     rules.inner_width = rotation_sums(width());
     rules.sources = 0;

@@ -149,15 +149,78 @@ void compare_attention(const ModelPieces& pieces, const ModelDecideOptions& opti
   });
 }
 
-void compare_orbits(const StoredModel& a, const StoredModel& b, const ModelDecideOptions& options,
-                    ModelDecision& decision) {
-  const auto stream = find_stream(SeenModel(a), SeenModel(b));
-  decision.stream_found = stream.has_value();
-  decision.stream = stream.value_or(StreamTransport::identity(a.config().model_width));
+// Adds rows, each of length 1: scales of neurons do not count, and their signs are those that agree.
+void add_rows(const Matrix<double>& a, const Matrix<double>& b, const Matrix<double>& q, Matrix<double>& from,
+              Matrix<double>& to) {
+  const Index first = from.rows();
+  from.conservativeResize(first + a.rows(), q.rows());
+  to.conservativeResize(first + a.rows(), q.rows());
+  for (Index k = 0; k < a.rows(); ++k) {
+    const double size_a = a.row(k).norm();
+    const double size_b = b.row(k).norm();
+    const double sign = (a.row(k) * q).dot(b.row(k)) < 0 ? -1 : 1;
+    from.row(first + k) = size_a > 0 ? (a.row(k) / size_a).eval() : a.row(k).eval();
+    to.row(first + k) = size_b > 0 ? (sign * b.row(k) / size_b).eval() : b.row(k).eval();
+  }
+}
+
+// A rotation that was found from few rows of coarse numbers is not exact enough for the rest. Neurons that
+// were matched by it tell more: what they read and what they write turns with the stream.
+std::optional<StreamTransport> from_neurons(const SeenModel& a, const SeenModel& b,
+                                            const ModelDecision& decision) {
+  Matrix<double> q = decision.stream.matrix();
+  const Index width = q.rows();
+  const Index wanted = 16 * width;
+  Matrix<double> from(0, width);
+  Matrix<double> to(0, width);
+  for (std::size_t layer = 0; layer < decision.blocks.size() && from.rows() < wanted; ++layer) {
+    std::vector<Index> of_a;
+    std::vector<Index> of_b;
+    const std::vector<Index>& image = decision.blocks[layer].mlp.image;
+    for (std::size_t k = 0; k < image.size() && std::ssize(of_a) < wanted; ++k) {
+      if (image[k] < 0) continue;
+      of_a.push_back(static_cast<Index>(k));
+      of_b.push_back(image[k]);
+    }
+    const auto index = static_cast<Index>(layer);
+    const StoredNeurons neurons_a = a.neurons(index)->read(of_a);
+    const StoredNeurons neurons_b = b.neurons(index)->read(of_b);
+    for (StoredMatrix StoredNeurons::*part :
+         {&StoredNeurons::gate, &StoredNeurons::up, &StoredNeurons::down}) {
+      const Matrix<double>& x = (neurons_a.*part).value;
+      const Matrix<double>& y = (neurons_b.*part).value;
+      if (x.size() > 0) add_rows(x.topRows(width).transpose(), y.topRows(width).transpose(), q, from, to);
+    }
+  }
+  if (from.rows() < 2 * width || !from.allFinite() || !to.allFinite()) return std::nullopt;
+  for (int step = 0; step < 3; ++step) q = refined_transport(from, to, q);
+  return StreamTransport::orthogonal(std::move(q));
+}
+
+void compare_all(const StoredModel& a, const StoredModel& b, const ModelDecideOptions& options,
+                 ModelDecision& decision) {
   const ModelPieces pieces(a, b, decision.stream, options.outputs);
-  decision.blocks.resize(static_cast<std::size_t>(a.config().blocks()));
+  decision.blocks.assign(static_cast<std::size_t>(a.config().blocks()), {});
   compare_parts(pieces, a.config(), options, decision);
   compare_attention(pieces, options, decision);
+}
+
+void compare_orbits(const StoredModel& a, const StoredModel& b, const ModelDecideOptions& options,
+                    ModelDecision& decision) {
+  const SeenModel seen_a(a);
+  const SeenModel seen_b(b);
+  const auto stream = find_stream(seen_a, seen_b);
+  decision.stream_found = stream.has_value();
+  decision.stream = stream.value_or(StreamTransport::identity(a.config().model_width));
+  compare_all(a, b, options, decision);
+  if (decision.stream.kind() != StreamTransport::Kind::Orthogonal || !first_difference(decision)) return;
+  const auto better = from_neurons(seen_a, seen_b, decision);
+  if (!better) return;
+  ModelDecision again;
+  again.stream_found = true;
+  again.stream = *better;
+  compare_all(a, b, options, again);
+  if (!first_difference(again)) decision = std::move(again);
 }
 
 }  // namespace

@@ -90,19 +90,6 @@ std::optional<Matrix<double>> orthogonal_factor(Matrix<double> x) {
   return x;
 }
 
-// The polar factor of from^T to is wrong by the square of from's condition, and by what computing rows added
-// to them; a step of least squares on rows as they are stored takes that away.
-Matrix<double> refined(const Matrix<double>& from, const Matrix<double>& to, const Matrix<double>& q) {
-  const Matrix<double> moved = from * q;
-  const Matrix<double> left = to - moved;
-  if (from.rows() < from.cols()) return q;
-  const Eigen::LDLT<Matrix<double>> gram(moved.transpose() * moved);
-  const Matrix<double> step = gram.solve(moved.transpose() * left);
-  Matrix<double> next = q + q * (step - step.transpose()) / 2;
-  next = (3 * next - next * (next.transpose() * next)) / 2;
-  return (from * next - to).norm() < left.norm() ? next : q;
-}
-
 StoredMatrix with_row_of_ones(const StoredMatrix& rows) {
   const Index count = rows.value.rows();
   const Index width = rows.value.cols();
@@ -140,6 +127,20 @@ bool keeps_mean(const StreamTransport& transport, Index width) {
 
 }  // namespace
 
+// The polar factor of from^T to is wrong by the square of from's condition, and by what computing rows added
+// to them; a step of least squares on rows as they are stored takes that away.
+Matrix<double> refined_transport(const Matrix<double>& from, const Matrix<double>& to,
+                                 const Matrix<double>& q) {
+  const Matrix<double> moved = from * q;
+  const Matrix<double> left = to - moved;
+  if (from.rows() < from.cols()) return q;
+  const Eigen::LDLT<Matrix<double>> gram(moved.transpose() * moved);
+  const Matrix<double> step = gram.solve(moved.transpose() * left);
+  Matrix<double> next = q + q * (step - step.transpose()) / 2;
+  next = (3 * next - next * (next.transpose() * next)) / 2;
+  return (from * next - to).norm() < left.norm() ? next : q;
+}
+
 std::optional<StreamTransport> find_stream_transport(const StoredMatrix& a, const StoredMatrix& b,
                                                      Index stored_rows, const StreamSearch& search) {
   const Index width = a.value.cols();
@@ -157,7 +158,7 @@ std::optional<StreamTransport> find_stream_transport(const StoredMatrix& a, cons
   const Index first = search.centred ? 1 : 0;
   if (auto q = orthogonal_factor(from.transpose() * to)) {
     StreamTransport rotated = StreamTransport::orthogonal(
-        refined(from.topRows(first + stored_rows), to.topRows(first + stored_rows), *q));
+        refined_transport(from.topRows(first + stored_rows), to.topRows(first + stored_rows), *q));
     if (may_be(rotated)) return rotated;
   }
   return std::nullopt;

@@ -68,4 +68,8 @@ struct StreamSearch {
 std::optional<StreamTransport> find_stream_transport(const StoredMatrix& a, const StoredMatrix& b,
                                                      Index stored_rows, const StreamSearch& search);
 
+/// A step of least squares for an orthogonal Q with from Q = to; Q itself where that is no better.
+Matrix<double> refined_transport(const Matrix<double>& from, const Matrix<double>& to,
+                                 const Matrix<double>& q);
+
 }  // namespace attnsym

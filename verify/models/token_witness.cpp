@@ -52,7 +52,8 @@ class Runs {
   void move(Slot& value, const Slot& radius, Index inner_width) {
     if (value.size() == 0) return;
     const double unit = stored_unit(safe_norm(value), safe_norm(radius));
-    move_within_radius(value, radius.data(), random_, arithmetic_allowance(inner_width, unit));
+    move_within_radius(value, radius.data(), random_,
+                       arithmetic_allowance(inner_width, unit, model_.config().model_width));
   }
 
   StoredMatrix drawn(std::size_t draw, StoredMatrix stored) {
@@ -98,7 +99,7 @@ class Runs {
     std::vector<std::pair<const double*, double>> errors;
     for_each(radius, [&](const auto& slot) {
       const double unit = stored_unit(sizes[errors.size()], safe_norm(slot));
-      errors.emplace_back(slot.data(), arithmetic_allowance(inner_width, unit));
+      errors.emplace_back(slot.data(), arithmetic_allowance(inner_width, unit, model_.config().model_width));
     });
     std::size_t next = 0;
     for_each(weights, [&](auto& slot) {
