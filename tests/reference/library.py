@@ -34,6 +34,12 @@ class Run:
     attention: list = field(default_factory=list)
 
 
+def in_double():
+    """Norms, softmax and rotary positions of the library go through float32 whatever the model is: from now on not."""
+    torch.float32 = torch.float64
+    torch.Tensor.float = torch.Tensor.double
+
+
 def save(directory, kind, architecture, given):
     """A directory as the library writes it. Returns the names and shapes of its tensors."""
     config = transformers.AutoConfig.for_model(kind, **given)

@@ -81,6 +81,7 @@ def main():
     models = [model for model in record.read() if not options.models or model.name in options.models.split(",")]
     done = [json.loads(line) for line in options.list.open()] if options.list.exists() else []
     seen = {tuple(line[:3]) for line in done}
+    library.in_double()
     with open(options.list, "a") as out:
         for number, (model, what, config, values, move) in enumerate(cases(models)):
             if number % options.every != options.offset % options.every or (model.name, what, move) in seen:
