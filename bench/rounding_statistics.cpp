@@ -7,8 +7,11 @@
 #include <cstdio>
 
 #include "bench/stored_pairs.hpp"
+#include "symmetry/circuits.hpp"
 #include "symmetry/symmetry_group.hpp"
 #include "verify/decide.hpp"
+#include "verify/rounding.hpp"
+#include "verify/stored_circuit.hpp"
 
 namespace attnsym::bench {
 namespace {
