@@ -15,7 +15,7 @@ constexpr FamilyTable tables[] = {
     {"bert", R"({
   "model_type": "bert",
   "prefixes": ["", "bert."],
-  "sizes": {"layers": "num_hidden_layers", "hidden_size": "hidden_size", "heads": "num_attention_heads"},
+  "sizes": {"layers": "num_hidden_layers", "hidden_size": "hidden_size", "heads": "num_attention_heads", "head_dim": "head_dim"},
   "query": "encoder.layer.{layer}.attention.self.query",
   "key": "encoder.layer.{layer}.attention.self.key",
   "value": "encoder.layer.{layer}.attention.self.value",
@@ -591,7 +591,7 @@ constexpr FamilyTable tables[] = {
     {"roberta", R"({
   "model_type": "roberta",
   "prefixes": ["", "roberta."],
-  "sizes": {"layers": "num_hidden_layers", "hidden_size": "hidden_size", "heads": "num_attention_heads"},
+  "sizes": {"layers": "num_hidden_layers", "hidden_size": "hidden_size", "heads": "num_attention_heads", "head_dim": "head_dim"},
   "query": "encoder.layer.{layer}.attention.self.query",
   "key": "encoder.layer.{layer}.attention.self.key",
   "value": "encoder.layer.{layer}.attention.self.value",

@@ -14,7 +14,8 @@ def untie(model, seed=3):
     embedding = model.tensors.numbers(name)
     head = embedding[::-1] + np.random.default_rng(seed).standard_normal(embedding.shape) * embedding.std()
     model.tensors.store("lm_head.weight", head, model.tensors.dtypes[name])
-    model.config["tie_word_embeddings"] = False
+    for config in (model.config, model.config.get("text_config", model.config)):
+        config["tie_word_embeddings"] = False
 
 
 def _edit(model, name, change):

@@ -101,39 +101,84 @@ Line scaled_line(const Eigen::ArrayXd& difference, const Eigen::ArrayXd& radius_
 }  // namespace
 
 // Column by column, as the numbers lie in memory; lines out of range once more by themselves.
-EntrySums::Chunk::Chunk(const StoredMatrix& a, const StoredMatrix& b)
-    : difference(a.value - b.value),
-      variance(a.value.rows(), a.value.cols()),
+EntrySums::Chunk::Chunk(const StoredMatrix& of_a, const StoredMatrix& of_b, const Matrix<double>& probes,
+                        bool in_rows, bool in_detail)
+    : a(of_a),
+      b(of_b),
+      by_rows(in_rows),
+      detailed(in_detail),
+      difference(a.value.rows(), a.value.cols()),
       rows(static_cast<std::size_t>(a.value.rows())),
       columns(static_cast<std::size_t>(a.value.cols())) {
   const Index height = difference.rows();
+  if (detailed) variance.resize(height, difference.cols());
+  if (probes.size() > 0) once = Matrix<double>::Zero(by_rows ? height : difference.cols(), probes.cols());
   Eigen::ArrayXd squares_sum = Eigen::ArrayXd::Zero(height);
   Eigen::ArrayXd variance_sum = squares_sum;
   Eigen::ArrayXd variance_squares = squares_sum;
   Eigen::ArrayXd variance_largest = squares_sum;
   Eigen::ArrayXd squares(height);
+  Eigen::ArrayXd v(height);
   for (Index k = 0; k < difference.cols(); ++k) {
-    auto v = variance.col(k).array();
+    auto apart = difference.col(k).array();
+    apart = a.value.col(k).array() - b.value.col(k).array();
+    squares = apart.square();
     v = (a.radius.col(k).array().square() + b.radius.col(k).array().square()) / 3;
-    squares = difference.col(k).array().square();
     squares_sum += squares;
     variance_sum += v;
-    variance_squares += v.square();
-    variance_largest = variance_largest.max(v);
     Line& line = columns[static_cast<std::size_t>(k)];
     line.squares = squares.sum();
-    line.variances = {v.sum(), v.square().sum(), v.maxCoeff()};
-    if (!is_in_range(line.variances.sum) || !std::isfinite(line.squares))
-      line = scaled_line<Line>(difference.col(k).array(), a.radius.col(k).array(), b.radius.col(k).array());
+    const double sum = v.sum();
+    line.variances = {sum, sum * sum, sum};  // at most
+    if (detailed) {
+      variance.col(k) = v;
+      variance_squares += v.square();
+      variance_largest = variance_largest.max(v);
+      line.variances = {sum, v.square().sum(), v.maxCoeff()};
+    }
+    size_a.squares += a.value.col(k).squaredNorm();
+    size_b.squares += b.value.col(k).squaredNorm();
+    size_a.variances.sum += a.radius.col(k).squaredNorm();
+    size_b.variances.sum += b.radius.col(k).squaredNorm();
+    for (Index p = 0; p < once.cols(); ++p) {
+      if (by_rows) {
+        once.col(p) += probes(k, p) * difference.col(k);
+      } else {
+        once(k, p) = difference.col(k).dot(probes.col(p));
+      }
+    }
+    if (!is_in_range(sum) || !std::isfinite(line.squares))
+      line = scaled_line<Line>(apart, a.radius.col(k).array(), b.radius.col(k).array());
   }
   for (Index i = 0; i < height; ++i) {
     Line& line = rows[static_cast<std::size_t>(i)];
-    line = {squares_sum(i), {variance_sum(i), variance_squares(i), variance_largest(i)}};
-    if (!is_in_range(line.variances.sum) || !std::isfinite(line.squares)) {
+    const double sum = variance_sum(i);
+    line = {squares_sum(i), {sum, sum * sum, sum}};
+    if (detailed) line.variances = {sum, variance_squares(i), variance_largest(i)};
+    if (!is_in_range(sum) || !std::isfinite(line.squares)) {
       line = scaled_line<Line>(difference.row(i).transpose().array(), a.radius.row(i).transpose().array(),
                                b.radius.row(i).transpose().array());
     }
   }
+  const auto rescaled = [](Line& size, const StoredMatrix& m) {
+    if (is_in_range(size.squares)) return;
+    size.exponent = exponent_of(m.value.cwiseAbs().maxCoeff());
+    const double half = std::ldexp(1.0, -(size.exponent / 2));
+    const double rest = std::ldexp(1.0, size.exponent / 2 - size.exponent);
+    size.squares = (m.value * half * rest).squaredNorm();
+    size.variances.sum = (m.radius * half * rest).squaredNorm();
+  };
+  rescaled(size_a, a);
+  rescaled(size_b, b);
+}
+
+EntrySums::Line EntrySums::Chunk::in_detail(std::size_t line) const {
+  const auto at = static_cast<Index>(line);
+  if (by_rows) {
+    return scaled_line<Line>(difference.row(at).transpose().array(), a.radius.row(at).transpose().array(),
+                             b.radius.row(at).transpose().array());
+  }
+  return scaled_line<Line>(difference.col(at).array(), a.radius.col(at).array(), b.radius.col(at).array());
 }
 
 void EntrySums::add(const StoredMatrix& a, const StoredMatrix& b) {
@@ -145,20 +190,31 @@ void EntrySums::add(const StoredMatrix& a, const StoredMatrix& b) {
                      " cannot be compared");
   }
   if (a.value.size() == 0) return;
-  const Chunk chunk(a, b);
-  differs_ = differs_ || (chunk.difference.array() != 0).any();
   const bool by_rows = chunks_ == Chunks::Rows;
-  note_sizes(a, b);
-  note_whole(by_rows ? chunk.rows : chunk.columns);
-  note_open(by_rows ? chunk.columns : chunk.rows);
-  if (rules_.independent) note_alignment(chunk, a);
+  if (rules_.independent && probes_.size() == 0)
+    probes_ = fixed_probe<double>(by_rows ? columns : rows, probe_count, probe_salt);
+  const bool in_detail = chunk_count_ < 16 || chunk_count_ % 8 == 0;
+  const Chunk chunk(a, b, probes_, by_rows, in_detail);
+  ++chunk_count_;
+  for (const Line& line : chunk.columns) differs_ = differs_ || line.squares != 0;
+  differs_ = differs_ || (!differs_ && (chunk.difference.array() != 0).any());
+  size_a_.add(chunk.size_a);
+  size_b_.add(chunk.size_b);
+  note_whole(chunk);
+  note_open(chunk.open());
+  if (rules_.independent) note_alignment(chunk);
 }
 
-void EntrySums::note_whole(const std::vector<Line>& lines) {
+// Lines whose variances are not known in detail have at least the limit 2.
+void EntrySums::note_whole(const Chunk& chunk) {
   const double room = allowance();
+  const std::vector<Line>& lines = chunk.whole();
   for (std::size_t k = 0; k < lines.size(); ++k) {
     total_.add(lines[k]);
-    const double r = lines[k].ratio(rules_, room);
+    const double plain = attnsym::ratio(std::sqrt(lines[k].squares), lines[k].variances.sum);
+    const double r = chunk.detailed      ? lines[k].ratio(rules_, room)
+                     : plain <= 2 * room ? plain
+                                         : chunk.in_detail(k).ratio(rules_, room);
     if (r <= whole_ratio_ || std::isnan(whole_ratio_)) continue;
     whole_ratio_ = r;
     whole_place_ = whole_count_ + static_cast<Index>(k);
@@ -179,77 +235,68 @@ double EntrySums::allowance() const {
   return arithmetic_allowance(rules_.inner_width, std::max(unit(size_a_), unit(size_b_)), rules_.own_width);
 }
 
-void EntrySums::note_sizes(const StoredMatrix& a, const StoredMatrix& b) {
-  const auto note = [](Line& size, const StoredMatrix& m) {
-    Line part;
-    part.squares = m.value.squaredNorm();
-    part.variances.sum = m.radius.squaredNorm();
-    if (!is_in_range(part.squares)) {
-      const double largest = m.value.cwiseAbs().maxCoeff();
-      part.exponent = exponent_of(largest);
-      const double half = std::ldexp(1.0, -(part.exponent / 2));
-      const double rest = std::ldexp(1.0, part.exponent / 2 - part.exponent);
-      part.squares = (m.value * half * rest).squaredNorm();
-      part.variances.sum = (m.radius * half * rest).squaredNorm();
-    }
-    size.add(part);
-  };
-  note(size_a_, a);
-  note(size_b_, b);
-}
-
 bool EntrySums::is_repeated(const RowVector<double>& line) {
   const RowVector<double> seen = line * probes_;
   const auto bits = [&](Index k) { return std::bit_cast<std::uint32_t>(static_cast<float>(seen(k))); };
   return !lines_of_a_.insert(std::uint64_t{bits(0)} << 32U | bits(1)).second;
 }
 
-void EntrySums::note_alignment(const Chunk& chunk, const StoredMatrix& a) {
-  const bool by_rows = chunks_ == Chunks::Rows;
-  const std::vector<Line>& whole = by_rows ? chunk.rows : chunk.columns;
-  const auto open_count = static_cast<Index>(open_.size());
-  if (probes_.size() == 0) {
-    probes_ = fixed_probe<double>(open_count, probe_count, probe_salt);
+void EntrySums::note_alignment(const Chunk& chunk) {
+  const std::vector<Line>& whole = chunk.whole();
+  const auto open_count = static_cast<Index>(chunk.open().size());
+  if (twice_.size() == 0) {
     twice_ = Matrix<double>::Zero(open_count, probe_count);
     once_squares_ = RowVector<double>::Zero(probe_count);
     open_variances_ = RowVector<double>::Zero(open_count);
   }
   // Lines out of range are too few to have a direction.
   const auto is_scaled = [](const Line& line) { return line.exponent != 0; };
-  if (std::ranges::any_of(whole, is_scaled) || !chunk.variance.allFinite()) return;
+  if (std::ranges::any_of(whole, is_scaled)) return;
   Eigen::VectorXd weight(static_cast<Index>(whole.size()));
   for (Index k = 0; k < weight.size(); ++k) {
     const Line& line = whole[static_cast<std::size_t>(k)];
-    weight(k) = line.variances.sum > 0 ? 1 / line.variances.sum : 0;
+    weight(k) = line.variances.sum > 0 && line.squares > 0 ? 1 / line.variances.sum : 0;
     if (weight(k) == 0) continue;
-    if (rules_.skip_repeated && is_repeated(by_rows ? RowVector<double>(a.value.row(k))
-                                                    : RowVector<double>(a.value.col(k).transpose())))
+    if (rules_.skip_repeated &&
+        is_repeated(chunk.by_rows ? RowVector<double>(chunk.a.value.row(k))
+                                  : RowVector<double>(chunk.a.value.col(k).transpose())))
       weight(k) = 0;
-    largest_share_ = std::max(largest_share_, line.variances.largest * weight(k));
+    if (chunk.detailed) largest_share_ = std::max(largest_share_, line.variances.largest * weight(k));
   }
+  if (weight.isZero(0)) return;
   // |W D p|^2 and (W D)^T W D p, with W^2 on the diagonal of `weight`.
-  Matrix<double> once = by_rows ? Matrix<double>(chunk.difference * probes_)
-                                : Matrix<double>(chunk.difference.transpose() * probes_);
+  Matrix<double> once = chunk.once;
   once_squares_ += weight.transpose() * once.cwiseAbs2();
   once.array().colwise() *= weight.array();
-  if (by_rows) {
-    twice_.noalias() += chunk.difference.transpose() * once;
+  if (chunk.by_rows) {
+    for (Index k = 0; k < open_count; ++k) {
+      for (Index p = 0; p < probe_count; ++p) twice_(k, p) += chunk.difference.col(k).dot(once.col(p));
+    }
+  } else {
+    for (Index k = 0; k < weight.size(); ++k) {
+      for (Index p = 0; p < probe_count; ++p) twice_.col(p) += once(k, p) * chunk.difference.col(k);
+    }
+  }
+  counted_ += (weight.array() > 0).count();
+  if (!chunk.detailed) return;
+  detailed_count_ += (weight.array() > 0).count();
+  if (chunk.by_rows) {
     open_variances_.noalias() += weight.transpose() * chunk.variance;
   } else {
-    twice_.noalias() += chunk.difference * once;
     open_variances_.noalias() += (chunk.variance * weight).transpose();
   }
 }
 
 // |X^T X p| / |X p| is at most the largest singular value of X.
 double EntrySums::aligned() const {
-  if (!rules_.independent || once_squares_.size() == 0 || whole_count_ < 2) return 0;
+  if (!rules_.independent || detailed_count_ == 0 || whole_count_ < 2) return 0;
   double seen = 0;
   for (Index k = 0; k < probe_count; ++k) {
     if (once_squares_(k) > 0) seen = std::max(seen, twice_.col(k).norm() / std::sqrt(once_squares_(k)));
   }
-  return seen / singular_value_limit(1, std::sqrt(open_variances_.maxCoeff()), std::sqrt(largest_share_),
-                                     rules_.surprise);
+  const double all = static_cast<double>(counted_) / static_cast<double>(detailed_count_);
+  return seen / singular_value_limit(1, std::sqrt(open_variances_.maxCoeff() * all),
+                                     std::sqrt(largest_share_), rules_.surprise);
 }
 
 EntryComparison EntrySums::result() const {

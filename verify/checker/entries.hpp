@@ -68,21 +68,35 @@ class EntrySums {
     double ratio(const EntryRules& rules, double allowance) const;
   };
 
-  // One chunk, and its sums by line.
+  // One chunk, and its sums by line. Few chunks are looked at in detail: how the variances of a line spread
+  // costs as much as all the rest, and large matrices have many lines alike.
   struct Chunk {
+    const StoredMatrix& a;
+    const StoredMatrix& b;
+    bool by_rows;
+    bool detailed;
     Matrix<double> difference;
-    Matrix<double> variance;
+    Matrix<double> variance;  // in detail only
+    Matrix<double> once;      // the difference, or its transpose, times probes
     std::vector<Line> rows;
     std::vector<Line> columns;
+    Line size_a;
+    Line size_b;
 
-    Chunk(const StoredMatrix& a, const StoredMatrix& b);
+    Chunk(const StoredMatrix& of_a, const StoredMatrix& of_b, const Matrix<double>& probes, bool in_rows,
+          bool in_detail);
+
+    const std::vector<Line>& whole() const { return by_rows ? rows : columns; }
+    const std::vector<Line>& open() const { return by_rows ? columns : rows; }
+
+    // A whole line with the spread of its variances.
+    Line in_detail(std::size_t line) const;
   };
 
-  void note_whole(const std::vector<Line>& lines);
+  void note_whole(const Chunk& chunk);
   void note_open(const std::vector<Line>& lines);
   double allowance() const;
-  void note_sizes(const StoredMatrix& a, const StoredMatrix& b);
-  void note_alignment(const Chunk& chunk, const StoredMatrix& a);
+  void note_alignment(const Chunk& chunk);
   bool is_repeated(const RowVector<double>& line);
   double aligned() const;
 
@@ -91,7 +105,10 @@ class EntrySums {
   double whole_ratio_ = 0;  // the largest of a line that chunks have whole
   Index whole_place_ = -1;
   Index whole_count_ = 0;
-  std::vector<Line> open_;  // lines that cross all chunks
+  Index chunk_count_ = 0;
+  Index counted_ = 0;         // whole lines that count for `aligned`
+  Index detailed_count_ = 0;  // and are in detailed chunks
+  std::vector<Line> open_;    // lines that cross all chunks
   Line total_;
   Line size_a_;  // `squares` of values, `variances.sum` of radii
   Line size_b_;
@@ -102,7 +119,7 @@ class EntrySums {
   Matrix<double> probes_;
   Matrix<double> twice_;
   RowVector<double> once_squares_;
-  RowVector<double> open_variances_;
+  RowVector<double> open_variances_;  // of detailed chunks
   double largest_share_ = 0;
   std::unordered_set<std::uint64_t> lines_of_a_;
 };
