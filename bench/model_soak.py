@@ -129,6 +129,8 @@ def _sizes(family, random):
         sizes["vocab_size"] = int(random.integers(4, 20))
     if family in ("bert", "roberta", "gpt2", "vit", "llama", "mistral", "qwen2", "olmo2", "bloom"):
         heads, head = int(random.choice([1, 2, 4])), int(random.choice([2, 4, 8]))
+        if heads * head < 4:
+            head = 4  # of two numbers LayerNorm leaves the sign of their difference, which rounding may turn
         sizes |= {_key(text, "hidden_size", "n_embd"): heads * head, _key(text, "num_attention_heads", "n_head"): heads}
         if "num_key_value_heads" in text:
             sizes["num_key_value_heads"] = int(random.choice([k for k in (1, 2, 4) if heads % k == 0]))

@@ -14,6 +14,7 @@
 #include "verify/fitted_transport.hpp"
 #include "verify/head_classes.hpp"
 #include "verify/matching.hpp"
+#include "verify/witness_inputs.hpp"
 #include "verify/witness_search.hpp"
 
 namespace attnsym {
@@ -168,7 +169,8 @@ class Case {
   }
 
   Verdict separated_or(std::string reason) const {
-    if (!options_.search_witness) return Undecided{std::move(reason)};
+    if (!options_.search_witness || is_alike_in_short(stored_a(), stored_b()))
+      return Undecided{std::move(reason)};
     auto witness = search_witness(stored_a(), stored_b(), suspects(), options_.witness_factor, options_.seed);
     if (witness) return Distinct{std::move(*witness)};
     return Undecided{std::move(reason)};

@@ -160,6 +160,8 @@ Suspects suspects_of(const StoredAttention& a, const StoredAttention& b, const H
 
 Verdict shown_by_an_input(const StoredAttention& a, const StoredAttention& b, const Suspects& suspects,
                           Random& random) {
+  if (is_alike_in_short(a, b))
+    return Undecided{"rotary positions differ in sequences that are longer than inputs that are tried"};
   for (const Matrix<double>& input : candidate_inputs(a.config, suspects, random)) {
     Witness witness = exact_witness(a, b, input);
     if (witness.gap_at_least > 0) return Distinct{std::move(witness)};

@@ -188,6 +188,16 @@ void add_directed_tokens(Inputs& inputs, Index width, const Suspects& suspects, 
 
 }  // namespace
 
+bool is_alike_in_short(const StoredAttention& a, const StoredAttention& b) {
+  const auto is_long = [](const Rotary& rotary) {
+    return !rotary.beyond || rotary.beyond->length >= longest_input;
+  };
+  if (!is_long(a.config.rotary) || !is_long(b.config.rotary)) return false;
+  AttentionConfig config = a.config;
+  config.rotary.beyond = b.config.rotary.beyond;
+  return config == b.config && a.weights == b.weights;
+}
+
 std::vector<Matrix<double>> candidate_inputs(const AttentionConfig& config, const Suspects& suspects,
                                              Random& random) {
   const Index width = config.model_width;
