@@ -148,6 +148,11 @@ Index TransformerGroup::writer_dimension() const {
   // What all rows of a table have in common moves to another one. A class token's type stands beside its
   // position, that of all others beside theirs.
   Index shifts = config_.class_token ? types_read : Index{config_.learns_positions()} + types_read;
+  // Of tied embeddings one shift is left: along 1/g, which the centred tokens of the head's LayerNorm do not
+  // see but for a constant, that biases of the outputs take.
+  const bool along_gain = shifts > 0 && config_.ends_in_stream() && is_layer(config_) &&
+                          config_.head_transform.norm && config_.head_bias;
+  if (along_gain) ++dimension;
   if (config_.head == Head::Tied) shifts = std::max<Index>(shifts - 1, 0);  // of tables beside embeddings
   dimension += shifts * (d - (unseen_embeddings ? 1 : 0));
   if (unseen_embeddings) dimension += positions_read + types_read;
