@@ -192,9 +192,9 @@ void CheckpointModel::require_stated_sizes() const {
   if (patch.size() != 2 || image.size() != 2) return;
   const Index patches = (image[0] / patch[0]) * (image[1] / patch[1]);
   if (patches + 1 != config_.positions)
-    throw FormatError(checkpoint_.path().string() + ": images of " + shape_text(image) + " pixels have " +
-                      std::to_string(patches) + " patches, but tensors are made for " +
-                      std::to_string(config_.positions - 1));
+    throw FormatError(checkpoint_.path().string() + ": by 'image_size' and 'patch_size' images of " +
+                      shape_text(image) + " pixels have " + std::to_string(patches) +
+                      " patches, but tensors are made for " + std::to_string(config_.positions - 1));
 }
 
 void CheckpointModel::require_shapes() const {

@@ -129,6 +129,7 @@ def _pairs(changes, outcomes):
 
 
 def main():
+    library.in_double()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=record.PATH)
     parser.add_argument("models", nargs="*")
