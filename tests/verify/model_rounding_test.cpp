@@ -54,6 +54,13 @@ TEST(ModelSoundness, SignsThatMoveTheMeanAreNoSymmetryOfLayerNorms) {
     const ModelDecision decision = decide_models(held(config, weights, unit), held(config, moved, unit));
     EXPECT_FALSE(is_equal(decision)) << name_of(decision.verdict) << ": " << decision.reason;
   }
+  // Nor does the checker take them for evidence, though every piece agrees.
+  const HeldModel from = held(config, weights, f64);
+  ModelEvidence evidence = evidence_of(decide_models(from, from));
+  evidence.stream = signs.matrix;
+  const auto reason = refute_models(from, held(config, moved, f64), evidence, Outputs::Logits, run_in_turn);
+  ASSERT_TRUE(reason);
+  EXPECT_NE(reason->find("mean"), std::string::npos) << *reason;
   // The twin: all signs together are one.
   StreamMove all{-Matrix<double>::Identity(6, 6)};
   EXPECT_TRUE(is_equal(decide_models(held(config, weights, f32), held(config, act(all, weights), f32))));
