@@ -296,7 +296,12 @@ ModelDecision decide_models(const StoredModel& a, const StoredModel& b, const Mo
   ModelDecision decision = compare_models(a, b, options);
   if (decision.verdict != ModelVerdict::Undecided) return decision;
   decision.witness = search_tokens(a, b, token_search(decision, options));
-  if (decision.witness->strength() >= options.witness_factor) {
+  const bool separated = decision.witness->strength() >= options.witness_factor;
+  const auto refutation =
+      separated ? refute_token_witness(a, b, decision.witness->tokens, options.outputs) : std::nullopt;
+  if (refutation) {
+    decision.reason += "; tokens were found, but the checker refuses them: " + *refutation;
+  } else if (separated) {
     decision.verdict = ModelVerdict::Distinct;
     decision.reason = "outputs are " + brief(decision.witness->gap) + " apart where rounding explains " +
                       brief(decision.witness->noise) + "; " + decision.reason;
