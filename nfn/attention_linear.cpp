@@ -1,6 +1,7 @@
 #include "nfn/attention_linear.hpp"
 
 #include "nfn/model_axis.hpp"
+#include "symmetry/matrix_products.hpp"
 
 namespace attnsym {
 namespace {
@@ -52,36 +53,36 @@ std::vector<ParameterView<S>> AttentionLinear<S>::parameters() {
 
 template <Scalar S>
 void AttentionLinear<S>::apply(const WeightFeatures<S>& input, WeightFeatures<S>& result) const {
-  result.query.noalias() = query_ * input.query;
-  result.key.noalias() = key_ * input.key;
-  result.value.noalias() = value_ * input.value;
+  result.query = multiply(query_, input.query);
+  result.key = multiply(key_, input.key);
+  result.value = multiply(value_, input.value);
   if (reordered()) {
-    const Matrix<S> sums = output_sum_ * sum_model_axis(input.output, width_);
+    const Matrix<S> sums = multiply(output_sum_, sum_model_axis(input.output, width_));
     mix_output(output_entry_, input.output, sums, value_columns(input.shape), result.output);
   } else {
-    result.output.noalias() = output_ * input.output;
+    result.output = multiply(output_, input.output);
   }
 }
 
 template <Scalar S>
 void AttentionLinear<S>::pull_back(const WeightFeatures<S>& input, const WeightFeatures<S>& cotangent,
                                    WeightFeatures<S>& by_input, AttentionLinear& by) const {
-  by.query_.noalias() += cotangent.query * input.query.transpose();
-  by.key_.noalias() += cotangent.key * input.key.transpose();
-  by.value_.noalias() += cotangent.value * input.value.transpose();
-  by_input.query.noalias() = query_.transpose() * cotangent.query;
-  by_input.key.noalias() = key_.transpose() * cotangent.key;
-  by_input.value.noalias() = value_.transpose() * cotangent.value;
+  add_product_nt(by.query_, cotangent.query, input.query);
+  add_product_nt(by.key_, cotangent.key, input.key);
+  add_product_nt(by.value_, cotangent.value, input.value);
+  by_input.query = multiply_tn(query_, cotangent.query);
+  by_input.key = multiply_tn(key_, cotangent.key);
+  by_input.value = multiply_tn(value_, cotangent.value);
   if (!reordered()) {
-    by.output_.noalias() += cotangent.output * input.output.transpose();
-    by_input.output.noalias() = output_.transpose() * cotangent.output;
+    add_product_nt(by.output_, cotangent.output, input.output);
+    by_input.output = multiply_tn(output_, cotangent.output);
     return;
   }
   const Matrix<S> sums = sum_model_axis(cotangent.output, width_);
   by.output_entry_ += mixer_gradient(cotangent.output, input.output, width_);
-  by.output_sum_.noalias() += sums * sum_model_axis(input.output, width_).transpose();
-  mix_output(Matrix<S>(output_entry_.transpose()), cotangent.output,
-             Matrix<S>(output_sum_.transpose() * sums), value_columns(input.shape), by_input.output);
+  add_product_nt(by.output_sum_, sums, sum_model_axis(input.output, width_));
+  mix_output(Matrix<S>(output_entry_.transpose()), cotangent.output, multiply_tn(output_sum_, sums),
+             value_columns(input.shape), by_input.output);
 }
 
 template class AttentionLinear<float>;

@@ -1,5 +1,6 @@
 #include "nfn/block_symmetry.hpp"
 
+#include "symmetry/matrix_products.hpp"
 #include "symmetry/symmetry_group.hpp"
 
 namespace attnsym {
@@ -29,8 +30,8 @@ Matrix<S> move_heads(const Wreath<HeadGauges<S>>& moves, const Matrix<S>& tensor
   const Index width = side(moves.local[0]).rows();
   for (Index first = 0; first < tensor.cols(); first += heads * width) {
     for (Index i = 0; i < heads; ++i) {
-      moved.middleCols(first + moves.top(i) * width, width).noalias() =
-          tensor.middleCols(first + i * width, width) * side(moves.local[i]);
+      moved.middleCols(first + moves.top(i) * width, width) =
+          multiply(tensor.middleCols(first + i * width, width), side(moves.local[i]));
     }
   }
   return moved;

@@ -2,6 +2,7 @@
 
 #include "nfn/head_blocks.hpp"
 #include "nfn/model_axis.hpp"
+#include "symmetry/matrix_products.hpp"
 
 namespace attnsym {
 namespace {
@@ -86,7 +87,7 @@ auto outputs_of(Features& f, Index c, Index n) {
 // Where the sums of products stand, as D x D matrices: K Q^T always, O^T V^T in a residual block
 // (column-major, so that the second index of Q K^T and V O is the fast one), V O in a plain one.
 template <class Tables>
-struct Products {
+struct ProductBlocks {
   Tables& tables;
   BlockShape shape;
   TableRows entries;
@@ -107,7 +108,7 @@ struct Products {
 };
 
 template <class Tables, class S>
-Products<Tables> products_of(Tables& tables, const WeightFeatures<S>& features) {
+ProductBlocks<Tables> products_of(Tables& tables, const WeightFeatures<S>& features) {
   return {tables, features.shape, entry_rows(features.shape, features.channels), features.channels};
 }
 
@@ -157,11 +158,11 @@ BlockTables<S> feature_tables(const WeightFeatures<S>& features) {
   for_each_entry(tables, features, Gather{shape.model_width});
   const auto products = products_of(tables, features);
   for_each_module(features, [&](Index c, Index n) {
-    products.kq(c, n).noalias() = keys_of(features, c, n) * queries_of(features, c, n).transpose();
+    products.kq(c, n) = multiply_nt(keys_of(features, c, n), queries_of(features, c, n));
     if (shape.residual) {
-      products.ov(c, n).noalias() = outputs_of(features, c, n) * values_of(features, c, n).transpose();
+      products.ov(c, n) = multiply_nt(outputs_of(features, c, n), values_of(features, c, n));
     } else {
-      products.vo(c, n).noalias() = values_of(features, c, n) * outputs_of(features, c, n).transpose();
+      products.vo(c, n) = multiply_nt(values_of(features, c, n), outputs_of(features, c, n));
     }
   });
   tables.fixed.row(tables.fixed.rows() - 1).setOnes();
@@ -179,12 +180,12 @@ void pull_back_products(const WeightFeatures<S>& features, const BlockTables<S>&
   const auto products = products_of(cotangent, features);
   for_each_module(features, [&](Index c, Index n) {
     const Matrix<S> kq = products.kq(c, n);
-    keys_of(gradient, c, n).noalias() += kq * queries_of(features, c, n);
-    queries_of(gradient, c, n).noalias() += kq.transpose() * keys_of(features, c, n);
+    add_product(keys_of(gradient, c, n), kq, queries_of(features, c, n));
+    add_product_tn(queries_of(gradient, c, n), kq, keys_of(features, c, n));
     const Matrix<S> vo =
         features.shape.residual ? Matrix<S>(products.ov(c, n).transpose()) : Matrix<S>(products.vo(c, n));
-    values_of(gradient, c, n).noalias() += vo * outputs_of(features, c, n);
-    outputs_of(gradient, c, n).noalias() += vo.transpose() * values_of(features, c, n);
+    add_product(values_of(gradient, c, n), vo, outputs_of(features, c, n));
+    add_product_tn(outputs_of(gradient, c, n), vo, values_of(features, c, n));
   });
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "symmetry/errors.hpp"
+#include "symmetry/matrix_products.hpp"
 #include "symmetry/permutation.hpp"
 
 namespace attnsym {
@@ -25,7 +26,7 @@ std::vector<ParameterView<S>> Dense<S>::parameters() {
 template <Scalar S>
 Matrix<S> Dense<S>::operator()(const Matrix<S>& input) const {
   require_same_size("a dense layer and its input", inputs(), input.rows());
-  return (weight_ * input).colwise() + bias_.col(0);
+  return multiply(weight_, input).colwise() + bias_.col(0);
 }
 
 template <Scalar S>
@@ -33,8 +34,8 @@ Gradients<Dense<S>> Dense<S>::backward(const Matrix<S>& input, const Matrix<S>& 
   require_same_size("a dense layer and its input", inputs(), input.rows());
   require_same_size("a dense layer and its cotangent", outputs(), cotangent.rows());
   require_same_size("the checkpoints of input and cotangent", input.cols(), cotangent.cols());
-  Gradients<Dense> gradients{weight_.transpose() * cotangent, Dense(inputs(), outputs())};
-  gradients.parameters.weight_.noalias() = cotangent * input.transpose();
+  Gradients<Dense> gradients{multiply_tn(weight_, cotangent), Dense(inputs(), outputs())};
+  gradients.parameters.weight_ = multiply_nt(cotangent, input);
   gradients.parameters.bias_ = cotangent.rowwise().sum();
   return gradients;
 }

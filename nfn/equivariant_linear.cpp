@@ -5,6 +5,7 @@
 #include "nfn/model_axis.hpp"
 #include "nfn/pooled_features.hpp"
 #include "symmetry/errors.hpp"
+#include "symmetry/matrix_products.hpp"
 #include "symmetry/permutation.hpp"
 
 namespace attnsym {
@@ -92,7 +93,7 @@ template <Scalar S>
 Matrix<S> EquivariantLinear<S>::compressed(const Matrix<S>& pooled) const {
   if (probes_.size() == 0) return pooled;
   Matrix<S> result(fixed_.cols(), pooled.cols());
-  result.topRows(probes_.rows()).noalias() = probes_ * pooled.topRows(qk_features());
+  result.topRows(probes_.rows()) = multiply(probes_, pooled.topRows(qk_features()));
   result.bottomRows(result.rows() - probes_.rows()) = pooled.bottomRows(pooled.rows() - qk_features());
   return result;
 }
@@ -111,15 +112,15 @@ void EquivariantLinear<S>::set_perceptron(const WeightFeatures<S>& input, Weight
   const Index e = out_channels_;
   const Index units = input.shape.hidden_width;
   const Matrix<S> pooled = pooled_features(input);
-  const Matrix<S> fixed = fixed_ * compressed(pooled);
+  const Matrix<S> fixed = multiply(fixed_, compressed(pooled));
   const Matrix<S> unit_input = unit_features(input);
-  result.down.noalias() = unit_.bottomRows(model_rows()) * unit_input;
+  result.down = multiply(unit_.bottomRows(model_rows()), unit_input);
   add_to_columns(result.down, fixed.topRows(model_rows()), units);
   result.down_bias = fixed.bottomRows(model_rows());
-  Matrix<S> unit = unit_.topRows(2 * e) * unit_input;
-  add_to_columns(unit, pooled_ * pooled, units);
+  Matrix<S> unit = multiply(unit_.topRows(2 * e), unit_input);
+  add_to_columns(unit, multiply(pooled_, pooled), units);
   result.up_bias = unit.bottomRows(e);
-  const Matrix<S> model = columns_to_coordinates(Matrix<S>(model_ * model_features(input)), width_);
+  const Matrix<S> model = columns_to_coordinates(multiply(model_, model_features(input)), width_);
   for_each_module(result, [&](Index c, Index n) {
     auto block = result.up.block(c * width_, n * units, width_, units);
     set_mixed_channel(block, up_entry_.row(c), input.up.middleCols(n * units, units));
@@ -174,17 +175,17 @@ void EquivariantLinear<S>::pull_back_perceptron(const WeightFeatures<S>& input,
   });
 
   const Matrix<S> model = coordinates_to_columns(sum_columns(cotangent.up, units), width_);
-  by.model_.noalias() += model * model_features(input).transpose();
-  pull_back_model(input, Matrix<S>(model_.transpose() * model), gradients.input);
+  add_product_nt(by.model_, model, model_features(input));
+  pull_back_model(input, multiply_tn(model_, model), gradients.input);
 
   // A and bA together; B by itself, because it is large.
   Matrix<S> unit(2 * out_channels_, input.up.cols());
   unit << up_sums, cotangent.up_bias;
   const Matrix<S> unit_input = unit_features(input);
-  by.unit_.topRows(unit.rows()).noalias() += unit * unit_input.transpose();
-  by.unit_.bottomRows(model_rows()).noalias() += cotangent.down * unit_input.transpose();
-  Matrix<S> by_unit = unit_.bottomRows(model_rows()).transpose() * cotangent.down;
-  by_unit.noalias() += unit_.topRows(unit.rows()).transpose() * unit;
+  add_product_nt(by.unit_.topRows(unit.rows()), unit, unit_input);
+  add_product_nt(by.unit_.bottomRows(model_rows()), cotangent.down, unit_input);
+  Matrix<S> by_unit = multiply_tn(unit_.bottomRows(model_rows()), cotangent.down);
+  add_product_tn(by_unit, unit_.topRows(unit.rows()), unit);
   pull_back_unit(by_unit, gradients.input);
 
   Matrix<S> fixed(fixed_.rows(), input.batch);
@@ -198,17 +199,17 @@ void EquivariantLinear<S>::pull_back_perceptron(const WeightFeatures<S>& input,
 template <Scalar S>
 Matrix<S> EquivariantLinear<S>::pull_back_outputs(const Matrix<S>& pooled, const Matrix<S>& unit,
                                                   const Matrix<S>& fixed, EquivariantLinear& by) const {
-  by.pooled_.noalias() += unit * pooled.transpose();
-  by.fixed_.noalias() += fixed * compressed(pooled).transpose();
-  Matrix<S> result = pooled_.transpose() * unit;
+  add_product_nt(by.pooled_, unit, pooled);
+  add_product_nt(by.fixed_, fixed, compressed(pooled));
+  Matrix<S> result = multiply_tn(pooled_, unit);
   if (probes_.size() == 0) {
-    result.noalias() += fixed_.transpose() * fixed;
+    add_product_tn(result, fixed_, fixed);
     return result;
   }
-  const Matrix<S> by_compressed = fixed_.transpose() * fixed;
+  const Matrix<S> by_compressed = multiply_tn(fixed_, fixed);
   const auto by_probes = by_compressed.topRows(probes_.rows());
-  by.probes_.noalias() += by_probes * pooled.topRows(qk_features()).transpose();
-  result.topRows(qk_features()).noalias() += probes_.transpose() * by_probes;
+  add_product_nt(by.probes_, by_probes, pooled.topRows(qk_features()));
+  add_product_tn(result.topRows(qk_features()), probes_, by_probes);
   result.bottomRows(pooled.rows() - qk_features()) +=
       by_compressed.bottomRows(by_compressed.rows() - probes_.rows());
   return result;

@@ -3,6 +3,7 @@
 #include "nfn/head_blocks.hpp"
 #include "nfn/model_axis.hpp"
 #include "symmetry/errors.hpp"
+#include "symmetry/matrix_products.hpp"
 #include "symmetry/permutation.hpp"
 
 namespace attnsym {
@@ -44,10 +45,10 @@ Matrix<S> head_features(const WeightFeatures<S>& features) {
   Matrix<S> result(rows.size(), features.batch * features.shape.heads);
   for_each_head(features, [&](Index c, Index place) {
     // Column-major, so that the second index of M is the fast one: K Q^T.
-    Eigen::Map<Matrix<S>>(&result(rows.qk(c), place), d, d).noalias() =
-        head_of(features.key, d, c, place, key) * head_of(features.query, d, c, place, key).transpose();
-    const Matrix<S> vo = head_of(features.value, d, c, place, value) *
-                         head_of(features.output, d, c, place, value).transpose();
+    Eigen::Map<Matrix<S>>(&result(rows.qk(c), place), d, d) =
+        multiply_nt(head_of(features.key, d, c, place, key), head_of(features.query, d, c, place, key));
+    const Matrix<S> vo = multiply_nt(head_of(features.value, d, c, place, value),
+                                     head_of(features.output, d, c, place, value));
     result.col(place).segment(rows.sums(c), d) = vo.rowwise().sum();
     result.col(place).segment(rows.squares(c), d) = vo.rowwise().squaredNorm();
   });
@@ -65,15 +66,14 @@ void pull_back_heads(const WeightFeatures<S>& features, const Matrix<S>& cotange
   const HeadLayout rows{d, features.channels};
   for_each_head(features, [&](Index c, Index place) {
     const Eigen::Map<const Matrix<S>> kq(&cotangent(rows.qk(c), place), d, d);
-    head_of(gradient.key, d, c, place, key).noalias() += kq * head_of(features.query, d, c, place, key);
-    head_of(gradient.query, d, c, place, key).noalias() +=
-        kq.transpose() * head_of(features.key, d, c, place, key);
+    add_product(head_of(gradient.key, d, c, place, key), kq, head_of(features.query, d, c, place, key));
+    add_product_tn(head_of(gradient.query, d, c, place, key), kq, head_of(features.key, d, c, place, key));
     const auto v = head_of(features.value, d, c, place, value);
     const auto o = head_of(features.output, d, c, place, value);
-    Matrix<S> vo = S(2) * cotangent.col(place).segment(rows.squares(c), d).asDiagonal() * (v * o.transpose());
+    Matrix<S> vo = S(2) * cotangent.col(place).segment(rows.squares(c), d).asDiagonal() * multiply_nt(v, o);
     vo.colwise() += cotangent.col(place).segment(rows.sums(c), d);
-    head_of(gradient.value, d, c, place, value).noalias() += vo * o;
-    head_of(gradient.output, d, c, place, value).noalias() += vo.transpose() * v;
+    add_product(head_of(gradient.value, d, c, place, value), vo, o);
+    add_product_tn(head_of(gradient.output, d, c, place, value), vo, v);
   });
 }
 
@@ -119,8 +119,8 @@ std::vector<ParameterView<S>> HeadInvariantLayer<S>::parameters() {
 template <Scalar S>
 Matrix<S> HeadInvariantLayer<S>::operator()(const WeightFeatures<S>& input) const {
   require_consistent(input, width_, in_channels_);
-  const Matrix<S> per_head = heads_ * head_features(input);
-  return sums_ * summed_squares(per_head, input.shape.heads);
+  const Matrix<S> per_head = multiply(heads_, head_features(input));
+  return multiply(sums_, summed_squares(per_head, input.shape.heads));
 }
 
 template <Scalar S>
@@ -132,14 +132,14 @@ Gradients<HeadInvariantLayer<S>> HeadInvariantLayer<S>::backward(const WeightFea
   Gradients<HeadInvariantLayer> gradients{WeightFeatures<S>::zero(input.shape, in_channels_, input.batch),
                                           HeadInvariantLayer(width_, in_channels_, heads_.rows(), outputs())};
   const Matrix<S> features = head_features(input);
-  const Matrix<S> per_head = heads_ * features;
-  gradients.parameters.sums_.noalias() = cotangent * summed_squares(per_head, input.shape.heads).transpose();
-  const Matrix<S> by_sums = sums_.leftCols(heads_.rows()).transpose() * cotangent;
+  const Matrix<S> per_head = multiply(heads_, features);
+  gradients.parameters.sums_ = multiply_nt(cotangent, summed_squares(per_head, input.shape.heads));
+  const Matrix<S> by_sums = multiply_tn(sums_.leftCols(heads_.rows()), cotangent);
   Matrix<S> by_head = Matrix<S>::Zero(per_head.rows(), per_head.cols());
   add_to_columns(by_head, by_sums, input.shape.heads);
   by_head = S(2) * by_head.cwiseProduct(per_head).eval();
-  gradients.parameters.heads_.noalias() = by_head * features.transpose();
-  pull_back_heads(input, Matrix<S>(heads_.transpose() * by_head), gradients.input);
+  gradients.parameters.heads_ = multiply_nt(by_head, features);
+  pull_back_heads(input, multiply_tn(heads_, by_head), gradients.input);
   return gradients;
 }
 

@@ -2,6 +2,7 @@
 
 #include "nfn/pooled_features.hpp"
 #include "symmetry/errors.hpp"
+#include "symmetry/matrix_products.hpp"
 #include "symmetry/permutation.hpp"
 
 namespace attnsym {
@@ -31,7 +32,7 @@ std::vector<ParameterView<S>> InvariantLayer<S>::parameters() {
 template <Scalar S>
 Matrix<S> InvariantLayer<S>::operator()(const WeightFeatures<S>& input) const {
   require_consistent(input, width_, in_channels_);
-  return pooled_ * pooled_features(input);
+  return multiply(pooled_, pooled_features(input));
 }
 
 template <Scalar S>
@@ -50,8 +51,8 @@ WeightFeatures<S> InvariantLayer<S>::accumulate(const WeightFeatures<S>& input, 
   require_same_size("the checkpoints of input and cotangent", input.batch, cotangent.cols());
   if (sum.width_ != width_ || sum.in_channels_ != in_channels_ || sum.outputs() != outputs())
     throw ShapeError("the derivatives are summed in a layer of another shape");
-  sum.pooled_.noalias() += cotangent * pooled_features(input).transpose();
-  return pull_back_pooled(input, Matrix<S>(pooled_.transpose() * cotangent));
+  add_product_nt(sum.pooled_, cotangent, pooled_features(input));
+  return pull_back_pooled(input, multiply_tn(pooled_, cotangent));
 }
 
 template class InvariantLayer<float>;

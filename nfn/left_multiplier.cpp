@@ -4,6 +4,7 @@
 
 #include "nfn/head_blocks.hpp"
 #include "symmetry/errors.hpp"
+#include "symmetry/matrix_products.hpp"
 
 namespace attnsym {
 namespace {
@@ -22,8 +23,8 @@ Index head_width(const BlockShape& shape, Index tensor) {
 // M of one channel of one checkpoint.
 template <class S>
 Matrix<S> circuit_of(const WeightFeatures<S>& features, Index c, Index n) {
-  return heads_of(features.query, features.shape, c, n, features.shape.key_width) *
-         heads_of(features.key, features.shape, c, n, features.shape.key_width).transpose();
+  return multiply_nt(heads_of(features.query, features.shape, c, n, features.shape.key_width),
+                     heads_of(features.key, features.shape, c, n, features.shape.key_width));
 }
 
 }  // namespace
@@ -63,8 +64,8 @@ WeightFeatures<S> LeftMultiplier<S>::operator()(const WeightFeatures<S>& input) 
     const Matrix<S> circuit = circuit_of(input, c, n);
     for (Index t = 0; t < 3; ++t) {
       const Index w = head_width(input.shape, t);
-      heads_of(*to[t], input.shape, c, n, w).noalias() +=
-          multiplier(circuit, t, c) * heads_of(*from[t], input.shape, c, n, w);
+      add_product(heads_of(*to[t], input.shape, c, n, w), multiplier(circuit, t, c),
+                  heads_of(*from[t], input.shape, c, n, w));
     }
   });
   return result;
@@ -90,18 +91,17 @@ Gradients<LeftMultiplier<S>> LeftMultiplier<S>::backward(const WeightFeatures<S>
     for (Index t = 0; t < 3; ++t) {
       const Index w = head_width(shape, t);
       const auto cotangent_heads = heads_of(*by[t], shape, c, n, w);
-      const Matrix<S> by_multiplier = cotangent_heads * heads_of(*at[t], shape, c, n, w).transpose();
+      const Matrix<S> by_multiplier = multiply_nt(cotangent_heads, heads_of(*at[t], shape, c, n, w));
       gradients.parameters.factors_(t * channels + c, 0) += by_multiplier.cwiseProduct(circuit).sum();
       gradients.parameters.factors_(t * channels + c, 1) +=
           by_multiplier.cwiseProduct(circuit.transpose()).sum();
       by_circuit += multiplier(by_multiplier, t, c);
-      heads_of(*result[t], shape, c, n, w).noalias() +=
-          multiplier(circuit, t, c).transpose() * cotangent_heads;
+      add_product_tn(heads_of(*result[t], shape, c, n, w), multiplier(circuit, t, c), cotangent_heads);
     }
     const auto q = heads_of(input.query, shape, c, n, shape.key_width);
     const auto k = heads_of(input.key, shape, c, n, shape.key_width);
-    heads_of(gradients.input.query, shape, c, n, shape.key_width).noalias() += by_circuit * k;
-    heads_of(gradients.input.key, shape, c, n, shape.key_width).noalias() += by_circuit.transpose() * q;
+    add_product(heads_of(gradients.input.query, shape, c, n, shape.key_width), by_circuit, k);
+    add_product_tn(heads_of(gradients.input.key, shape, c, n, shape.key_width), by_circuit, q);
   });
   return gradients;
 }

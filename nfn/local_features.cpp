@@ -2,6 +2,7 @@
 
 #include "nfn/head_blocks.hpp"
 #include "nfn/model_axis.hpp"
+#include "symmetry/matrix_products.hpp"
 
 namespace attnsym {
 namespace {
@@ -43,9 +44,9 @@ Matrix<S> model_features(const WeightFeatures<S>& features) {
   const ModelLayout rows{d, features.channels};
   Matrix<S> model(rows.size(), features.batch * d);
   for_each_module(features, [&](Index c, Index n) {
-    model.block(rows.vo() + c * d, n * d, d, d).noalias() =
-        heads_of(features.value, shape, c, n, shape.value_width) *
-        heads_of(features.output, shape, c, n, shape.value_width).transpose();
+    model.block(rows.vo() + c * d, n * d, d, d) =
+        multiply_nt(heads_of(features.value, shape, c, n, shape.value_width),
+                    heads_of(features.output, shape, c, n, shape.value_width));
   });
   put_row_sums(features, model, rows.a());
   return model;
@@ -60,10 +61,10 @@ void pull_back_model(const WeightFeatures<S>& features, const Matrix<S>& cotange
   Matrix<S> up_sums(rows.channels * d, features.batch);
   for_each_module(features, [&](Index c, Index n) {
     const auto vo = cotangent.block(rows.vo() + c * d, n * d, d, d);
-    heads_of(gradient.value, shape, c, n, shape.value_width).noalias() +=
-        vo * heads_of(features.output, shape, c, n, shape.value_width);
-    heads_of(gradient.output, shape, c, n, shape.value_width).noalias() +=
-        vo.transpose() * heads_of(features.value, shape, c, n, shape.value_width);
+    add_product(heads_of(gradient.value, shape, c, n, shape.value_width), vo,
+                heads_of(features.output, shape, c, n, shape.value_width));
+    add_product_tn(heads_of(gradient.output, shape, c, n, shape.value_width), vo,
+                   heads_of(features.value, shape, c, n, shape.value_width));
     up_sums.col(n).segment(c * d, d) = cotangent.row(rows.a() + c).segment(n * d, d).transpose();
   });
   add_to_columns(gradient.up, up_sums, shape.hidden_width);

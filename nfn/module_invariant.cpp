@@ -3,6 +3,7 @@
 #include "nfn/gauge_commutant.hpp"
 #include "nfn/module_linear.hpp"
 #include "symmetry/errors.hpp"
+#include "symmetry/matrix_products.hpp"
 #include "symmetry/permutation.hpp"
 
 namespace attnsym {
@@ -76,9 +77,9 @@ Matrix<S> ModuleInvariant<S>::head_features(const AttentionWeights<S>& weights) 
     const KvGroup<S>& group = weights.groups[j];
     const QueryHead<S>& reader = group.readers[i];
     for (std::size_t t = 0; t < basis_.size(); ++t) {
-      form(features, d, t, head).noalias() = group.key * (reader.query * basis_[t]).transpose();
+      form(features, d, t, head) = multiply_nt(group.key, multiply(reader.query, basis_[t]));
     }
-    form(features, d, basis_.size(), head).noalias() = (group.value * reader.output).transpose();
+    form(features, d, basis_.size(), head) = multiply(group.value, reader.output).transpose();
   });
   return features;
 }
@@ -94,12 +95,12 @@ void ModuleInvariant<S>::pull_back(const AttentionWeights<S>& weights, const Mat
     KvGroup<S>& by = gradient.groups[j];
     for (std::size_t t = 0; t < basis_.size(); ++t) {
       const Matrix<S> by_form = form(cotangent, d, t, head);
-      by.key.noalias() += by_form * (reader.query * basis_[t]);
-      by.readers[i].query.noalias() += (by_form.transpose() * group.key) * basis_[t].transpose();
+      add_product(by.key, by_form, multiply(reader.query, basis_[t]));
+      add_product_nt(by.readers[i].query, multiply_tn(by_form, group.key), basis_[t]);
     }
     const Matrix<S> by_vo = form(cotangent, d, basis_.size(), head).transpose();
-    by.value.noalias() += by_vo * reader.output.transpose();
-    by.readers[i].output.noalias() += group.value.transpose() * by_vo;
+    add_product_nt(by.value, by_vo, reader.output);
+    add_product_tn(by.readers[i].output, group.value, by_vo);
   });
 }
 
@@ -107,10 +108,10 @@ template <Scalar S>
 Matrix<S> ModuleInvariant<S>::operator()(const AttentionWeights<S>& input) const {
   require_fits(input, config_);
   const Matrix<S> features = head_features(input);
-  const Matrix<S> per_head = heads_ * features;
-  Matrix<S> result = linear_.leftCols(features.rows()) * features.rowwise().sum();
+  const Matrix<S> per_head = multiply(heads_, features);
+  Matrix<S> result = multiply(linear_.leftCols(features.rows()), features.rowwise().sum());
   result += linear_.rightCols(1);
-  result.noalias() += squares_ * per_head.rowwise().squaredNorm();
+  add_product(result, squares_, per_head.rowwise().squaredNorm());
   return result;
 }
 
@@ -121,17 +122,17 @@ Gradients<ModuleInvariant<S>> ModuleInvariant<S>::backward(const AttentionWeight
   require_same_size("the outputs and the cotangent", outputs(), cotangent.rows());
   require_same_size("the modules of input and cotangent", Index{1}, cotangent.cols());
   const Matrix<S> features = head_features(input);
-  const Matrix<S> per_head = heads_ * features;
+  const Matrix<S> per_head = multiply(heads_, features);
   Gradients<ModuleInvariant> gradients{input, ModuleInvariant(config_, heads_.rows(), outputs())};
   for_each_slot(gradients.input, [](auto& slot) { slot.setZero(); });
   ModuleInvariant& by = gradients.parameters;
-  by.linear_ << cotangent * features.rowwise().sum().transpose(), cotangent;
-  by.squares_.noalias() = cotangent * per_head.rowwise().squaredNorm().transpose();
-  const Matrix<S> by_squares = squares_.transpose() * cotangent;
+  by.linear_ << multiply_nt(cotangent, features.rowwise().sum()), cotangent;
+  by.squares_ = multiply_nt(cotangent, per_head.rowwise().squaredNorm());
+  const Matrix<S> by_squares = multiply_tn(squares_, cotangent);
   const Matrix<S> by_heads = S(2) * (by_squares.col(0).asDiagonal() * per_head);
-  by.heads_.noalias() = by_heads * features.transpose();
-  Matrix<S> by_features = heads_.transpose() * by_heads;
-  by_features.colwise() += (linear_.leftCols(features.rows()).transpose() * cotangent).col(0);
+  by.heads_ = multiply_nt(by_heads, features);
+  Matrix<S> by_features = multiply_tn(heads_, by_heads);
+  by_features.colwise() += multiply_tn(linear_.leftCols(features.rows()), cotangent).col(0);
   pull_back(input, by_features, gradients.input);
   return gradients;
 }

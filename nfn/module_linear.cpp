@@ -2,6 +2,7 @@
 
 #include "nfn/gauge_commutant.hpp"
 #include "symmetry/errors.hpp"
+#include "symmetry/matrix_products.hpp"
 
 namespace attnsym {
 namespace {
@@ -12,7 +13,7 @@ Matrix<S> turned(const Matrix<S>& matrix, const std::vector<Matrix<S>>& basis) {
   Matrix<S> result(matrix.rows() * static_cast<Index>(basis.size()), matrix.cols());
   Index row = 0;
   for (const Matrix<S>& t : basis) {
-    result.middleRows(row, matrix.rows()).noalias() = matrix * t;
+    result.middleRows(row, matrix.rows()) = multiply(matrix, t);
     row += matrix.rows();
   }
   return result;
@@ -25,7 +26,7 @@ Matrix<S> turned_back(const Matrix<S>& stack, const std::vector<Matrix<S>>& basi
   Matrix<S> result = Matrix<S>::Zero(rows, stack.cols());
   Index row = 0;
   for (const Matrix<S>& t : basis) {
-    result.noalias() += stack.middleRows(row, rows) * t.transpose();
+    add_product_nt(result, stack.middleRows(row, rows), t);
     row += rows;
   }
   return result;
@@ -89,15 +90,15 @@ std::vector<ParameterView<S>> ModuleLinear<S>::parameters() {
 template <Scalar S>
 KvGroup<S> ModuleLinear<S>::apply(const KvGroup<S>& group) const {
   KvGroup<S> result = group;
-  result.key = key_ * turned(group.key, basis_);
-  result.value = value_ * group.value;
+  result.key = multiply(key_, turned(group.key, basis_));
+  result.value = multiply(value_, group.value);
   for (std::size_t i = 0; i < group.readers.size(); ++i) {
-    result.readers[i].query = query_ * turned(group.readers[i].query, basis_);
-    result.readers[i].output = group.readers[i].output * output_.transpose();
+    result.readers[i].query = multiply(query_, turned(group.readers[i].query, basis_));
+    result.readers[i].output = multiply_nt(group.readers[i].output, output_);
   }
   if (!has_sums()) return result;
-  const Matrix<S> query = query_sum_ * turned(sum_of(group.readers, &QueryHead<S>::query), basis_);
-  const Matrix<S> output = sum_of(group.readers, &QueryHead<S>::output) * output_sum_.transpose();
+  const Matrix<S> query = multiply(query_sum_, turned(sum_of(group.readers, &QueryHead<S>::query), basis_));
+  const Matrix<S> output = multiply_nt(sum_of(group.readers, &QueryHead<S>::output), output_sum_);
   for (QueryHead<S>& reader : result.readers) {
     reader.query += query;
     reader.output += output;
@@ -118,25 +119,25 @@ template <Scalar S>
 KvGroup<S> ModuleLinear<S>::pull_back(const KvGroup<S>& group, const KvGroup<S>& cotangent,
                                       ModuleLinear& by) const {
   KvGroup<S> result = group;
-  by.key_.noalias() += cotangent.key * turned(group.key, basis_).transpose();
-  result.key = turned_back(Matrix<S>(key_.transpose() * cotangent.key), basis_);
-  by.value_.noalias() += cotangent.value * group.value.transpose();
-  result.value = value_.transpose() * cotangent.value;
+  add_product_nt(by.key_, cotangent.key, turned(group.key, basis_));
+  result.key = turned_back(multiply_tn(key_, cotangent.key), basis_);
+  add_product_nt(by.value_, cotangent.value, group.value);
+  result.value = multiply_tn(value_, cotangent.value);
   for (std::size_t i = 0; i < group.readers.size(); ++i) {
     const QueryHead<S>& reader = group.readers[i];
     const QueryHead<S>& from = cotangent.readers[i];
-    by.query_.noalias() += from.query * turned(reader.query, basis_).transpose();
-    by.output_.noalias() += from.output.transpose() * reader.output;
-    result.readers[i].query = turned_back(Matrix<S>(query_.transpose() * from.query), basis_);
-    result.readers[i].output = from.output * output_;
+    add_product_nt(by.query_, from.query, turned(reader.query, basis_));
+    add_product_tn(by.output_, from.output, reader.output);
+    result.readers[i].query = turned_back(multiply_tn(query_, from.query), basis_);
+    result.readers[i].output = multiply(from.output, output_);
   }
   if (!has_sums()) return result;
   const Matrix<S> query = sum_of(cotangent.readers, &QueryHead<S>::query);
   const Matrix<S> output = sum_of(cotangent.readers, &QueryHead<S>::output);
-  by.query_sum_.noalias() += query * turned(sum_of(group.readers, &QueryHead<S>::query), basis_).transpose();
-  by.output_sum_.noalias() += output.transpose() * sum_of(group.readers, &QueryHead<S>::output);
-  const Matrix<S> by_query = turned_back(Matrix<S>(query_sum_.transpose() * query), basis_);
-  const Matrix<S> by_output = output * output_sum_;
+  add_product_nt(by.query_sum_, query, turned(sum_of(group.readers, &QueryHead<S>::query), basis_));
+  add_product_tn(by.output_sum_, output, sum_of(group.readers, &QueryHead<S>::output));
+  const Matrix<S> by_query = turned_back(multiply_tn(query_sum_, query), basis_);
+  const Matrix<S> by_output = multiply(output, output_sum_);
   for (QueryHead<S>& reader : result.readers) {
     reader.query += by_query;
     reader.output += by_output;

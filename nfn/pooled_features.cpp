@@ -2,6 +2,7 @@
 
 #include "nfn/head_blocks.hpp"
 #include "nfn/model_axis.hpp"
+#include "symmetry/matrix_products.hpp"
 
 namespace attnsym {
 namespace {
@@ -27,13 +28,13 @@ Matrix<S> pooled_features(const WeightFeatures<S>& features) {
   const Matrix<S> output_sums = sum_model_axis(features.output, d);
   for_each_module(features, [&](Index c, Index n) {
     // Column-major, so that the second index of QK is the fast one: K Q^T.
-    BlockMap<S>(&pooled(rows.qk() + c * d * d, n), d, d).noalias() =
-        heads_of(features.key, shape, c, n, shape.key_width) *
-        heads_of(features.query, shape, c, n, shape.key_width).transpose();
+    BlockMap<S>(&pooled(rows.qk() + c * d * d, n), d, d) =
+        multiply_nt(heads_of(features.key, shape, c, n, shape.key_width),
+                    heads_of(features.query, shape, c, n, shape.key_width));
     const Index columns = shape.heads * shape.value_width;
-    pooled.col(n).segment(rows.vo() + c * d, d).noalias() =
-        heads_of(features.value, shape, c, n, shape.value_width) *
-        output_sums.row(c).segment(n * columns, columns).transpose();
+    pooled.block(rows.vo() + c * d, n, d, 1) =
+        multiply_nt(heads_of(features.value, shape, c, n, shape.value_width),
+                    output_sums.block(c, n * columns, 1, columns));
   });
   pooled.middleRows(rows.a(), rows.channels) =
       sum_model_axis(sum_columns(features.up, shape.hidden_width), d);
@@ -55,14 +56,14 @@ WeightFeatures<S> pull_back_pooled(const WeightFeatures<S>& features, const Matr
   auto gradient = WeightFeatures<S>::uninitialized(shape, features.channels, features.batch);
   for_each_module(features, [&](Index c, Index n) {
     const ConstBlockMap<S> kq(&cotangent(rows.qk() + c * d * d, n), d, d);
-    heads_of(gradient.key, shape, c, n, shape.key_width).noalias() =
-        kq * heads_of(features.query, shape, c, n, shape.key_width);
-    heads_of(gradient.query, shape, c, n, shape.key_width).noalias() =
-        kq.transpose() * heads_of(features.key, shape, c, n, shape.key_width);
-    const auto vo = cotangent.col(n).segment(rows.vo() + c * d, d);
-    heads_of(gradient.value, shape, c, n, shape.value_width).noalias() =
-        vo * output_sums.row(c).segment(n * columns, columns);
-    const RowVector<S> by_sums = vo.transpose() * heads_of(features.value, shape, c, n, shape.value_width);
+    heads_of(gradient.key, shape, c, n, shape.key_width) =
+        multiply(kq, heads_of(features.query, shape, c, n, shape.key_width));
+    heads_of(gradient.query, shape, c, n, shape.key_width) =
+        multiply_tn(kq, heads_of(features.key, shape, c, n, shape.key_width));
+    const auto vo = cotangent.block(rows.vo() + c * d, n, d, 1);
+    heads_of(gradient.value, shape, c, n, shape.value_width) =
+        multiply(vo, output_sums.block(c, n * columns, 1, columns));
+    const RowVector<S> by_sums = multiply_tn(vo, heads_of(features.value, shape, c, n, shape.value_width));
     heads_of(gradient.output, shape, c, n, shape.value_width).rowwise() = by_sums;
     gradient.up.block(c * d, n * units, d, units).setConstant(cotangent(rows.a() + c, n));
     gradient.down.block(c * d, n * units, d, units).colwise() = cotangent.col(n).segment(rows.b() + c * d, d);

@@ -4,6 +4,7 @@
 
 #include "nfn/pooled_features.hpp"
 #include "symmetry/errors.hpp"
+#include "symmetry/matrix_products.hpp"
 
 namespace attnsym {
 namespace {
@@ -55,7 +56,7 @@ std::vector<ParameterView<S>> ScalarGate<S>::parameters() {
 template <Scalar S>
 WeightFeatures<S> ScalarGate<S>::operator()(WeightFeatures<S> input) const {
   require_consistent(input, width_, channels_);
-  const Matrix<S> gates = gates_ * pooled_features(input);
+  const Matrix<S> gates = multiply(gates_, pooled_features(input));
   const auto tensors = gated_tensors(input);
   for_each_gate(channels_, input.batch, [&](Index t, Index c, Index n) {
     module_of(*tensors[t], width_, input.batch, c, n) *= gates(t * channels_ + c, n);
@@ -72,7 +73,7 @@ Gradients<ScalarGate<S>> ScalarGate<S>::backward(const WeightFeatures<S>& input,
     throw ShapeError("the cotangent of a gate must have the shape of its input");
   }
   const Matrix<S> pooled = pooled_features(input);
-  const Matrix<S> gates = gates_ * pooled;
+  const Matrix<S> gates = multiply(gates_, pooled);
   Matrix<S> by_gates(gates.rows(), gates.cols());
   const auto tensors = gated_tensors(input);
   const auto by_tensors = gated_tensors(cotangent);
@@ -81,10 +82,10 @@ Gradients<ScalarGate<S>> ScalarGate<S>::backward(const WeightFeatures<S>& input,
     by_gates(t * channels_ + c, n) = by.cwiseProduct(module_of(*tensors[t], width_, input.batch, c, n)).sum();
     by *= gates(t * channels_ + c, n);
   });
-  Gradients<ScalarGate> gradients{pull_back_pooled(input, Matrix<S>(gates_.transpose() * by_gates)),
+  Gradients<ScalarGate> gradients{pull_back_pooled(input, multiply_tn(gates_, by_gates)),
                                   ScalarGate(width_, channels_)};
   add(gradients.input, cotangent);
-  gradients.parameters.gates_.noalias() = by_gates * pooled.transpose();
+  gradients.parameters.gates_ = multiply_nt(by_gates, pooled);
   return gradients;
 }
 

@@ -2,6 +2,7 @@
 
 #include "nfn/model_axis.hpp"
 #include "symmetry/errors.hpp"
+#include "symmetry/matrix_products.hpp"
 
 namespace attnsym {
 namespace {
@@ -84,10 +85,10 @@ template <Scalar S>
 BlockTables<S> TableLinear<S>::operator()(const BlockTables<S>& input) const {
   require_fits(input, in_);
   auto result = BlockTables<S>::uninitialized(out_, input.width, input.units, input.batch);
-  const Matrix<S> to_all = pooled_ * pooled(input);
-  Matrix<S> to_model = model_ * at_model(input);
+  const Matrix<S> to_all = multiply(pooled_, pooled(input));
+  Matrix<S> to_model = multiply(model_, at_model(input));
   add_to_columns(to_model.topRows(out_.model), to_all.middleRows(out_.fixed, out_.model), input.width);
-  Matrix<S> to_unit = unit_ * at_unit(input);
+  Matrix<S> to_unit = multiply(unit_, at_unit(input));
   // The constants of units and of pairs stand below each other, as they do here.
   add_to_columns(to_unit, to_all.bottomRows(unit_rows(out_)), input.units);
   result.fixed = to_all.topRows(out_.fixed);
@@ -119,9 +120,9 @@ Gradients<TableLinear<S>> TableLinear<S>::backward(const BlockTables<S>& input,
   if (input.batch != cotangent.batch) throw ShapeError("input and cotangent are of different batches");
   Gradients<TableLinear> gradients{transposed()(cotangent), TableLinear(in_, out_)};
   TableLinear& by = gradients.parameters;
-  by.pooled_.noalias() = pooled(cotangent) * pooled(input).transpose();
-  by.model_.noalias() = at_model(cotangent) * at_model(input).transpose();
-  by.unit_.noalias() = at_unit(cotangent) * at_unit(input).transpose();
+  by.pooled_ = multiply_nt(pooled(cotangent), pooled(input));
+  by.model_ = multiply_nt(at_model(cotangent), at_model(input));
+  by.unit_ = multiply_nt(at_unit(cotangent), at_unit(input));
   by.pair_ = mixer_gradient(cotangent.pair, input.pair, input.width);
   return gradients;
 }

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "symmetry/gains.hpp"
+#include "symmetry/matrix_products.hpp"
 #include "symmetry/random.hpp"
 
 namespace attnsym {
@@ -171,8 +172,8 @@ BalancedScores<S> fix_signs(const Matrix<S>& queries, const Matrix<S>& keys,
       result.sigma.push_back(RowVector<S>::Constant(1, S(queries.col(block.real[k]).norm() * column.norm())));
     }
   }
-  result.all.left = queries * signs;
-  result.all.right = keys * signs;
+  result.all.left = multiply(queries, signs);
+  result.all.right = multiply(keys, signs);
   for (Index k = 0; k < keys.cols(); ++k) sizes.push_back(S(queries.col(k).norm() * keys.col(k).norm()));
   std::sort(sizes.rbegin(), sizes.rend());
   result.all.sigma = Eigen::Map<const RowVector<S>>(sizes.data(), keys.cols());

@@ -1,6 +1,7 @@
 #include "symmetry/attention_symmetry.hpp"
 
 #include "symmetry/errors.hpp"
+#include "symmetry/matrix_products.hpp"
 #include "symmetry/signed_gains.hpp"
 
 namespace attnsym {
@@ -14,7 +15,7 @@ bool is_zero(const RowVector<S>& shift) {
 // x L^T + shift; an absent bias stays absent.
 template <class S>
 RowVector<S> moved_bias(const Affine<S>& gauge, const RowVector<S>& bias, const char* name) {
-  if (bias.size() > 0) return bias * gauge.linear.matrix().transpose() + gauge.shift;
+  if (bias.size() > 0) return multiply_nt(bias, gauge.linear.matrix()) + gauge.shift;
   if (!is_zero(gauge.shift))
     throw ShapeError(std::string("a shift of the ") + name + " bias needs a module that has one");
   return bias;
@@ -24,15 +25,15 @@ template <class S>
 QueryHead<S> moved_reader(const Gauges<S>& gauges, const QueryHead<S>& reader) {
   const Matrix<S>& a_inverse = gauges.first.linear.inverse_matrix();
   const Matrix<S>& c_inverse = gauges.second.linear.inverse_matrix();
-  QueryHead<S> moved{reader.query * a_inverse,
-                     c_inverse.transpose() * reader.output,
+  QueryHead<S> moved{multiply(reader.query, a_inverse),
+                     multiply_tn(c_inverse, reader.output),
                      reader.query_bias,
                      reader.sink,
                      reader.gain,
                      reader.distance_bias,
                      reader.gate,
                      reader.gate_bias};
-  if (reader.query_bias.size() > 0) moved.query_bias = reader.query_bias * a_inverse;
+  if (reader.query_bias.size() > 0) moved.query_bias = multiply(reader.query_bias, a_inverse);
   return moved;
 }
 
@@ -47,8 +48,8 @@ void move_gates(const Affine<S>& vo, KvGroup<S>& group) {
         "where outputs are gated the gauges of values have to be signed and scaled permutations");
   const Matrix<S> places = parts->turn.matrix().cwiseAbs().transpose();
   for (QueryHead<S>& reader : group.readers) {
-    reader.gate = reader.gate * places;
-    if (reader.gate_bias.size() > 0) reader.gate_bias = reader.gate_bias * places;
+    reader.gate = multiply(reader.gate, places);
+    if (reader.gate_bias.size() > 0) reader.gate_bias = multiply(reader.gate_bias, places);
   }
 }
 
@@ -99,8 +100,8 @@ KvGroup<S> moved_weights(const GroupMove<S>& move, const KvGroup<S>& group) {
   const Affine<S>& vo = vo_gauge(move);
   require_same_size("a QK gauge and the keys", qk.linear.size(), group.key.cols());
   require_same_size("a VO gauge and the values", vo.linear.size(), group.value.cols());
-  KvGroup<S> moved{group.key * qk.linear.matrix().transpose(),
-                   group.value * vo.linear.matrix().transpose(),
+  KvGroup<S> moved{multiply_nt(group.key, qk.linear.matrix()),
+                   multiply_nt(group.value, vo.linear.matrix()),
                    moved_bias(qk, group.key_bias, "key"),
                    moved_bias(vo, group.value_bias, "value"),
                    {},
@@ -142,8 +143,8 @@ AttentionWeights<S> act(const AttentionElement<S>& element, const AttentionWeigh
     turned.query_gain.resize(0);
     turned.key_gain.resize(0);
     turned = act(rest, turned);
-    turned.query_gain = weights.query_gain * gains.inverse;
-    turned.key_gain = weights.key_gain * gains.sizes.transpose();
+    turned.query_gain = multiply(weights.query_gain, gains.inverse);
+    turned.key_gain = multiply_nt(weights.key_gain, gains.sizes);
     return turned;
   }
   AttentionWeights<S> moved{act(element, weights.groups), weights.output_bias};
@@ -153,7 +154,7 @@ AttentionWeights<S> act(const AttentionElement<S>& element, const AttentionWeigh
     if (moved.output_bias.size() == 0)
       throw ShapeError("a shift of the value bias needs a module with an output bias");
     for (const QueryHead<S>& reader : moved.groups[element.top(j)].readers)
-      moved.output_bias -= shift * reader.output;
+      moved.output_bias -= multiply(shift, reader.output);
   }
   return moved;
 }

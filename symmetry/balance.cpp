@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "symmetry/cholesky_qr.hpp"
+#include "symmetry/matrix_products.hpp"
 #include "symmetry/safe_norm.hpp"
 #include "symmetry/sign_rule.hpp"
 #include "symmetry/svd.hpp"
@@ -51,9 +52,9 @@ std::optional<Matrix<S>> triangle_of(const Matrix<S>& products, Index rows, cons
 template <RealScalar S>
 GeneralLinear<S> gauge_of(const Matrix<S>& left_triangle, const Matrix<S>& right_triangle, const Svd<S>& svd,
                           const Matrix<S>& scaling) {
-  const Matrix<S> transposed = left_triangle.transpose() * svd.u * scaling;
+  const Matrix<S> transposed = multiply(multiply_tn(left_triangle, svd.u), scaling);
   return GeneralLinear<S>::from_matrix_and_inverse(transposed.transpose(),
-                                                   right_triangle.transpose() * svd.v * scaling);
+                                                   multiply(multiply_tn(right_triangle, svd.v), scaling));
 }
 
 }  // namespace
@@ -65,7 +66,7 @@ Balanced<S> balance(const Matrix<S>& left, const Matrix<S>& right, S coincidence
   const Index width = right.cols();
   const OrthonormalFactors<S> left_qr = orthonormal_factors(left);
   const OrthonormalFactors<S> right_qr = orthonormal_factors(right);
-  const Svd<S> svd = thin_svd<S>(left_qr.triangle * right_qr.triangle.transpose());
+  const Svd<S> svd = thin_svd<S>(multiply_nt(left_qr.triangle, right_qr.triangle));
 
   Balanced<S> result;
   Index rank = rank_of(svd.sigma, width, coincidence, noise);
@@ -74,15 +75,15 @@ Balanced<S> balance(const Matrix<S>& left, const Matrix<S>& right, S coincidence
   result.sigma = RowVector<S>::Zero(width);
   result.sigma.head(rank) = svd.sigma.head(rank);
   const RowVector<S> root = svd.sigma.head(rank).unaryExpr([](const S& s) { return S(sqrt(s)); });
-  const Matrix<S> left_core = left_qr.correction * svd.u.leftCols(rank) * root.asDiagonal();
-  const Matrix<S> right_core = right_qr.correction * svd.v.leftCols(rank) * root.asDiagonal();
+  const Matrix<S> left_core = multiply(left_qr.correction, svd.u.leftCols(rank)) * root.asDiagonal();
+  const Matrix<S> right_core = multiply(right_qr.correction, svd.v.leftCols(rank)) * root.asDiagonal();
   const Fixing<S> fixing =
       fix_columns<S>(svd.sigma, right_qr.columns, right_core, root, coincidence, probe, probed_rows);
   result.sign_margin = fixing.margin;
   result.left = Matrix<S>::Zero(left.rows(), width);
   result.right = Matrix<S>::Zero(right.rows(), width);
-  result.left.leftCols(rank).noalias() = left_qr.columns * (left_core * fixing.rotation);
-  result.right.leftCols(rank).noalias() = right_qr.columns * (right_core * fixing.rotation);
+  add_product(result.left.leftCols(rank), left_qr.columns, multiply(left_core, fixing.rotation));
+  add_product(result.right.leftCols(rank), right_qr.columns, multiply(right_core, fixing.rotation));
   if (rank == width) {
     result.linear = gauge_of<S>(left_qr.triangle, right_qr.triangle, svd,
                                 root.cwiseInverse().asDiagonal() * fixing.rotation);
@@ -96,9 +97,9 @@ std::optional<Balanced<S>> balance_by_products(const Matrix<S>& left_products, I
   const S limit = coincidence / S(share_of_coincidence);
   const auto left_triangle = triangle_of<S>(left_products, left_rows, limit);
   if (!left_triangle) return std::nullopt;
-  const auto right_triangle = triangle_of<S>(right.transpose() * right, right.rows(), limit);
+  const auto right_triangle = triangle_of<S>(multiply_tn(right, right), right.rows(), limit);
   if (!right_triangle) return std::nullopt;
-  const Svd<S> svd = thin_svd<S>(*left_triangle * right_triangle->transpose());
+  const Svd<S> svd = thin_svd<S>(multiply_nt(*left_triangle, *right_triangle));
   const Index width = right.cols();
 
   Balanced<S> result;
@@ -106,7 +107,7 @@ std::optional<Balanced<S>> balance_by_products(const Matrix<S>& left_products, I
   if (result.rank < width) return std::nullopt;
   result.sigma = svd.sigma;
   const RowVector<S> root = svd.sigma.cwiseSqrt();
-  const Matrix<S> right_core = left_triangle->transpose() * svd.u * root.cwiseInverse().asDiagonal();
+  const Matrix<S> right_core = multiply_tn(*left_triangle, svd.u) * root.cwiseInverse().asDiagonal();
   const Fixing<S> fixing = fix_columns<S>(svd.sigma, right, right_core, root, coincidence, Probe::Plain, {});
   result.sign_margin = fixing.margin;
   result.linear =

@@ -6,6 +6,7 @@
 #include "symmetry/arranged_gains.hpp"
 #include "symmetry/balance_scores.hpp"
 #include "symmetry/circuits.hpp"
+#include "symmetry/matrix_products.hpp"
 #include "symmetry/random.hpp"
 #include "symmetry/rotated_scores.hpp"
 #include "symmetry/scaled_columns.hpp"
@@ -144,13 +145,9 @@ Balanced<S> balance_values_and_outputs(KvGroup<S>& group, const AttentionConfig&
     balanced = std::move(scaled.balanced);
     set_outputs(group, balanced.left);
   } else if (auto gauge = balance_by_products<S>(output_products(group), rows, values, coincidence, noise)) {
-    const Matrix<S> transposed = gauge->linear->inverse_matrix().transpose();
-    Matrix<S> moved(group.value.cols(), d);
-    for (QueryHead<S>& reader : group.readers) {
-      moved.noalias() = transposed * reader.output;
-      reader.output.swap(moved);
-    }
-    gauge->right = values * gauge->linear->matrix().transpose();
+    for (QueryHead<S>& reader : group.readers)
+      reader.output = multiply_tn(gauge->linear->inverse_matrix(), reader.output);
+    gauge->right = multiply_nt(values, gauge->linear->matrix());
     balanced = *std::move(gauge);
   } else {
     balanced = balance<S>(stacked_outputs(group), values, coincidence, noise);
@@ -212,13 +209,13 @@ std::optional<Gauges<S>> gauges_of(const RowVector<S>& key_bias, const RowVector
   Gauges<S> gauges{{*qk, RowVector<S>::Zero(qk->size())}, {*vo, RowVector<S>::Zero(vo->size())}};
   const std::vector<bool> free = free_key_biases(config);
   if (std::find(free.begin(), free.end(), true) != free.end()) {
-    const RowVector<S> shift = -key_bias * gauges.first.linear.matrix().transpose();
+    const RowVector<S> shift = -multiply_nt(key_bias, gauges.first.linear.matrix());
     for (Index k = 0; k < shift.size(); ++k) {
       if (free[k]) gauges.first.shift(k) = shift(k);
     }
   }
   if (value_bias.size() > 0 && !carries_value_bias(config))
-    gauges.second.shift = -value_bias * gauges.second.linear.matrix().transpose();
+    gauges.second.shift = -multiply_nt(value_bias, gauges.second.linear.matrix());
   return gauges;
 }
 
@@ -228,17 +225,17 @@ void add_invariants(CanonicalDraft<S>& draft) {
   const Index d = draft.group.key.rows();
   const S last = std::numeric_limits<S>::infinity();
   const Matrix<S> probe = fixed_probe<S>(d + 1, 4, order_probe_salt);
-  const RowVector<S> keys = probe.col(0).head(d).transpose() * draft.group.key;
-  const RowVector<S> values = probe.col(1).head(d).transpose() * draft.group.value;
+  const RowVector<S> keys = multiply_tn(probe.col(0).head(d), draft.group.key);
+  const RowVector<S> values = multiply_tn(probe.col(1).head(d), draft.group.value);
   S sum{0};
   bool used = false;
   for (std::size_t i = 0; i < draft.group.readers.size(); ++i) {
     const QueryHead<S>& reader = draft.group.readers[i];
     draft.reader_invariants.push_back(last);
     if (draft.reader_class[i] == no_class) continue;
-    RowVector<S> queries = probe.col(2).head(d).transpose() * reader.query;
+    RowVector<S> queries = multiply_tn(probe.col(2).head(d), reader.query);
     if (reader.query_bias.size() > 0) queries += probe(d, 2) * reader.query_bias;
-    const RowVector<S> outputs = (reader.output * probe.col(3).head(d)).transpose();
+    const RowVector<S> outputs = multiply(reader.output, probe.col(3).head(d)).transpose();
     draft.reader_invariants.back() = queries.dot(keys) + values.dot(outputs);
     sum += draft.reader_invariants.back();
     used = true;

@@ -1,12 +1,13 @@
 #include "symmetry/canonical_model.hpp"
 
-#include <Eigen/QR>
-#include <Eigen/SVD>
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 
+#include "symmetry/matrix_products.hpp"
 #include "symmetry/random.hpp"
+#include "symmetry/svd.hpp"
+#include "symmetry/thin_qr.hpp"
 
 namespace attnsym {
 namespace {
@@ -19,7 +20,7 @@ double sign_of(double x) { return x < 0 ? -1 : 1; }
 // What a neuron is probed by: its column, and its bias as one more entry.
 RowVector<double> probed(const Matrix<double>& columns, const RowVector<double>& bias) {
   const RowVector<double> probe = fixed_probe<double>(1, columns.rows() + 1, neuron_salt);
-  RowVector<double> result = probe.head(columns.rows()) * columns;
+  RowVector<double> result = multiply(probe.head(columns.rows()), columns);
   if (bias.size() > 0) result += probe(columns.rows()) * bias;
   return result;
 }
@@ -68,20 +69,16 @@ Matrix<double> fixed_frame(Index width) {
 
 // The right singular vectors, longest first, signed by a probe of what they see.
 Matrix<double> principal_axes(const Matrix<double>& rows, Index count) {
-  const Eigen::HouseholderQR<Matrix<double>> qr(rows);
-  const Index height = std::min(rows.rows(), rows.cols());
-  const Matrix<double> triangle = qr.matrixQR().topRows(height).triangularView<Eigen::Upper>();
-  const Eigen::BDCSVD<Matrix<double>> svd(triangle, Eigen::ComputeFullV);
-  Matrix<double> axes = svd.matrixV().leftCols(count);
+  Matrix<double> axes = right_singular_vectors(ThinQr<double>(rows).triangle()).leftCols(count);
   const RowVector<double> probe = fixed_probe<double>(1, rows.rows(), stream_salt);
-  const RowVector<double> seen = probe * rows * axes;
+  const RowVector<double> seen = multiply(multiply(probe, rows), axes);
   for (Index k = 0; k < count; ++k) axes.col(k) *= sign_of(seen(k));
   return axes;
 }
 
 // @param kind  which signs are free
 Matrix<double> in_order_of_probes(const Matrix<double>& rows, TransformerGroup::Stream kind) {
-  const RowVector<double> seen = fixed_probe<double>(1, rows.rows(), stream_salt) * rows;
+  const RowVector<double> seen = multiply(fixed_probe<double>(1, rows.rows(), stream_salt), rows);
   Index largest = 0;
   seen.cwiseAbs().maxCoeff(&largest);
   const double common = kind == TransformerGroup::Stream::Places ? 1 : sign_of(seen(largest));
@@ -129,12 +126,12 @@ Matrix<double> passed_through(const MlpConfig& config, const Block<double>& bloc
   Matrix<double> passed = Matrix<double>::Zero(2 * count, rows.cols());
   for (const KvGroup<double>& group : block.attention.groups) {
     for (const QueryHead<double>& reader : group.readers)
-      passed.topRows(count) += (rows * group.value) * reader.output;
+      add_product(passed.topRows(count), multiply(rows, group.value), reader.output);
   }
-  Matrix<double> neurons = rows * block.mlp.up;
+  Matrix<double> neurons = multiply(rows, block.mlp.up);
   if (config.gated && config.activation == Activation::Relu)
     neurons *= lengths(block.mlp.gate, block.mlp.gate_bias).asDiagonal();
-  passed.bottomRows(count) = neurons * block.mlp.down;
+  passed.bottomRows(count) = multiply(neurons, block.mlp.down);
   return passed;
 }
 
@@ -163,9 +160,9 @@ StreamMove canonical_stream(const TransformerGroup& group, const TransformerWeig
   // In coordinates without a mean.
   const Matrix<double> frame = fixed_frame(width);
   Matrix<double> axes = frame;
-  axes.leftCols(width - 1) =
-      frame.leftCols(width - 1) * principal_axes(rows * frame.leftCols(width - 1), width - 1);
-  return {axes * frame.transpose()};
+  axes.leftCols(width - 1) = multiply(frame.leftCols(width - 1),
+                                      principal_axes(multiply(rows, frame.leftCols(width - 1)), width - 1));
+  return {multiply_nt(axes, frame)};
 }
 
 void gather_positions(const TransformerGroup& group, TransformerWeights<double>& outside) {

@@ -3,6 +3,7 @@
 #include <Eigen/Cholesky>
 #include <algorithm>
 
+#include "symmetry/matrix_products.hpp"
 #include "symmetry/thin_qr.hpp"
 
 namespace attnsym {
@@ -14,7 +15,7 @@ constexpr double nearly_orthonormal = 0.01;
 
 template <RealScalar S>
 Matrix<S> inner_products(const Matrix<S>& m) {
-  return m.transpose() * m;
+  return multiply_tn(m, m);
 }
 
 }  // namespace

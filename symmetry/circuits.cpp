@@ -1,6 +1,7 @@
 #include "symmetry/circuits.hpp"
 
 #include "symmetry/errors.hpp"
+#include "symmetry/matrix_products.hpp"
 #include "symmetry/permutation.hpp"
 #include "symmetry/thin_qr.hpp"
 
@@ -27,7 +28,7 @@ template <RealScalar S>
 Cores<S> common_cores(const Matrix<S>& a_left, const Matrix<S>& a_right, const Matrix<S>& b_left,
                       const Matrix<S>& b_right) {
   const Matrix<S> t = joint_triangle(a_right, b_right);
-  return {a_left * t.leftCols(a_right.cols()).transpose(), b_left * t.rightCols(b_right.cols()).transpose()};
+  return {multiply_nt(a_left, t.leftCols(a_right.cols())), multiply_nt(b_left, t.rightCols(b_right.cols()))};
 }
 
 template <RealScalar S>
@@ -69,7 +70,7 @@ RowVector<S> constant_output(const AttentionConfig& config, const AttentionWeigh
   if (!config.value_bias || config.value_bias_counts()) return c;
   for (const KvGroup<S>& group : weights.groups) {
     if ((group.value_bias.array() == S(0)).all()) continue;
-    for (const QueryHead<S>& reader : group.readers) c += group.value_bias * reader.output;
+    for (const QueryHead<S>& reader : group.readers) c += multiply(group.value_bias, reader.output);
   }
   return c;
 }
@@ -78,7 +79,7 @@ template <RealScalar S>
 S norm(const Circuit<S>& circuit) {
   const Matrix<S> none(circuit.right.rows(), 0);
   const Matrix<S> t = joint_triangle(circuit.right, none);
-  return (circuit.left * t.transpose()).norm();
+  return multiply_nt(circuit.left, t).norm();
 }
 
 template <RealScalar S>

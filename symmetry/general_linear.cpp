@@ -5,6 +5,7 @@
 #include <string>
 
 #include "symmetry/errors.hpp"
+#include "symmetry/matrix_products.hpp"
 #include "symmetry/permutation.hpp"
 #include "symmetry/safe_norm.hpp"
 #include "symmetry/svd.hpp"
@@ -54,7 +55,7 @@ GeneralLinear<S> GeneralLinear<S>::from_matrix_and_inverse(Matrix<S> matrix, Mat
   require_square(matrix);
   require_same_size("a gauge and its inverse", matrix.rows(), inverse.rows());
   require_square(inverse);
-  const Matrix<S> residual = matrix * inverse - Matrix<S>::Identity(matrix.rows(), matrix.rows());
+  const Matrix<S> residual = multiply(matrix, inverse) - Matrix<S>::Identity(matrix.rows(), matrix.rows());
   if (!is_small(residual, matrix, inverse)) {
     throw SingularError("a gauge and its stated inverse do not multiply to the identity");
   }
@@ -64,7 +65,7 @@ GeneralLinear<S> GeneralLinear<S>::from_matrix_and_inverse(Matrix<S> matrix, Mat
 template <Scalar S>
 GeneralLinear<S> compose(const GeneralLinear<S>& g, const GeneralLinear<S>& h) {
   require_same_size("composed gauges", g.size(), h.size());
-  return GeneralLinear<S>(g.matrix_ * h.matrix_, h.inverse_ * g.inverse_);
+  return GeneralLinear<S>(multiply(g.matrix_, h.matrix_), multiply(h.inverse_, g.inverse_));
 }
 
 double condition(const GeneralLinear<double>& g) {

@@ -5,6 +5,7 @@
 
 #include "symmetry/balance.hpp"
 #include "symmetry/balance_scores.hpp"
+#include "symmetry/matrix_products.hpp"
 #include "symmetry/sign_rule.hpp"
 #include "symmetry/svd.hpp"
 
@@ -43,17 +44,17 @@ S turn_latent(MlaLatent<S>& latent, const std::vector<Matrix<S>*>& readings, boo
   for (S& one : sigma) one = one > coincidence * sigma(0) ? one : S(0);
   const Matrix<S> core = sigma.asDiagonal();
   const Fixing<S> fixing = fix_columns<S>(sigma, svd.u, core, sigma, coincidence, Probe::Plain, {});
-  Matrix<S> axes = svd.v * fixing.rotation;
+  Matrix<S> axes = multiply(svd.v, fixing.rotation);
   for (Index k = 0; k < sigma.size(); ++k) {
     if (sigma(k) == S(0)) axes.col(k).setZero();  // a coordinate that is always zero
   }
   const S length = sigma.norm();
   const S scale = scale_is_free && length > S(0) ? S(1) / length : S(1);
-  const Matrix<S> down = latent.down * axes * scale;
+  const Matrix<S> down = multiply(latent.down, axes) * scale;
   latent.down.setZero();
   latent.down.leftCols(down.cols()) = down;
   for (Matrix<S>* reading : readings) {
-    const Matrix<S> seen = axes.transpose() * *reading;
+    const Matrix<S> seen = multiply_tn(axes, *reading);
     reading->setZero();
     reading->topRows(seen.rows()) = seen;
   }

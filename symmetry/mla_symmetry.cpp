@@ -4,6 +4,7 @@
 
 #include "symmetry/describe_gauges.hpp"
 #include "symmetry/errors.hpp"
+#include "symmetry/matrix_products.hpp"
 #include "symmetry/random_gauge.hpp"
 
 namespace attnsym {
@@ -13,7 +14,7 @@ template <Scalar S>
 MlaLatent<S> moved_latent(const MlaLatentMove<S>& move, const MlaLatent<S>& latent) {
   require_same_size("the gauge of a latent and its width", move.first.size(), latent.down.cols());
   require_same_size("what moves gains and their number", move.second.size(), latent.gain.size());
-  return {latent.down * move.first.matrix().transpose(), latent.gain * move.second.matrix()};
+  return {multiply_nt(latent.down, move.first.matrix()), multiply(latent.gain, move.second.matrix())};
 }
 
 // What reads a latent after it was moved: gain'^-1 U gain B.
@@ -22,16 +23,17 @@ Matrix<S> carried(const MlaLatentMove<S>& move, const MlaLatent<S>& before, cons
                   const Matrix<S>& reading) {
   if ((after.gain.array() == S(0)).any()) throw SingularError("the gain of a latent is zero");
   const Matrix<S> seen = before.gain.asDiagonal() * reading;
-  return after.gain.cwiseInverse().asDiagonal() * (move.first.matrix() * seen);
+  return after.gain.cwiseInverse().asDiagonal() * multiply(move.first.matrix(), seen);
 }
 
 template <Scalar S>
 MlaHead<S> moved_head(const MlaHeadMove<S>& move, const GeneralLinear<S>& rotary, const MlaHead<S>& head) {
   require_same_size("the gauge of keys and their width", move.first.size(), head.key.cols());
   require_same_size("the gauge of values and their width", move.second.size(), head.value.cols());
-  return {head.query * move.first.inverse_matrix(), head.rotary_query * rotary.inverse_matrix(),
-          head.key * move.first.matrix().transpose(), head.value * move.second.matrix().transpose(),
-          move.second.inverse_matrix().transpose() * head.output};
+  return {multiply(head.query, move.first.inverse_matrix()),
+          multiply(head.rotary_query, rotary.inverse_matrix()), multiply_nt(head.key, move.first.matrix()),
+          multiply_nt(head.value, move.second.matrix()),
+          multiply_tn(move.second.inverse_matrix(), head.output)};
 }
 
 template <Scalar S>
@@ -99,7 +101,7 @@ MlaWeights<S> act(const MlaElement<S>& element, const MlaWeights<S>& weights) {
   require_same_size("the moves of heads and the heads", element.first.local.size(), weights.heads.size());
   MlaWeights<S> moved{moved_latent(query_latent_move(element), weights.query),
                       moved_latent(kv_latent_move(element), weights.kv),
-                      weights.rotary_key * rotary.matrix().transpose(),
+                      multiply_nt(weights.rotary_key, rotary.matrix()),
                       {}};
   for (std::size_t i = 0; i < weights.heads.size(); ++i) {
     MlaHead<S> head = moved_head(element.first.local[i], rotary, weights.heads[i]);

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "symmetry/matrix_products.hpp"
 #include "symmetry/thin_qr.hpp"
 
 namespace attnsym {
@@ -51,7 +52,7 @@ struct Polar {
       real(k) = values(k) * cos(S(phase(k)));
       imaginary(k) = S(sense) * values(k) * sin(S(phase(k)));
     }
-    return {left * real.asDiagonal() * right.transpose(), left * imaginary.asDiagonal() * right.transpose()};
+    return {multiply_nt(left * real.asDiagonal(), right), multiply_nt(left * imaginary.asDiagonal(), right)};
   }
 };
 

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "symmetry/circuits.hpp"
+#include "symmetry/matrix_products.hpp"
 #include "symmetry/random.hpp"
 
 namespace attnsym {
@@ -30,14 +31,14 @@ CircuitProbes<S> probe_circuits(const AttentionWeights<S>& weights, const Attent
   CircuitProbes<S> result{Matrix<S>(config.heads, probe_count), Matrix<S>(config.heads, probe_count)};
   for (Index j = 0; j < config.groups; ++j) {
     const KvGroup<S>& group = weights.groups[j];
-    const Matrix<S> keys = block(0).topRows(d).transpose() * group.key;
-    Matrix<S> values = block(1).topRows(d).transpose() * group.value;
-    if (carries_value_bias(config)) values += block(1).row(d).transpose() * group.value_bias;
+    const Matrix<S> keys = multiply_tn(block(0).topRows(d), group.key);
+    Matrix<S> values = multiply_tn(block(1).topRows(d), group.value);
+    if (carries_value_bias(config)) add_product_tn(values, block(1).row(d), group.value_bias);
     for (Index i = 0; i < r; ++i) {
       const QueryHead<S>& reader = group.readers[i];
-      Matrix<S> queries = block(2).topRows(d).transpose() * reader.query;
-      if (reader.query_bias.size() > 0) queries += block(2).row(d).transpose() * reader.query_bias;
-      const Matrix<S> outputs = reader.output * block(3).topRows(d);
+      Matrix<S> queries = multiply_tn(block(2).topRows(d), reader.query);
+      if (reader.query_bias.size() > 0) add_product_tn(queries, block(2).row(d), reader.query_bias);
+      const Matrix<S> outputs = multiply(reader.output, block(3).topRows(d));
       result.qk.row(r * j + i) = queries.cwiseProduct(keys).rowwise().sum().transpose();
       result.vo.row(r * j + i) = values.cwiseProduct(outputs.transpose()).rowwise().sum().transpose();
     }

@@ -1,4 +1,5 @@
 #include "symmetry/rotated_scores.hpp"
+#include "symmetry/matrix_products.hpp"
 
 #include <cmath>
 
@@ -11,8 +12,8 @@ template <RealScalar S>
 Matrix<S> nearest_isometry(Matrix<S> matrix) {
   constexpr int steps = 6;  // each squares the error
   for (int step = 0; step < steps; ++step) {
-    const Matrix<S> gram = matrix * matrix.transpose();
-    matrix = (S(3) * matrix - gram * matrix) / S(2);
+    const Matrix<S> gram = multiply_nt(matrix, matrix);
+    matrix = (S(3) * matrix - multiply(gram, matrix)) / S(2);
   }
   return matrix;
 }
@@ -38,7 +39,7 @@ BalancedScores<S> rotate_scores(const Matrix<S>& queries, const Matrix<S>& keys,
   Balanced<S>& all = result.all;
   if (all.linear) {
     Matrix<S> turn = nearest_isometry<S>(all.linear->matrix());
-    all.right = stack * turn.transpose();
+    all.right = multiply_nt(stack, turn);
     Matrix<S> back = turn.transpose();
     all.linear = GeneralLinear<S>::from_matrix_and_inverse(std::move(turn), std::move(back));
   }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "symmetry/matrix_products.hpp"
 #include "symmetry/random.hpp"
 #include "symmetry/thin_qr.hpp"
 
@@ -73,7 +74,7 @@ Fixing<S> fix_columns(const RowVector<S>& sigma, const Matrix<S>& columns, const
   if (sizes.empty()) return result;
   const Matrix<S> probe =
       sign_probe<S>(columns.rows(), *std::max_element(sizes.begin(), sizes.end()), kind, probed_rows);
-  const Matrix<S> probed = (probe.transpose() * columns) * core;
+  const Matrix<S> probed = multiply(multiply_tn(probe, columns), core);
   Index begin = 0;
   for (const Index size : sizes) {
     RowVector<S> diagonal;

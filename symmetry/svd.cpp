@@ -9,6 +9,8 @@
 #include <optional>
 #include <vector>
 
+#include "symmetry/matrix_products.hpp"
+
 namespace attnsym {
 namespace {
 
@@ -66,10 +68,10 @@ std::optional<Svd<double>> svd_by_eigenvectors(const Matrix<double>& m) {
   const double scale =
       std::ldexp(1.0, std::ilogb(largest));  // exact, and squares neither over- nor underflow
   const Matrix<double> transposed = (m / scale).transpose();
-  const Eigen::SelfAdjointEigenSolver<Matrix<double>> eigen(transposed.transpose() * transposed);
+  const Eigen::SelfAdjointEigenSolver<Matrix<double>> eigen(multiply_tn(transposed, transposed));
   if (eigen.info() != Eigen::Success) return std::nullopt;
   Matrix<double> u = eigen.eigenvectors().rowwise().reverse();
-  Matrix<double> w = transposed * u;
+  Matrix<double> w = multiply(transposed, u);
   if (!orthogonalize(w, u)) return std::nullopt;
 
   const RowVector<double> lengths = w.colwise().norm();
@@ -103,5 +105,13 @@ Svd<Float50> thin_svd(const Matrix<Float50>& m) {
 }
 
 RowVector<double> singular_values(const Matrix<double>& m) { return thin_svd(m).sigma; }
+
+RowVector<double> rough_singular_values(const Matrix<double>& m) {
+  return Eigen::BDCSVD<Matrix<double>>(m).singularValues().transpose();
+}
+
+Matrix<double> right_singular_vectors(const Matrix<double>& m) {
+  return Eigen::BDCSVD<Matrix<double>>(m, Eigen::ComputeFullV).matrixV();
+}
 
 }  // namespace attnsym

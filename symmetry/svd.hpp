@@ -22,4 +22,11 @@ Svd<S> thin_svd(const Matrix<S>& m);
 /// 1e-6 on a matrix of 16 ones and 16 zeros.
 RowVector<double> singular_values(const Matrix<double>& m);
 
+/// By divide and conquer, descending, to the precision of the largest and no better: for ranks of matrices
+/// that are far too large for the others.
+RowVector<double> rough_singular_values(const Matrix<double>& m);
+
+/// All of them, n x n for a matrix of n columns, in the order of descending singular values.
+Matrix<double> right_singular_vectors(const Matrix<double>& m);
+
 }  // namespace attnsym

@@ -24,7 +24,7 @@ ARROWS = {
 CHECKER = "verify/checker/"
 CHECKER_MAY_REACH = {
     "symmetry": """affine attention_config attention_symmetry attention_weights centred circuits describe_gauges
-        distance_buckets dual errors format_rounding gains gauge_blocks general_linear group head_class neuron_move
+        distance_buckets dual errors format_rounding gains gauge_blocks general_linear group head_class matrix_products neuron_move
         permutation products random random_gauge rotary run_tasks safe_norm scalar score_terms signed_gains
         stored_attention stored_model stored_transformer stream_move svd symmetry_group thin_qr transformer_config
         transformer_group transformer_weights""",

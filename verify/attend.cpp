@@ -6,6 +6,7 @@
 
 #include "symmetry/dual.hpp"
 #include "symmetry/gains.hpp"
+#include "symmetry/matrix_products.hpp"
 #include "symmetry/permutation.hpp"
 
 namespace attnsym {
@@ -13,7 +14,7 @@ namespace {
 
 template <class S>
 Matrix<S> project(const Matrix<S>& tokens, const Matrix<S>& weight, const RowVector<S>& bias) {
-  Matrix<S> result = tokens * weight;
+  Matrix<S> result = multiply(tokens, weight);
   if (bias.size() > 0) result.rowwise() += bias;
   return result;
 }
@@ -122,7 +123,7 @@ Matrix<S> mix(const Matrix<S>& queries, const Matrix<S>& keys, const Matrix<S>& 
               const QueryHead<S>& reader, Index head, const AttentionConfig& config) {
   Matrix<S> mixed(queries.rows(), values.cols());
   for (Index n = 0; n < queries.rows(); ++n) {
-    RowVector<S> logits = S(config.scale) * (queries.row(n) * keys.transpose());
+    RowVector<S> logits = S(config.scale) * multiply_nt(queries.row(n), keys);
     std::vector<bool> seen;
     for (Index m = 0; m < keys.rows(); ++m) {
       if (!config.slopes.empty()) logits(m) += S(config.slopes[head]) * S(m - n);
@@ -130,7 +131,7 @@ Matrix<S> mix(const Matrix<S>& queries, const Matrix<S>& keys, const Matrix<S>& 
       logits(m) = capped<S>(logits(m), config);
       seen.push_back(sees(config, n, m));
     }
-    mixed.row(n) = softmax<S>(logits, seen, reader.sink) * values;
+    mixed.row(n) = multiply(softmax<S>(logits, seen, reader.sink), values);
   }
   return mixed;
 }
@@ -163,7 +164,7 @@ Matrix<S> attend(const AttentionConfig& config, const AttentionWeights<S>& weigh
     for (const QueryHead<S>& reader : group.readers) {
       Matrix<S> mixed = mix<S>(queries[head], keys[j], values, reader, head, config);
       if (config.output_gate) mixed = mixed.cwiseProduct(gates(tokens, reader)).eval();
-      output += mixed * reader.output;
+      add_product(output, mixed, reader.output);
       ++head;
     }
   }

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <set>
 
+#include "symmetry/matrix_products.hpp"
 #include "symmetry/random.hpp"
 #include "symmetry/svd.hpp"
 #include "verify/slips/projections.hpp"
@@ -85,10 +86,10 @@ Index low_rank(const Matrix<double>& difference, double noise) {
   if (limit == 0) return 0;
   const Matrix<double> probe =
       fixed_probe<double>(difference.cols(), std::min(2 * limit, smaller), 0x72616e6b);
-  const Matrix<double> probed = difference * (difference.transpose() * (difference * probe));
+  const Matrix<double> probed = multiply(difference, multiply_tn(difference, multiply(difference, probe)));
   const Eigen::HouseholderQR<Matrix<double>> qr(probed);
   const Matrix<double> range = qr.householderQ() * Matrix<double>::Identity(probed.rows(), probed.cols());
-  const Eigen::HouseholderQR<Matrix<double>> across(difference.transpose() * range);
+  const Eigen::HouseholderQR<Matrix<double>> across(multiply_tn(difference, range));
   const RowVector<double> sigma =
       singular_values(across.matrixQR().topRows(range.cols()).triangularView<Eigen::Upper>());
   const double allowed = 4 * noise * noise + 1e-12 * difference.squaredNorm();

@@ -5,6 +5,7 @@
 #include <limits>
 #include <vector>
 
+#include "symmetry/matrix_products.hpp"
 #include "verify/enclosure.hpp"
 
 /// The parts of an enclosed forward pass [N9], centres in S and radii in double. Every part returns a radius
@@ -44,14 +45,14 @@ Enclosed<S> project(const Matrix<S>& x, const Dense& dx, const Dense& weight, co
                     const RowVector<double>& bias, const RowVector<double>& bias_radius) {
   const Dense size = size_of(x);
   const Dense weight_size = weight.cwiseAbs();
-  Enclosed<S> result{x * weight.cast<S>(), (size + dx) * weight_radius};
-  Dense magnitude = size * weight_size;
+  Enclosed<S> result{multiply(x, weight.cast<S>()), multiply(size + dx, weight_radius)};
+  Dense magnitude = multiply(size, weight_size);
   if (bias.size() > 0) {
     result.center.rowwise() += RowVector<S>(bias.cast<S>());
     result.radius.rowwise() += bias_radius;
     magnitude.rowwise() += RowVector<double>(bias.cwiseAbs());
   }
-  result.radius += dx * weight_size + gamma<S>(x.cols() + 1) * magnitude;
+  result.radius += multiply(dx, weight_size) + gamma<S>(x.cols() + 1) * magnitude;
   result.radius.array() += underflow(3 * x.cols());
   return result;
 }

@@ -8,6 +8,7 @@
 
 #include "symmetry/circuits.hpp"
 #include "symmetry/gains.hpp"
+#include "symmetry/matrix_products.hpp"
 #include "symmetry/permutation.hpp"
 #include "symmetry/safe_norm.hpp"
 #include "verify/enclosed_parts.hpp"
@@ -166,8 +167,9 @@ class Reader {
 
   Enclosed<S> relative_keys(const Matrix<S>& apart) const {
     const Dense distance = size_of(apart);
-    const Dense radius = distance * group_radius_.key + gamma<S>(apart.cols() + 1) * (distance * key_size_);
-    return {apart * group_.key.cast<S>(), radius.array() + underflow(2 * apart.cols())};
+    const Dense radius =
+        multiply(distance, group_radius_.key) + gamma<S>(apart.cols() + 1) * multiply(distance, key_size_);
+    return {multiply(apart, group_.key.cast<S>()), radius.array() + underflow(2 * apart.cols())};
   }
 
   Logits<S> logits_of(const Enclosed<S>& query, const Enclosed<S>& keys) const {
@@ -175,11 +177,11 @@ class Reader {
     const Dense query_size = size_of(query.center);
     const Dense key_size = size_of(keys.center);
     const Dense radius =
-        (query_size * keys.radius.transpose() + query.radius * (key_size + keys.radius).transpose() +
-         gamma<S>(key_size.cols() + 1) * (query_size * key_size.transpose()))
+        (multiply_nt(query_size, keys.radius) + multiply_nt(query.radius, key_size + keys.radius) +
+         gamma<S>(key_size.cols() + 1) * multiply_nt(query_size, key_size))
             .array() +
         underflow(4 * key_size.cols());
-    return {S(config_.scale) * (query.center * keys.center.transpose()),
+    return {S(config_.scale) * multiply_nt(query.center, keys.center),
             outward(group_.key.rows() + key_size.cols()) * scale * radius};
   }
 
@@ -238,20 +240,22 @@ class Reader {
     const Index operations = apart.cols() + apart.rows() + value_.cols() + 2;
     const double lost = underflow(operations);  // by sums of products that vanish in double
     const Dense distance = size_of(apart);
-    const Matrix<S> average = base + weights.center * apart;
+    const Matrix<S> average = base + multiply(weights.center, apart);
     const Dense arithmetic =
-        (gamma<S>(apart.rows() + 1) * (size_of(base) + size_of(weights.center) * distance)).array() + lost;
+        (gamma<S>(apart.rows() + 1) * (size_of(base) + multiply(size_of(weights.center), distance))).array() +
+        lost;
     const Enclosed<S> mixed =
         project<S>(average, arithmetic, value_, value_radius_, value_bias_, value_bias_radius_);
     // What the weights of the softmax leave open moves the average along `apart` only; double is good enough.
     const Dense gate_sizes = size_of(gates.center);
     const Dense moved =
         (apart.template cast<double>() * value_) * gate_sizes.row(0).asDiagonal() * reader_.output;
-    const Dense moved_size = distance * value_size_ * gate_sizes.row(0).asDiagonal();
-    const Dense moved_error = Dense((gamma<double>(operations) * moved_size).array() + lost) * output_size_;
-    const Dense strayed = (weights.radius * distance).array() + lost;
-    const Dense strayed_mixed = (strayed * value_size_).array() + lost;
-    const Dense strayed_error = (strayed * value_radius_).array() + lost;
+    const Dense moved_size = multiply(distance, value_size_) * gate_sizes.row(0).asDiagonal();
+    const Dense moved_error =
+        multiply(Dense((gamma<double>(operations) * moved_size).array() + lost), output_size_);
+    const Dense strayed = multiply(weights.radius, distance).array() + lost;
+    const Dense strayed_mixed = multiply(strayed, value_size_).array() + lost;
+    const Dense strayed_error = multiply(strayed, value_radius_).array() + lost;
     const Dense largest_gates = gate_sizes + gates.radius;
     const Matrix<S> gated = mixed.center.cwiseProduct(gates.center);
     const Dense gated_size = size_of(gated);
@@ -259,13 +263,13 @@ class Reader {
                                 (size_of(mixed.center) + strayed_mixed).cwiseProduct(gates.radius))
                                    .array() +
                                lost;
-    Dense radius = weights.radius * (moved.cwiseAbs() + moved_error);
-    radius += (gated_radius + strayed_error.cwiseProduct(largest_gates)) * output_size_;
+    Dense radius = multiply(weights.radius, moved.cwiseAbs() + moved_error);
+    add_product(radius, gated_radius + strayed_error.cwiseProduct(largest_gates), output_size_);
     radius += (gated_size + gated_radius + (strayed_mixed + strayed_error).cwiseProduct(largest_gates)) *
               reader_radius_.output;
-    radius += gamma<S>(operations) * (gated_size * output_size_);
+    radius += gamma<S>(operations) * multiply(gated_size, output_size_);
     radius.array() += lost;
-    output.center.row(n) += gated * reader_.output.cast<S>();
+    output.center.row(n) += multiply(gated, reader_.output.cast<S>());
     output.radius.row(n) += outward(operations) * radius;
     output.radius.row(n) += gamma<S>(1) * size_of(output.center.row(n));
   }

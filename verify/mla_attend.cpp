@@ -4,6 +4,7 @@
 #include <string>
 
 #include "symmetry/errors.hpp"
+#include "symmetry/matrix_products.hpp"
 #include "symmetry/permutation.hpp"
 #include "symmetry/random.hpp"
 #include "verify/attend.hpp"
@@ -18,7 +19,7 @@ constexpr Index measured_tokens = 5;
 template <class S>
 Matrix<S> latents(const Matrix<S>& tokens, const MlaLatent<S>& latent, double epsilon) {
   using std::sqrt;
-  Matrix<S> result = tokens * latent.down;
+  Matrix<S> result = multiply(tokens, latent.down);
   for (Index n = 0; n < result.rows(); ++n) {
     S squares(0);
     for (Index k = 0; k < result.cols(); ++k) squares += result(n, k) * result(n, k);

@@ -1,7 +1,7 @@
 #include "verify/null_space.hpp"
 
-#include <Eigen/QR>
-#include <Eigen/SVD>
+#include "symmetry/svd.hpp"
+#include "symmetry/thin_qr.hpp"
 
 namespace attnsym {
 namespace {
@@ -34,23 +34,15 @@ Matrix<double> jacobian(const std::vector<Dual*>& numbers, const Forward& forwar
   return result;
 }
 
-// To the precision of the largest; of more rows than columns only the triangle is decomposed.
-RowVector<double> singular_values_of(const Matrix<double>& m) {
-  Matrix<double> triangle = m;
-  if (m.rows() > m.cols()) {
-    const Eigen::HouseholderQR<Matrix<double>> qr(m);
-    triangle = qr.matrixQR().topRows(m.cols()).triangularView<Eigen::Upper>();
-  }
-  return Eigen::BDCSVD<Matrix<double>>(triangle).singularValues().transpose();
-}
-
 // Columns are brought to one length, which changes no rank; those of parameters without any effect stay.
 MeasuredDimension null_space(Matrix<double> derivatives) {
   const RowVector<double> lengths = derivatives.colwise().norm();
   for (Index k = 0; k < derivatives.cols(); ++k) {
     if (lengths(k) > negligible * lengths.maxCoeff()) derivatives.col(k) /= lengths(k);
   }
-  const RowVector<double> sigma = singular_values_of(derivatives);
+  // Of more rows than columns only the triangle is decomposed.
+  const RowVector<double> sigma = rough_singular_values(
+      derivatives.rows() > derivatives.cols() ? ThinQr<double>(derivatives).triangle() : derivatives);
   const Index rank = (sigma.array() > negligible * sigma(0)).count();
   const Index dimension = derivatives.cols() - rank;
   return {dimension, derivatives.cols(), derivatives.rows(), sigma(rank - 1) / sigma(0),

@@ -5,6 +5,7 @@
 
 #include "symmetry/dual.hpp"
 #include "symmetry/errors.hpp"
+#include "symmetry/matrix_products.hpp"
 #include "verify/attend.hpp"
 
 namespace attnsym {
@@ -32,7 +33,7 @@ S activated(const S& x, Activation activation) {
 
 template <class S>
 Matrix<S> projected(const Matrix<S>& tokens, const Matrix<S>& weight, const RowVector<S>& bias) {
-  Matrix<S> result = tokens * weight;
+  Matrix<S> result = multiply(tokens, weight);
   if (bias.size() > 0) result.rowwise() += bias;
   return result;
 }

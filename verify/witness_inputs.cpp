@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "symmetry/centred.hpp"
+#include "symmetry/matrix_products.hpp"
 #include "symmetry/safe_norm.hpp"
 
 namespace attnsym {
@@ -62,9 +63,9 @@ LeadingPair leading_pair(const Difference& d) {
   constexpr int iterations = 20;
   LeadingPair pair{{}, fixed_probe<double>(d.right.rows(), 1, 0x6c656164)};
   for (int i = 0; i < iterations; ++i) {
-    pair.left = d.left * (d.right.transpose() * pair.right);
+    pair.left = multiply(d.left, multiply_tn(d.right, pair.right));
     normalize(pair.left);
-    pair.right = d.right * (d.left.transpose() * pair.left);
+    pair.right = multiply(d.right, multiply_tn(d.left, pair.left));
     normalize(pair.right);
   }
   return pair;
@@ -93,7 +94,7 @@ std::vector<Entry> leading_entries(const StoredCircuit& a, const StoredCircuit& 
   std::vector<Entry> entries;
   for (int k = 0; k < count; ++k) {
     Entry entry{};
-    (left * (right.transpose() * right)).cwiseProduct(left).rowwise().sum().maxCoeff(&entry.row);
+    multiply(left, multiply_tn(right, right)).cwiseProduct(left).rowwise().sum().maxCoeff(&entry.row);
     for (int i = 0; i < iterations; ++i) {
       (right * left.row(entry.row).transpose()).cwiseAbs().maxCoeff(&entry.column);
       (left * right.row(entry.column).transpose()).cwiseAbs().maxCoeff(&entry.row);
@@ -174,15 +175,16 @@ void add_directed_tokens(Inputs& inputs, Index width, const Suspects& suspects, 
   Matrix<double> directions(3, width);
   directions << query.transpose(), key.transpose(), value.transpose();
   const Circuit<double>& circuit = suspects.qk_a.value;
-  const Matrix<double> queries = directions * circuit.left.topRows(width);
+  const Matrix<double> queries = multiply(directions, circuit.left.topRows(width));
   const double logit =
-      (queries * (directions * circuit.right.topRows(width)).transpose()).cwiseAbs().maxCoeff();
+      multiply_nt(queries, multiply(directions, circuit.right.topRows(width))).cwiseAbs().maxCoeff();
   const double log_logit = log_size(logit, suspects.qk_a.exponent);
   add_equal_tokens(inputs, value, {token_sizes(log_logit).front()});
   add_opposite_keys(inputs, query, key, log_logit);
   for (const double size : token_sizes(log_logit)) {
     for (int i = 0; i < draws; ++i)
-      inputs.emplace_back(size * normal_matrix(random, random_length, directions.rows()) * directions);
+      inputs.emplace_back(size *
+                          multiply(normal_matrix(random, random_length, directions.rows()), directions));
   }
 }
 

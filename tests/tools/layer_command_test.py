@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
 from pathlib import Path
@@ -14,6 +15,8 @@ sys.dont_write_bytecode = True
 
 ATTNSYM = ""
 LAYERS = Path(__file__).resolve().parent / "layers_numpy.py"
+CLIENT = LAYERS.with_name("layers_client.py")
+SERVED = ""  # the command that asks a server of LAYERS
 
 COMMUTES, BREAKS, TROUBLE, UNDECIDED = 0, 1, 2, 3
 ALL_BIASES = "--group attention --biases query,key,value,output"
@@ -63,6 +66,18 @@ TROUBLES = [
 ]
 
 
+def setUpModule():
+    folder = tempfile.TemporaryDirectory()
+    unittest.addModuleCleanup(folder.cleanup)
+    path = os.path.join(folder.name, "layers")
+    server = subprocess.Popen(["/usr/bin/python3", LAYERS, "--serve", path], stdout=subprocess.PIPE, text=True)
+    unittest.addModuleCleanup(server.communicate)
+    unittest.addModuleCleanup(server.kill)
+    server.stdout.readline()
+    global SERVED
+    SERVED = f"/usr/bin/python3 -S -E {shlex.quote(str(CLIENT))} {path}"
+
+
 def call(layer, options="", command=None):
     command = command or f"/usr/bin/python3 {shlex.quote(str(LAYERS))} {layer} {{in}} {{out}}"
     return subprocess.run([ATTNSYM, "equivariance", "--command", command, *shlex.split(options)],
@@ -70,7 +85,7 @@ def call(layer, options="", command=None):
 
 
 def answer(layer, options=""):
-    done = call(layer, options + " --json")
+    done = call(layer, options + " --json", f"{SERVED} {layer} {{in}} {{out}}")
     return done.returncode, json.loads(done.stdout) if done.stdout else done.stderr
 
 

@@ -351,6 +351,20 @@ TEST(ModelEvidenceTest, TokensThatTellModelsApart) {
   EXPECT_THROW(refute_token_witness(from, to, {1, 2, 1000}, Outputs::Logits), ShapeError);
 }
 
+TEST(ModelEvidenceTest, TokensThatTheCheckerRefusesTellNothing) {
+  const TransformerConfig config = llama_like();
+  const auto a = random_transformer(config, 22);
+  auto b = a;
+  b.embedding(7, 2) *= 1 + 2e-6;  // too much for rounding, too little to be seen in outputs
+  ModelDecideOptions options;
+  EXPECT_EQ(decide_models(held(config, a, f32), held(config, b, f32), options).witness->strength() >= 7,
+            false);
+  options.witness_factor = 0;  // a finder that takes any tokens
+  const ModelDecision decision = decide_models(held(config, a, f32), held(config, b, f32), options);
+  expect(ModelVerdict::Undecided, decision);
+  EXPECT_NE(decision.reason.find("the checker refuses them"), std::string::npos) << decision.reason;
+}
+
 // The noise that outputs have to beat is drawn by bits that depend on all numbers: no model can be made to
 // suit it.
 TEST(ModelEvidenceTest, NoiseOfTokensDependsOnTheNumbers) {

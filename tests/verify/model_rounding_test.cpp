@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "symmetry/folding.hpp"
 #include "tests/support/random_transformer.hpp"
 #include "verify/checker/model_identity.hpp"
 #include "verify/models/decide_models.hpp"
@@ -205,6 +206,36 @@ TEST(ModelRounding, MovedCopiesOfNarrowModelsAreRecognised) {
     if (is_equal(decision)) continue;
     ++undecided;
     EXPECT_LE(undecided, 1) << "seed " << seed << ": " << decision.reason;
+  }
+}
+
+// The rotation of a stream that is wider than its tables have rows is fitted to all that was matched.
+TEST(ModelRounding, RotatedCopiesWithFewTokensAreRecognised) {
+  int undecided = 0;
+  for (const NormKind norm : {NormKind::Rms, NormKind::Layer}) {
+    TransformerConfig config = small_transformer(norm, NormPlacement::Before);
+    config.model_width = 32;
+    config.vocabulary = 7;
+    config.positions = 0;
+    config.mlp.width = 6;
+    for (AttentionConfig& module : config.attention) {
+      module.model_width = 32;
+      module.heads = module.groups = 4;
+      module.key_width = module.value_width = 8;
+    }
+    const TransformerGroup group(config);
+    for (const double unit : {f64, f32, bf16}) {
+      for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+        const TransformerWeights<double> weights = testing::rounded(random_transformer(config, seed), unit);
+        Random random(seed);
+        const TransformerWeights<double> moved = act(group.sample(random), folded(config, weights));
+        const ModelDecision decision = decide_models(held(config, weights, unit), held(config, moved, unit));
+        EXPECT_NE(ModelVerdict::Distinct, decision.verdict);
+        if (is_equal(decision)) continue;
+        ++undecided;
+        EXPECT_LE(undecided, 3) << "seed " << seed << ": " << decision.reason;
+      }
+    }
   }
 }
 

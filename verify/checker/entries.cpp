@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <type_traits>
 
 #include "symmetry/errors.hpp"
 #include "symmetry/random.hpp"
@@ -20,11 +21,6 @@ constexpr std::uint64_t probe_salt = 0x616c69676e;
 bool is_in_range(double sum_of_squares) { return sum_of_squares > 1e-120 && sum_of_squares < 1e120; }
 
 int exponent_of(double largest) { return largest > 0 && std::isfinite(largest) ? std::ilogb(largest) : 0; }
-
-// Radii of sizes a and b, as variance.
-Eigen::ArrayXd variances(const Eigen::ArrayXd& a, const Eigen::ArrayXd& b) {
-  return (a.square() + b.square()) / 3;
-}
 
 }  // namespace
 
@@ -92,10 +88,96 @@ Line scaled_line(const Eigen::ArrayXd& difference, const Eigen::ArrayXd& radius_
     const int half = line.exponent / 2;
     return numbers * std::ldexp(1.0, -half) * std::ldexp(1.0, half - line.exponent);
   };
-  const Eigen::ArrayXd variance = variances(scaled(radius_a), scaled(radius_b));
+  const Eigen::ArrayXd variance = (scaled(radius_a).square() + scaled(radius_b).square()) / 3;
   line.squares = scaled(difference).square().sum();
   line.variances = {variance.sum(), variance.square().sum(), variance.maxCoeff()};
   return line;
+}
+
+}  // namespace
+
+namespace {
+
+// Numbers that are worked on together: as many as fit a register, or what is left of a column one by one.
+template <int N>
+using Lane = Eigen::Array<double, N, 1>;
+constexpr int lane_width = 8;
+
+// Where the numbers of one column of a chunk begin, and the sums by row that they are added to.
+struct Strip {
+  const double* a;
+  const double* b;
+  const double* radius_a;
+  const double* radius_b;
+  double* squares;
+  double* radii;  // squares of both
+};
+
+// What a column adds up to: squares of what Strip names.
+template <int N>
+struct ColumnSums {
+  Lane<N> difference = Lane<N>::Zero();
+  Lane<N> a = difference;
+  Lane<N> b = difference;
+  Lane<N> radius_a = difference;
+  Lane<N> radius_b = difference;
+};
+
+// `probe(i, apart)` sees the differences of rows i to i + N.
+template <int N, class Probe>
+void add_lane(const Strip& strip, Index i, ColumnSums<N>& sums, Probe probe) {
+  using In = Eigen::Map<const Lane<N>>;
+  using Out = Eigen::Map<Lane<N>>;
+  const Lane<N> a = In(strip.a + i);
+  const Lane<N> b = In(strip.b + i);
+  const Lane<N> radius_a = In(strip.radius_a + i).square();
+  const Lane<N> radius_b = In(strip.radius_b + i).square();
+  const Lane<N> apart = a - b;
+  const Lane<N> squares = apart.square();
+  Out(strip.squares + i) += squares;
+  Out(strip.radii + i) += radius_a + radius_b;
+  sums.difference += squares;
+  sums.a += a.square();
+  sums.b += b.square();
+  sums.radius_a += radius_a;
+  sums.radius_b += radius_b;
+  probe(i, apart);
+}
+
+// In one pass, because reading the numbers costs most.
+template <class Probe>
+ColumnSums<1> add_column(const Strip& strip, Index height, Probe probe) {
+  ColumnSums<lane_width> lanes;
+  ColumnSums<1> sums;
+  Index i = 0;
+  for (; i + lane_width <= height; i += lane_width) add_lane(strip, i, lanes, probe);
+  for (; i < height; ++i) add_lane(strip, i, sums, probe);
+  sums.difference += lanes.difference.sum();
+  sums.a += lanes.a.sum();
+  sums.b += lanes.b.sum();
+  sums.radius_a += lanes.radius_a.sum();
+  sums.radius_b += lanes.radius_b.sum();
+  return sums;
+}
+
+// As add_column; adds column k of the difference, or of its transpose, times the probes to `once`.
+ColumnSums<1> add_probed_column(const Strip& strip, Index k, Index height, const Matrix<double>& probes,
+                                bool by_rows, Matrix<double>& once) {
+  static_assert(probe_count == 2);
+  const double* const probe = probes.data();
+  const Index length = probes.rows();
+  if (by_rows) {
+    return add_column(strip, height, [&](Index i, const auto& apart) {
+      using L = std::remove_cvref_t<decltype(apart)>;
+      Eigen::Map<L>(&once(i, 0)) += probe[k] * apart;
+      Eigen::Map<L>(&once(i, 1)) += probe[length + k] * apart;
+    });
+  }
+  return add_column(strip, height, [&](Index i, const auto& apart) {
+    using L = std::remove_cvref_t<decltype(apart)>;
+    once(k, 0) += (Eigen::Map<const L>(probe + i) * apart).sum();
+    once(k, 1) += (Eigen::Map<const L>(probe + length + i) * apart).sum();
+  });
 }
 
 }  // namespace
@@ -107,58 +189,42 @@ EntrySums::Chunk::Chunk(const StoredMatrix& of_a, const StoredMatrix& of_b, cons
       b(of_b),
       by_rows(in_rows),
       detailed(in_detail),
-      difference(a.value.rows(), a.value.cols()),
       rows(static_cast<std::size_t>(a.value.rows())),
       columns(static_cast<std::size_t>(a.value.cols())) {
-  const Index height = difference.rows();
-  if (detailed) variance.resize(height, difference.cols());
-  if (probes.size() > 0) once = Matrix<double>::Zero(by_rows ? height : difference.cols(), probes.cols());
-  Eigen::ArrayXd squares_sum = Eigen::ArrayXd::Zero(height);
-  Eigen::ArrayXd variance_sum = squares_sum;
-  Eigen::ArrayXd variance_squares = squares_sum;
-  Eigen::ArrayXd variance_largest = squares_sum;
-  Eigen::ArrayXd squares(height);
-  Eigen::ArrayXd v(height);
-  for (Index k = 0; k < difference.cols(); ++k) {
-    auto apart = difference.col(k).array();
-    apart = a.value.col(k).array() - b.value.col(k).array();
-    squares = apart.square();
-    v = (a.radius.col(k).array().square() + b.radius.col(k).array().square()) / 3;
-    squares_sum += squares;
-    variance_sum += v;
+  const Index height = a.value.rows();
+  const Index width = a.value.cols();
+  if (probes.size() > 0) once = Matrix<double>::Zero(by_rows ? height : width, probes.cols());
+  Eigen::ArrayXd squares = Eigen::ArrayXd::Zero(height);
+  Eigen::ArrayXd radii = squares;
+  Eigen::ArrayXd variance_squares = squares;
+  Eigen::ArrayXd variance_largest = squares;
+  for (Index k = 0; k < width; ++k) {
+    const Strip strip{&a.value(0, k),  &b.value(0, k), &a.radius(0, k),
+                      &b.radius(0, k), squares.data(), radii.data()};
+    const ColumnSums<1> sums = once.size() > 0 ? add_probed_column(strip, k, height, probes, by_rows, once)
+                                               : add_column(strip, height, [](Index, const auto&) {});
+    size_a.squares += sums.a.value();
+    size_b.squares += sums.b.value();
+    size_a.variances.sum += sums.radius_a.value();
+    size_b.variances.sum += sums.radius_b.value();
+    const double sum = (sums.radius_a.value() + sums.radius_b.value()) / 3;
     Line& line = columns[static_cast<std::size_t>(k)];
-    line.squares = squares.sum();
-    const double sum = v.sum();
+    line.squares = sums.difference.value();
     line.variances = {sum, sum * sum, sum};  // at most
     if (detailed) {
-      variance.col(k) = v;
+      const Eigen::ArrayXd v = variance(k);
       variance_squares += v.square();
       variance_largest = variance_largest.max(v);
       line.variances = {sum, v.square().sum(), v.maxCoeff()};
     }
-    size_a.squares += a.value.col(k).squaredNorm();
-    size_b.squares += b.value.col(k).squaredNorm();
-    size_a.variances.sum += a.radius.col(k).squaredNorm();
-    size_b.variances.sum += b.radius.col(k).squaredNorm();
-    for (Index p = 0; p < once.cols(); ++p) {
-      if (by_rows) {
-        once.col(p) += probes(k, p) * difference.col(k);
-      } else {
-        once(k, p) = difference.col(k).dot(probes.col(p));
-      }
-    }
-    if (!is_in_range(sum) || !std::isfinite(line.squares))
-      line = scaled_line<Line>(apart, a.radius.col(k).array(), b.radius.col(k).array());
+    if (!is_in_range(sum) || !std::isfinite(line.squares)) line = column_by_itself(k);
   }
   for (Index i = 0; i < height; ++i) {
     Line& line = rows[static_cast<std::size_t>(i)];
-    const double sum = variance_sum(i);
-    line = {squares_sum(i), {sum, sum * sum, sum}};
+    const double sum = radii(i) / 3;
+    line = {squares(i), {sum, sum * sum, sum}};
     if (detailed) line.variances = {sum, variance_squares(i), variance_largest(i)};
-    if (!is_in_range(sum) || !std::isfinite(line.squares)) {
-      line = scaled_line<Line>(difference.row(i).transpose().array(), a.radius.row(i).transpose().array(),
-                               b.radius.row(i).transpose().array());
-    }
+    if (!is_in_range(sum) || !std::isfinite(line.squares)) line = row_by_itself(i);
   }
   const auto rescaled = [](Line& size, const StoredMatrix& m) {
     if (is_in_range(size.squares)) return;
@@ -172,13 +238,26 @@ EntrySums::Chunk::Chunk(const StoredMatrix& of_a, const StoredMatrix& of_b, cons
   rescaled(size_b, b);
 }
 
+EntrySums::Line EntrySums::Chunk::row_by_itself(Index i) const {
+  return scaled_line<Line>((a.value.row(i) - b.value.row(i)).transpose().array(),
+                           a.radius.row(i).transpose().array(), b.radius.row(i).transpose().array());
+}
+
+EntrySums::Line EntrySums::Chunk::column_by_itself(Index k) const {
+  return scaled_line<Line>(difference(k), a.radius.col(k).array(), b.radius.col(k).array());
+}
+
 EntrySums::Line EntrySums::Chunk::in_detail(std::size_t line) const {
   const auto at = static_cast<Index>(line);
-  if (by_rows) {
-    return scaled_line<Line>(difference.row(at).transpose().array(), a.radius.row(at).transpose().array(),
-                             b.radius.row(at).transpose().array());
-  }
-  return scaled_line<Line>(difference.col(at).array(), a.radius.col(at).array(), b.radius.col(at).array());
+  return by_rows ? row_by_itself(at) : column_by_itself(at);
+}
+
+Eigen::ArrayXd EntrySums::Chunk::difference(Index column) const {
+  return a.value.col(column).array() - b.value.col(column).array();
+}
+
+Eigen::ArrayXd EntrySums::Chunk::variance(Index column) const {
+  return (a.radius.col(column).array().square() + b.radius.col(column).array().square()) / 3;
 }
 
 void EntrySums::add(const StoredMatrix& a, const StoredMatrix& b) {
@@ -197,7 +276,8 @@ void EntrySums::add(const StoredMatrix& a, const StoredMatrix& b) {
   const Chunk chunk(a, b, probes_, by_rows, in_detail);
   ++chunk_count_;
   for (const Line& line : chunk.columns) differs_ = differs_ || line.squares != 0;
-  differs_ = differs_ || (!differs_ && (chunk.difference.array() != 0).any());
+  // Squares may vanish where differences do not.
+  differs_ = differs_ || (a.value.array() != b.value.array()).any();
   size_a_.add(chunk.size_a);
   size_b_.add(chunk.size_b);
   note_whole(chunk);
@@ -268,22 +348,26 @@ void EntrySums::note_alignment(const Chunk& chunk) {
   Matrix<double> once = chunk.once;
   once_squares_ += weight.transpose() * once.cwiseAbs2();
   once.array().colwise() *= weight.array();
-  if (chunk.by_rows) {
-    for (Index k = 0; k < open_count; ++k) {
-      for (Index p = 0; p < probe_count; ++p) twice_(k, p) += chunk.difference.col(k).dot(once.col(p));
-    }
-  } else {
-    for (Index k = 0; k < weight.size(); ++k) {
-      for (Index p = 0; p < probe_count; ++p) twice_.col(p) += once(k, p) * chunk.difference.col(k);
+  for (Index k = 0; k < chunk.a.value.cols(); ++k) {
+    const Eigen::ArrayXd difference = chunk.difference(k);
+    for (Index p = 0; p < probe_count; ++p) {
+      if (chunk.by_rows) {
+        twice_(k, p) += (difference * once.col(p).array()).sum();
+      } else {
+        twice_.col(p).array() += once(k, p) * difference;
+      }
     }
   }
   counted_ += (weight.array() > 0).count();
   if (!chunk.detailed) return;
   detailed_count_ += (weight.array() > 0).count();
-  if (chunk.by_rows) {
-    open_variances_.noalias() += weight.transpose() * chunk.variance;
-  } else {
-    open_variances_.noalias() += (chunk.variance * weight).transpose();
+  for (Index k = 0; k < chunk.a.value.cols(); ++k) {
+    const Eigen::ArrayXd variance = chunk.variance(k);
+    if (chunk.by_rows) {
+      open_variances_(k) += (variance * weight.array()).sum();
+    } else {
+      open_variances_.array() += weight(k) * variance.transpose();
+    }
   }
 }
 

@@ -75,9 +75,7 @@ class EntrySums {
     const StoredMatrix& b;
     bool by_rows;
     bool detailed;
-    Matrix<double> difference;
-    Matrix<double> variance;  // in detail only
-    Matrix<double> once;      // the difference, or its transpose, times probes
+    Matrix<double> once;  // the difference, or its transpose, times probes
     std::vector<Line> rows;
     std::vector<Line> columns;
     Line size_a;
@@ -89,8 +87,14 @@ class EntrySums {
     const std::vector<Line>& whole() const { return by_rows ? rows : columns; }
     const std::vector<Line>& open() const { return by_rows ? columns : rows; }
 
-    // A whole line with the spread of its variances.
-    Line in_detail(std::size_t line) const;
+    // Of one column. Computed anew where they are wanted: memory for all of them would cost more.
+    Eigen::ArrayXd difference(Index column) const;
+    Eigen::ArrayXd variance(Index column) const;
+
+    // With the spread of their variances, and scaled.
+    Line row_by_itself(Index i) const;
+    Line column_by_itself(Index k) const;
+    Line in_detail(std::size_t line) const;  // a whole one
   };
 
   void note_whole(const Chunk& chunk);

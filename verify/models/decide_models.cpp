@@ -9,35 +9,11 @@
 #include "verify/checker/model_identity.hpp"
 #include "verify/models/architecture.hpp"
 #include "verify/models/find_neurons.hpp"
+#include "verify/models/refine_stream.hpp"
 #include "verify/models/stored_algebra.hpp"
 
 namespace attnsym {
 namespace {
-
-// Evenly spaced rows of all tables, as many as are asked for or there are.
-StoredMatrix sampled_rows(const SeenModel& model, Index wanted) {
-  std::vector<StoredMatrix> rows;
-  Index total = 0;
-  for (const Table table : {Table::Embedding, Table::Unembedding, Table::Positions}) {
-    if (table == Table::Unembedding && !model.has_unembedding_in_stream()) continue;
-    const Index count = model.row_count(table);
-    constexpr Index run = 16;  // rows are read in runs, not one by one
-    const Index step = std::max(run, count * run / std::max<Index>(wanted, 1));
-    for (Index first = 0; first < count; first += step) {
-      rows.push_back(model.rows(table, first, std::min(run, count - first)));
-      total += rows.back().value.rows();
-    }
-  }
-  const Index width = model.config().model_width;
-  StoredMatrix all{Matrix<double>(total, width), Matrix<double>(total, width)};
-  Index at = 0;
-  for (const StoredMatrix& part : rows) {
-    all.value.middleRows(at, part.value.rows()) = part.value;
-    all.radius.middleRows(at, part.value.rows()) = part.radius;
-    at += part.value.rows();
-  }
-  return all;
-}
 
 StoredMatrix stacked(const StoredMatrix& a, const StoredMatrix& b) {
   StoredMatrix result{Matrix<double>(a.value.rows() + b.value.rows(), a.value.cols()), {}};
@@ -149,60 +125,16 @@ void compare_attention(const ModelPieces& pieces, const ModelDecideOptions& opti
   });
 }
 
-// Adds rows, each of length 1: scales of neurons do not count, and their signs are those that agree.
-void add_rows(const Matrix<double>& a, const Matrix<double>& b, const Matrix<double>& q, Matrix<double>& from,
-              Matrix<double>& to) {
-  const Index first = from.rows();
-  from.conservativeResize(first + a.rows(), q.rows());
-  to.conservativeResize(first + a.rows(), q.rows());
-  for (Index k = 0; k < a.rows(); ++k) {
-    const double size_a = a.row(k).norm();
-    const double size_b = b.row(k).norm();
-    const double sign = (a.row(k) * q).dot(b.row(k)) < 0 ? -1 : 1;
-    from.row(first + k) = size_a > 0 ? (a.row(k) / size_a).eval() : a.row(k).eval();
-    to.row(first + k) = size_b > 0 ? (sign * b.row(k) / size_b).eval() : b.row(k).eval();
-  }
-}
-
-// A rotation that was found from few rows of coarse numbers is not exact enough for the rest. Neurons that
-// were matched by it tell more: what they read and what they write turns with the stream.
-std::optional<StreamTransport> from_neurons(const SeenModel& a, const SeenModel& b,
-                                            const ModelDecision& decision) {
-  Matrix<double> q = decision.stream.matrix();
-  const Index width = q.rows();
-  const Index wanted = 16 * width;
-  Matrix<double> from(0, width);
-  Matrix<double> to(0, width);
-  for (std::size_t layer = 0; layer < decision.blocks.size() && from.rows() < wanted; ++layer) {
-    std::vector<Index> of_a;
-    std::vector<Index> of_b;
-    const std::vector<Index>& image = decision.blocks[layer].mlp.image;
-    for (std::size_t k = 0; k < image.size() && std::ssize(of_a) < wanted; ++k) {
-      if (image[k] < 0) continue;
-      of_a.push_back(static_cast<Index>(k));
-      of_b.push_back(image[k]);
-    }
-    const auto index = static_cast<Index>(layer);
-    const StoredNeurons neurons_a = a.neurons(index)->read(of_a);
-    const StoredNeurons neurons_b = b.neurons(index)->read(of_b);
-    for (StoredMatrix StoredNeurons::*part :
-         {&StoredNeurons::gate, &StoredNeurons::up, &StoredNeurons::down}) {
-      const Matrix<double>& x = (neurons_a.*part).value;
-      const Matrix<double>& y = (neurons_b.*part).value;
-      if (x.size() > 0) add_rows(x.topRows(width).transpose(), y.topRows(width).transpose(), q, from, to);
-    }
-  }
-  if (from.rows() < 2 * width || !from.allFinite() || !to.allFinite()) return std::nullopt;
-  for (int step = 0; step < 3; ++step) q = refined_transport(from, to, q);
-  return StreamTransport::orthogonal(std::move(q));
-}
-
 void compare_all(const StoredModel& a, const StoredModel& b, const ModelDecideOptions& options,
                  ModelDecision& decision) {
   const ModelPieces pieces(a, b, decision.stream, options.outputs);
   decision.blocks.assign(static_cast<std::size_t>(a.config().blocks()), {});
   compare_parts(pieces, a.config(), options, decision);
   compare_attention(pieces, options, decision);
+}
+
+bool may_be_refined(const StoredModel& a, const ModelDecision& decision) {
+  return first_difference(decision) || refute_stream(a, decision.stream);
 }
 
 void compare_orbits(const StoredModel& a, const StoredModel& b, const ModelDecideOptions& options,
@@ -213,14 +145,19 @@ void compare_orbits(const StoredModel& a, const StoredModel& b, const ModelDecid
   decision.stream_found = stream.has_value();
   decision.stream = stream.value_or(StreamTransport::identity(a.config().model_width));
   compare_all(a, b, options, decision);
-  if (decision.stream.kind() != StreamTransport::Kind::Orthogonal || !first_difference(decision)) return;
-  const auto better = from_neurons(seen_a, seen_b, decision);
-  if (!better) return;
-  ModelDecision again;
-  again.stream_found = true;
-  again.stream = *better;
-  compare_all(a, b, options, again);
-  if (!first_difference(again)) decision = std::move(again);
+  // What a better rotation lets agree may make it better still: in small models, where that is cheap and
+  // tables have few rows.
+  const bool is_small = a.config().vocabulary < 4 * a.config().model_width;
+  ModelDecision refined = decision;
+  for (int round = 0; round < (is_small ? 3 : 1); ++round) {
+    if (refined.stream.kind() != StreamTransport::Kind::Orthogonal || !may_be_refined(a, refined)) return;
+    ModelDecision next;
+    next.stream_found = true;
+    next.stream = refine_stream(seen_a, seen_b, refined);
+    compare_all(a, b, options, next);
+    refined = std::move(next);
+    if (!may_be_refined(a, refined)) decision = refined;
+  }
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <numeric>
 #include <span>
 
+#include "symmetry/matrix_products.hpp"
 #include "symmetry/random.hpp"
 
 namespace attnsym {
@@ -52,7 +53,8 @@ struct Fingerprints {
     Matrix<double> variance;
 
     Probed(const Matrix<double>& probe, const StoredMatrix& columns)
-        : number(probe * columns.value), variance(probe.cwiseAbs2() * columns.radius.cwiseAbs2() / 3) {}
+        : number(multiply(probe, columns.value)),
+          variance(multiply(probe.cwiseAbs2(), columns.radius.cwiseAbs2()) / 3) {}
   };
 
   void add(const MlpConfig& config, const StoredNeurons& neurons, std::span<const Index> which) {

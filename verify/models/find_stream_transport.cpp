@@ -5,6 +5,7 @@
 #include <numeric>
 #include <vector>
 
+#include "symmetry/matrix_products.hpp"
 #include "symmetry/random.hpp"
 #include "verify/comparison.hpp"
 #include "verify/models/stream_transport.hpp"
@@ -22,8 +23,8 @@ struct Fingerprints {
 
   explicit Fingerprints(const StoredMatrix& rows) {
     const RowVector<double> probe = fixed_probe<double>(1, rows.value.rows(), probe_salt);
-    number = probe * rows.value;
-    noise = (probe.cwiseAbs2() * rows.radius.cwiseAbs2() / 3).cwiseSqrt();
+    number = multiply(probe, rows.value);
+    noise = (multiply(probe.cwiseAbs2(), rows.radius.cwiseAbs2()) / 3).cwiseSqrt();
     order.resize(static_cast<std::size_t>(number.size()));
     std::iota(order.begin(), order.end(), Index{0});
     std::ranges::sort(order, {}, [&](Index k) { return std::abs(number(k)); });
@@ -127,18 +128,36 @@ bool keeps_mean(const StreamTransport& transport, Index width) {
 
 }  // namespace
 
+// Newton's iteration for the nearest orthogonal matrix, which keeps a row of ones once it is kept.
+Matrix<double> polished_transport(Matrix<double> q, bool keeps_mean) {
+  if (keeps_mean) {
+    const Matrix<double> ones =
+        Matrix<double>::Constant(1, q.rows(), 1 / std::sqrt(static_cast<double>(q.rows())));
+    const Matrix<double> image = multiply(ones, q);
+    const double sign = image.sum() < 0 ? -1 : 1;
+    q += multiply_tn(ones, sign * ones - image);
+    const Matrix<double> source = multiply_nt(q, ones);  // what is written to the mean comes from there alone
+    q -= multiply(source - sign * ones.transpose(), ones);
+  }
+  for (int step = 0; step < 3; ++step) q = (3 * q - multiply(q, multiply_tn(q, q))) / 2;
+  return q;
+}
+
 // The polar factor of from^T to is wrong by the square of from's condition, and by what computing rows added
-// to them; a step of least squares on rows as they are stored takes that away.
+// to them; a step of least squares on rows as they are stored takes that away. Directions that rows say
+// nothing about stay.
 Matrix<double> refined_transport(const Matrix<double>& from, const Matrix<double>& to,
                                  const Matrix<double>& q) {
-  const Matrix<double> moved = from * q;
+  const Matrix<double> moved = multiply(from, q);
   const Matrix<double> left = to - moved;
-  if (from.rows() < from.cols()) return q;
-  const Eigen::LDLT<Matrix<double>> gram(moved.transpose() * moved);
-  const Matrix<double> step = gram.solve(moved.transpose() * left);
-  Matrix<double> next = q + q * (step - step.transpose()) / 2;
-  next = (3 * next - next * (next.transpose() * next)) / 2;
-  return (from * next - to).norm() < left.norm() ? next : q;
+  Matrix<double> products = multiply_tn(moved, moved);
+  constexpr double hold = 1e-3;  // of the mean share of a direction
+  products.diagonal().array() += hold * products.trace() / static_cast<double>(products.rows());
+  const Eigen::LDLT<Matrix<double>> gram(products);
+  const Matrix<double> step = gram.solve(multiply_tn(moved, left));
+  Matrix<double> next = q + multiply(q, step - step.transpose()) / 2;
+  next = (3 * next - multiply(next, multiply_tn(next, next))) / 2;
+  return (multiply(from, next) - to).norm() < left.norm() ? next : q;
 }
 
 std::optional<StreamTransport> find_stream_transport(const StoredMatrix& a, const StoredMatrix& b,
@@ -156,9 +175,10 @@ std::optional<StreamTransport> find_stream_transport(const StoredMatrix& a, cons
   const Matrix<double> from = search.centred ? with_row_of_ones(a).value : a.value;
   const Matrix<double> to = search.centred ? with_row_of_ones(b).value : b.value;
   const Index first = search.centred ? 1 : 0;
-  if (auto q = orthogonal_factor(from.transpose() * to)) {
-    StreamTransport rotated = StreamTransport::orthogonal(
-        refined_transport(from.topRows(first + stored_rows), to.topRows(first + stored_rows), *q));
+  if (auto q = orthogonal_factor(multiply_tn(from, to))) {
+    StreamTransport rotated = StreamTransport::orthogonal(polished_transport(
+        refined_transport(from.topRows(first + stored_rows), to.topRows(first + stored_rows), *q),
+        search.keeps_mean));
     if (may_be(rotated)) return rotated;
   }
   return std::nullopt;

@@ -1,4 +1,5 @@
 #include "verify/models/stored_algebra.hpp"
+#include "symmetry/matrix_products.hpp"
 
 namespace attnsym {
 namespace {
@@ -39,9 +40,10 @@ StoredMatrix scaled_columns(const StoredMatrix& gain, StoredMatrix rows) {
 }
 
 StoredMatrix product(const StoredMatrix& a, const StoredMatrix& b) {
-  StoredMatrix result{a.value * b.value, {}};
-  result.radius =
-      (a.value.cwiseAbs2() * b.radius.cwiseAbs2() + a.radius.cwiseAbs2() * b.value.cwiseAbs2()).cwiseSqrt();
+  StoredMatrix result{multiply(a.value, b.value), {}};
+  result.radius = (multiply(a.value.cwiseAbs2(), b.radius.cwiseAbs2()) +
+                   multiply(a.radius.cwiseAbs2(), b.value.cwiseAbs2()))
+                      .cwiseSqrt();
   return result;
 }
 

@@ -1,4 +1,5 @@
 #include "verify/models/stream_transport.hpp"
+#include "symmetry/matrix_products.hpp"
 
 #include <algorithm>
 #include <utility>
@@ -27,7 +28,8 @@ bool StreamTransport::keeps_signs() const {
 
 StoredMatrix StreamTransport::written(StoredMatrix rows) const {
   if (kind_ == Kind::Identity || rows.value.size() == 0) return rows;
-  if (kind_ == Kind::Orthogonal) return {rows.value * q_, (rows.radius.cwiseAbs2() * squares_).cwiseSqrt()};
+  if (kind_ == Kind::Orthogonal)
+    return {multiply(rows.value, q_), multiply(rows.radius.cwiseAbs2(), squares_).cwiseSqrt()};
   StoredMatrix result{Matrix<double>(rows.value.rows(), rows.value.cols()),
                       Matrix<double>(rows.value.rows(), rows.value.cols())};
   for (Index k = 0; k < order_.size(); ++k) {
@@ -40,7 +42,7 @@ StoredMatrix StreamTransport::written(StoredMatrix rows) const {
 StoredMatrix StreamTransport::read(StoredMatrix weight) const {
   if (kind_ == Kind::Identity || weight.value.size() == 0) return weight;
   if (kind_ == Kind::Orthogonal) {
-    return {q_.transpose() * weight.value, (squares_.transpose() * weight.radius.cwiseAbs2()).cwiseSqrt()};
+    return {multiply_tn(q_, weight.value), multiply_tn(squares_, weight.radius.cwiseAbs2()).cwiseSqrt()};
   }
   StoredMatrix result{Matrix<double>(weight.value.rows(), weight.value.cols()),
                       Matrix<double>(weight.value.rows(), weight.value.cols())};

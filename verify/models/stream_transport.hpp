@@ -68,6 +68,10 @@ struct StreamSearch {
 std::optional<StreamTransport> find_stream_transport(const StoredMatrix& a, const StoredMatrix& b,
                                                      Index stored_rows, const StreamSearch& search);
 
+/// The orthogonal matrix nearest to one that is nearly so.
+/// @param keeps_mean  it maps the row of ones to itself, or to minus itself
+Matrix<double> polished_transport(Matrix<double> q, bool keeps_mean);
+
 /// A step of least squares for an orthogonal Q with from Q = to; Q itself where that is no better.
 Matrix<double> refined_transport(const Matrix<double>& from, const Matrix<double>& to,
                                  const Matrix<double>& q);
