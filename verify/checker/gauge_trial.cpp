@@ -35,6 +35,18 @@ struct SquaredFactor {
   }
 };
 
+// Products of operands of one type, so that they are compiled once.
+template <class M>
+M product(const M& x, const M& y) {
+  return x * y;
+}
+
+// x^* y.
+template <class M>
+M adjoint_product(const M& x, const M& y) {
+  return x.adjoint() * y;
+}
+
 // Re(x_p G y_p^*) for every row p; some rows at a time, which stay in the cache.
 template <class M>
 RowVector<double> row_forms(const M& x, const M& gram, const M& y) {
@@ -43,7 +55,7 @@ RowVector<double> row_forms(const M& x, const M& gram, const M& y) {
   M moved;
   for (Index first = 0; first < x.rows(); first += at_once) {
     const Index rows = std::min(at_once, x.rows() - first);
-    moved.noalias() = x.middleRows(first, rows) * gram;
+    moved = product<M>(x.middleRows(first, rows), gram);
     forms.segment(first, rows) =
         moved.cwiseProduct(y.middleRows(first, rows).conjugate()).real().rowwise().sum().transpose();
   }
@@ -81,11 +93,11 @@ struct Written {
         back(matrix_of<M>(gauge.inverse_matrix(), block).conjugate()),
         a_squares(a, columns_of<M>(stored_a.radius, block)),
         b_squares(b, columns_of<M>(stored_b.radius, block)) {
-    off = a * linear.transpose() - b;
-    aa = a.adjoint() * a;
-    ao = a.adjoint() * off;
-    oo = off.adjoint() * off;
-    bb = b.adjoint() * b;
+    off = product<M>(a, linear.transpose()) - b;
+    aa = adjoint_product(a, a);
+    ao = adjoint_product(a, off);
+    oo = adjoint_product(off, off);
+    bb = adjoint_product(b, b);
   }
 };
 
@@ -105,10 +117,10 @@ struct Reading {
  private:
   Reading(const M& a, M of_b, const M& a_radius, const M& b_radius, const M& linear)
       : b(std::move(of_b)),
-        off(a - b * linear.conjugate()),
-        oo(off.adjoint() * off),
-        ob(off.adjoint() * b),
-        bb(b.adjoint() * b),
+        off(a - product<M>(b, linear.conjugate())),
+        oo(adjoint_product(off, off)),
+        ob(adjoint_product(off, b)),
+        bb(adjoint_product(b, b)),
         a_squares(a, a_radius),
         b_squares(b, b_radius),
         a_norm(a.norm()) {}
@@ -173,16 +185,17 @@ void add(Sums& sums, const Written<M>& w, const Reading<M>& r) {
   const RowVector<double> written_columns = row_forms<M>(w.off, r.bb, w.off);
   sums.written.add(times_square(squares(written_rows, written_columns), w.factor));
 
-  const M moved = w.back * w.bb * w.back.adjoint();
-  const M moved_back = w.back.adjoint() * r.oo * w.back;
+  const M moved = product<M>(product(w.back, w.bb), w.back.adjoint());
+  const M moved_back = product(adjoint_product(w.back, r.oo), w.back);
   sums.reading.add(
       times_square(squares(row_forms<M>(r.off, moved, r.off), row_forms<M>(w.b, moved_back, w.b)), w.factor));
 
   DifferenceSquares all =
       squares(row_forms<M>(r.off, w.aa, r.off) + 2 * row_forms<M>(r.off, w.ao, r.b) + written_rows,
               row_forms<M>(w.a, r.oo, w.a) + 2 * row_forms<M>(w.a, r.ob, w.off) + written_columns);
-  const M a_gram = r.oo + r.ob * w.linear.conjugate() + (r.ob * w.linear.conjugate()).adjoint() +
-                   w.linear.transpose() * r.bb * w.linear.conjugate();
+  const M linear = w.linear.conjugate();
+  const M mixed = product(r.ob, linear);
+  const M a_gram = r.oo + mixed + mixed.adjoint() + product(adjoint_product(linear, r.bb), linear);
   const double square = w.factor * w.factor;
   sums.rows_a.add<M>(w.aa, square * r.a_squares.error_sums);
   sums.rows_b.add<M>(w.bb, square * r.b_squares.error_sums);
