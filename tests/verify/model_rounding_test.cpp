@@ -233,7 +233,7 @@ TEST(ModelRounding, RotatedCopiesWithFewTokensAreRecognised) {
         EXPECT_NE(ModelVerdict::Distinct, decision.verdict);
         if (is_equal(decision)) continue;
         ++undecided;
-        EXPECT_LE(undecided, 3) << "seed " << seed << ": " << decision.reason;
+        EXPECT_LE(undecided, 0) << "seed " << seed << ": " << decision.reason;
       }
     }
   }

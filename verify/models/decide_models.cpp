@@ -23,21 +23,34 @@ StoredMatrix stacked(const StoredMatrix& a, const StoredMatrix& b) {
   return result;
 }
 
-// Where tables have too few rows to span the stream: these rows times the sum of all V O of a block, which
-// change their basis with the stream whatever else moves [N12].
+// The sum over the heads of a module of V O, or of K Q^T, times rows.
+StoredMatrix passed_by_heads(const StoredAttention& module, const StoredMatrix& rows, bool values) {
+  StoredMatrix passed;
+  for (std::size_t j = 0; j < module.weights.groups.size(); ++j) {
+    const KvGroup<double>& value = module.weights.groups[j];
+    const KvGroup<double>& radius = module.radius.groups[j];
+    const StoredMatrix seen =
+        values ? product(rows, {value.value, radius.value}) : product(rows, {value.key, radius.key});
+    for (std::size_t i = 0; i < value.readers.size(); ++i) {
+      const QueryHead<double>& reader = value.readers[i];
+      const QueryHead<double>& error = radius.readers[i];
+      passed = sum(passed, values ? product(seen, {reader.output, error.output})
+                                  : product(seen, {reader.query.transpose(), error.query.transpose()}));
+    }
+  }
+  return passed;
+}
+
+// Where tables have too few rows to span the stream: these rows times the sum of all V O of a block, and of
+// all K Q^T, which change their basis with the stream whatever else moves [N12].
 StoredMatrix with_more_rows(const SeenModel& model, StoredMatrix rows) {
   const Index width = model.config().model_width;
   for (Index layer = 0; rows.value.rows() < 2 * width && layer < model.config().blocks(); ++layer) {
     const StoredAttention module = model.attention(layer);
-    StoredMatrix passed;
-    for (std::size_t j = 0; j < module.weights.groups.size(); ++j) {
-      const KvGroup<double>& value = module.weights.groups[j];
-      const KvGroup<double>& radius = module.radius.groups[j];
-      const StoredMatrix values = product(rows, {value.value, radius.value});
-      for (std::size_t i = 0; i < value.readers.size(); ++i)
-        passed = sum(passed, product(values, {value.readers[i].output, radius.readers[i].output}));
-    }
-    rows = stacked(rows, passed);
+    const StoredMatrix before = rows;
+    rows = stacked(rows, passed_by_heads(module, before, true));
+    if (module.config.qk_norm) continue;  // then Q K^T is not what scores are made of
+    rows = stacked(rows, scaled(passed_by_heads(module, before, false), module.config.scale));
   }
   return rows;
 }
