@@ -176,6 +176,21 @@ TEST(DecideModels, NeuronsMayBePermutedAndScaledWhereTheActivationAllows) {
   EXPECT_NE(scaled_gate.reason.find("block 1: MLP, neuron 3"), std::string::npos) << scaled_gate.reason;
 }
 
+// The order of the files is kept for as long as it fits: here it does for the first neurons and for most.
+TEST(DecideModels, TwoNeuronsMayBeExchangedBehindManyInOrder) {
+  TransformerConfig config = llama_like();
+  config.mlp.width = 40;
+  const auto a = random_transformer(config, 6);
+  auto b = a;
+  Mlp<double>& mlp = b.blocks[1].mlp;
+  mlp.up.col(30).swap(mlp.up.col(37));
+  mlp.gate.col(30).swap(mlp.gate.col(37));
+  mlp.down.row(30).swap(mlp.down.row(37));
+  const ModelDecision decision = decide(config, a, b);
+  expect(ModelVerdict::Identical, decision);
+  EXPECT_EQ(decision.blocks[1].mlp.image.at(30), 37);
+}
+
 TEST(DecideModels, PositiveScalesOfReluNeuronsOnly) {
   TransformerConfig config = small_transformer(NormKind::Layer, NormPlacement::Before);
   config.mlp.activation = Activation::Relu;
