@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <set>
 #include <utility>
 
 #include "checkpoint/gguf.hpp"
 #include "checkpoint/gguf_model.hpp"
+#include "checkpoint/json_object.hpp"
 #include "checkpoint/llama2c.hpp"
+#include "checkpoint/model_classes.hpp"
 #include "checkpoint/neighbours.hpp"
 #include "checkpoint/printable.hpp"
 #include "checkpoint/safetensors.hpp"
@@ -34,6 +37,36 @@ ParsedConfig parse_config(std::string_view text, const std::string& name,
 ParsedConfig read_config(const fs::path& path, const std::optional<fs::path>& layout) {
   const MappedFile config = MappedFile::open(path);
   return parse_config(text_of(config), path.string(), layout);
+}
+
+// How many layers the part that makes tokens of images has by its tensors; 0 where there is none.
+Index image_layers(const std::vector<TensorFile>& files, const std::string& model_type) {
+  constexpr std::string_view layers = ".encoder.layers.";
+  Index count = 0;
+  for (const TensorFile& file : files) {
+    for (const TensorInfo& tensor : file.tensors()) {
+      const std::size_t place = tensor.name.find(layers);
+      if (place == std::string::npos || !is_beside_text(model_type, tensor.name)) continue;
+      count =
+          std::max(count, Index{std::strtol(tensor.name.c_str() + place + layers.size(), nullptr, 10)} + 1);
+    }
+  }
+  return count;
+}
+
+// What makes tokens of images is compared as it is; so it has to be all there.
+void require_image_layers(const std::vector<TensorFile>& files, const ModelConfig& config,
+                          const std::string& name) {
+  const Index count = image_layers(files, config.model_type);
+  if (count == 0 || !config.outside) return;
+  constexpr Index by_default = 12;                     // of the library's SiglipVisionConfig
+  const std::string& images = config.outside->images;  // a line for each key, the first for vision_config
+  const std::string text = images.substr(0, images.find('\n'));
+  const JsonObject vision = JsonObject::parse(text == "null" ? "{}" : text, name);
+  const Index stated = vision.size("num_hidden_layers").value_or(by_default);
+  if (stated != count)
+    throw FormatError(name + ": 'num_hidden_layers' of 'vision_config' is " + std::to_string(stated) +
+                      ", and there are tensors of " + std::to_string(count));
 }
 
 // Absent for a file that is neither GGUF nor llama2.c.
@@ -127,6 +160,7 @@ void Checkpoint::check() {
   for (Index layer = 0; layer < config_.layers; ++layer) require(layout_.query.weight, layer);
   refuse_other_attention();
   refuse_other_norms();
+  require_image_layers(files_, config_, (path_ / config_name()).string());
 }
 
 // The number of norms that config.json gives to a parallel block, and those that are stored.

@@ -17,6 +17,7 @@ sys.dont_write_bytecode = True
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "acceptance"))
 
+import family_fixtures
 import numpy as np
 import safetensors_numpy
 
@@ -175,6 +176,25 @@ class Settings(unittest.TestCase):
                 for command in ("act", "canonicalize"):
                     self.expect(TROUBLE, name, command, model, "-o", self.folder / "out", "--scope", scope)
             self.expect(TROUBLE, name, "explain", model)
+
+    def test_layers_for_images_that_the_configuration_does_not_count(self):
+        model = self.folder / "images"
+        family_fixtures.make("gemma3", model, "F32", 1, {})
+        tensors = safetensors_numpy.read(model / "model.safetensors")
+        for layer in range(2):
+            name = f"model.vision_tower.vision_model.encoder.layers.{layer}.layer_norm1.weight"
+            tensors.store(name, np.ones(4), "F32")
+        safetensors_numpy.write(model / "model.safetensors", tensors)
+        config = json.loads((model / "config.json").read_text())
+        for vision, stated in (({"num_hidden_layers": 2}, 2), ({"num_hidden_layers": 1}, 1),
+                               ({"num_hidden_layers": 3}, 3), ({}, 12), (None, 12)):
+            config["vision_config"] = vision
+            (model / "config.json").write_text(json.dumps(config))
+            if stated == 2:
+                self.expect(YES, "identical", "check", model, model)
+            else:
+                words = f"'num_hidden_layers' of 'vision_config' is {stated}, and there are tensors of 2"
+                self.expect(TROUBLE, words, "check", model, model)
 
     def test_modules_that_read_the_hidden_states(self):
         model = self.model()
