@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
+#include <charconv>
+#include <limits>
 #include <set>
 #include <utility>
 
@@ -39,32 +40,36 @@ ParsedConfig read_config(const fs::path& path, const std::optional<fs::path>& la
   return parse_config(text_of(config), path.string(), layout);
 }
 
-// How many layers the part that makes tokens of images has by its tensors; 0 where there is none.
-Index image_layers(const std::vector<TensorFile>& files, const std::string& model_type) {
+// The layers of the part that makes tokens of images, by the names of its tensors; a number that is none
+// counts as beyond all others.
+std::set<Index> image_layers(const std::vector<TensorFile>& files, const std::string& model_type) {
   constexpr std::string_view layers = ".encoder.layers.";
-  Index count = 0;
+  std::set<Index> result;
   for (const TensorFile& file : files) {
     for (const TensorInfo& tensor : file.tensors()) {
       const std::size_t place = tensor.name.find(layers);
       if (place == std::string::npos || !is_beside_text(model_type, tensor.name)) continue;
-      count =
-          std::max(count, Index{std::strtol(tensor.name.c_str() + place + layers.size(), nullptr, 10)} + 1);
+      const char* const end = tensor.name.data() + tensor.name.size();
+      Index layer = 0;
+      const auto digits = std::from_chars(tensor.name.data() + place + layers.size(), end, layer);
+      result.insert(digits.ec == std::errc() ? layer : std::numeric_limits<Index>::max());
     }
   }
-  return count;
+  return result;
 }
 
 // What makes tokens of images is compared as it is; so it has to be all there.
 void require_image_layers(const std::vector<TensorFile>& files, const ModelConfig& config,
                           const std::string& name) {
-  const Index count = image_layers(files, config.model_type);
-  if (count == 0 || !config.outside) return;
+  const std::set<Index> layers = image_layers(files, config.model_type);
+  if (layers.empty() || !config.outside) return;
   constexpr Index by_default = 12;                     // of the library's SiglipVisionConfig
   const std::string& images = config.outside->images;  // a line for each key, the first for vision_config
   const std::string text = images.substr(0, images.find('\n'));
   const JsonObject vision = JsonObject::parse(text == "null" ? "{}" : text, name);
   const Index stated = vision.size("num_hidden_layers").value_or(by_default);
-  if (stated != count)
+  const auto count = static_cast<Index>(layers.size());
+  if (stated != count || *layers.rbegin() != count - 1)
     throw FormatError(name + ": 'num_hidden_layers' of 'vision_config' is " + std::to_string(stated) +
                       ", and there are tensors of " + std::to_string(count));
 }

@@ -195,6 +195,17 @@ class Settings(unittest.TestCase):
             else:
                 words = f"'num_hidden_layers' of 'vision_config' is {stated}, and there are tensors of 2"
                 self.expect(TROUBLE, words, "check", model, model)
+        config["vision_config"] = {"num_hidden_layers": 3}
+        (model / "config.json").write_text(json.dumps(config))
+        for layer in (3, 9223372036854775807, 10**30, "x"):  # and none is layer 2
+            strange = safetensors_numpy.read(model / "model.safetensors")
+            strange.store(f"model.vision_tower.vision_model.encoder.layers.{layer}.layer_norm1.weight", np.ones(4), "F32")
+            safetensors_numpy.write(self.folder / "strange.safetensors", strange)
+            other = self.folder / f"images-{layer}"
+            other.mkdir()
+            shutil.copy(model / "config.json", other)
+            (self.folder / "strange.safetensors").rename(other / "model.safetensors")
+            self.expect(TROUBLE, "'num_hidden_layers' of 'vision_config'", "check", other, other)
 
     def test_modules_that_read_the_hidden_states(self):
         model = self.model()
