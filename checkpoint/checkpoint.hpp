@@ -49,6 +49,10 @@ class Checkpoint {
   const char* config_name() const { return foreign_ ? "its header" : "config.json"; }
 
   const ModelConfig& config() const { return config_; }
+
+  /// See ModelConfig::longest_input.
+  void set_longest_input(std::optional<Index> tokens) { config_.longest_input = tokens; }
+
   const Layout& layout() const { return layout_; }
 
   /// What precedes every tensor name in this checkpoint: one of layout().prefixes.

@@ -199,6 +199,12 @@ std::optional<Index> pad_token(const JsonObject& config, const std::string& mode
   return token >= 0 && token < 0x1p31 ? std::optional(static_cast<Index>(token)) : std::nullopt;
 }
 
+std::optional<Index> max_positions(const JsonObject& config) {
+  const auto count = config.number("max_position_embeddings");
+  if (!count || *count < 1 || *count >= 0x1p31) return std::nullopt;
+  return static_cast<Index>(std::ceil(*count));
+}
+
 std::string first_architecture(const JsonObject& document) {
   const auto names = document.texts("architectures");
   return names && !names->empty() ? names->front() : std::string();
@@ -241,6 +247,7 @@ bool is_for(std::string_view layout_json, std::string_view layout_name, const Js
 ScoreRule ModelConfig::scores(Index layer) const {
   ScoreRule rule = is_sliding(layer) ? sliding : full;
   if (scale_by_inverse_layer) rule.scale /= static_cast<double>(layer + 1);
+  if (longest_input && rule.window >= *longest_input) rule.window = 0;
   return rule;
 }
 
@@ -273,6 +280,7 @@ ParsedConfig parse_model_config(std::string_view json, std::string_view name, st
   const BiasSwitches& biases = parsed.layout.biases;
   parsed.config.biases = {bias_rule(family.config, biases.inputs), bias_rule(family.config, biases.output),
                           bias_rule(family.config, biases.mlp), bias_rule(family.config, biases.head)};
+  parsed.config.max_positions = max_positions(family.config);
   parsed.config.norm_epsilon = number_of(family.config, parsed.layout.norm_epsilon).value_or(0);
   if (parsed.config.norm_epsilon < 0)
     family.config.fail(names_of(parsed.layout.norm_epsilon) + " is negative");

@@ -73,6 +73,12 @@ struct ModelConfig {
   };
   std::optional<Outside> outside;
 
+  std::optional<Index> max_positions{};  ///< tokens of the longest input that the configuration speaks of
+
+  /// A limit that whoever compares models may set: windows of this size and more are left out, because no
+  /// input of as many tokens reaches them.
+  std::optional<Index> longest_input{};
+
   /// @param layer  0 <= layer < layers
   ScoreRule scores(Index layer) const;
 

@@ -119,8 +119,6 @@ Refutation refute_models(const CertifyOptions& options, const CertificateFile& c
   const Outputs outputs = outputs_of(certificate.model->outputs);
   if (certificate.verdict == "distinct")
     return refute_token_witness(from, to, certificate.model->tokens, outputs);
-  if (certificate.verdict != "equivalent" && certificate.verdict != "identical")
-    return "'" + certificate.verdict + "' cannot be certified";
   if (const auto other = differs_beside_text(a, b)) return other;
   if (certificate.exact) return "exact equality is certified of attention modules, not of whole models";
   const ModelEvidence evidence{certificate.model->stream, certificate.layers, certificate.model->neurons};
@@ -169,21 +167,33 @@ Answer check_layers(const CertifyOptions& options, const CertificateFile& certif
           ExitStatus::undecided};
 }
 
+// That models are one may hold up to the length of their inputs alone; a witness has to do with all windows.
+Answer check_equality(const CertifyOptions& options, const CertificateFile& certificate, Model& a, Model& b) {
+  const auto limit = leave_out_unreached_windows(a, b);
+  Answer found = certificate.model ? check_models(options, certificate, a, b)
+                                   : check_layers(options, certificate, a, b);
+  if (limit && found.status == ExitStatus::yes) found.reason += "; " + *limit;
+  return found;
+}
+
+Answer check_distinct(const CertifyOptions& options, const CertificateFile& certificate, const Model& a,
+                      const Model& b) {
+  if (certificate.model) return check_models(options, certificate, a, b);
+  if (const auto reason = refute_distinct(certificate, a, b)) return rejected(*reason);
+  return accepted(certificate);
+}
+
 Answer answer(const CertifyOptions& options) {
   const std::optional<CertificateFile> certificate = read_certificate(options.certificate);
   if (!certificate) return rejected("the certificate has been changed: its digest does not hold");
-  const Model a = open_model(options.a, options.files);
-  const Model b = open_model(options.b, options.files);
+  Model a = open_model(options.a, options.files);
+  Model b = open_model(options.b, options.files);
   if (const auto reason = refute_files("A", certificate->a_files, a.digests())) return rejected(*reason);
   if (const auto reason = refute_files("B", certificate->b_files, b.digests())) return rejected(*reason);
-  if (certificate->model) return check_models(options, *certificate, a, b);
-  if (certificate->verdict == "identical" || certificate->verdict == "equivalent") {
-    return check_layers(options, *certificate, a, b);
-  }
-  if (certificate->verdict != "distinct")
-    return rejected("'" + certificate->verdict + "' cannot be certified");
-  if (const auto reason = refute_distinct(*certificate, a, b)) return rejected(*reason);
-  return accepted(*certificate);
+  if (certificate->verdict == "identical" || certificate->verdict == "equivalent")
+    return check_equality(options, *certificate, a, b);
+  if (certificate->verdict == "distinct") return check_distinct(options, *certificate, a, b);
+  return rejected("'" + certificate->verdict + "' cannot be certified");
 }
 
 ExitStatus run_certify(const CertifyOptions& options) {

@@ -266,17 +266,31 @@ void require_places(const CheckOptions& options) {
   }
 }
 
+// Windows that no input reaches are left out if that makes the models one; that they differ otherwise is
+// shown with all of them.
+CheckResult decide_all(const CheckOptions& options, Model& a, Model& b) {
+  if (const auto limit = leave_out_unreached_windows(a, b)) {
+    CheckResult result = decide_layers(options, a, b);
+    if (result.verdict == "identical" || result.verdict == "equivalent") {
+      result.reason += "; " + *limit;
+      return result;
+    }
+    take_all_windows(a, b);
+  }
+  return decide_layers(options, a, b);
+}
+
 ExitStatus run_check(const CheckOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   require_places(options);
-  const Model a = open_model(options.a, options.files);
-  const Model b = open_model(options.b, options.files);
+  Model a = open_model(options.a, options.files);
+  Model b = open_model(options.b, options.files);
   if (options.scope == "model") {
     return check_models(a, b,
                         {outputs_of(options.outputs), options.seed.value_or(1), options.threads,
                          options.certificate, options.force, options.explain, options.as_json});
   }
-  CheckResult result = decide_layers(options, a, b);
+  CheckResult result = decide_all(options, a, b);
   result.unread = unread_tensors(Unread::ByFamily, {&a, &b});
   if (options.ladder) {
     const auto layer = static_cast<Index>(result.worst_layer);

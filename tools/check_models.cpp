@@ -125,18 +125,31 @@ void answer(const Model& a, const Model& b, const ModelCheckOptions& options, Mo
   if (options.explain && !are_equal(result.decision)) result.explanation = judge.explain(result.decision);
 }
 
+// As for attention: windows that no input reaches are left out if that makes the models one.
+void answer_on_inputs(Model& a, Model& b, const ModelCheckOptions& options, ModelCheckResult& result) {
+  if (const auto limit = leave_out_unreached_windows(a, b)) {
+    answer(a, b, options, result);
+    if (are_equal(result.decision)) {
+      result.decision.reason += "; " + *limit;
+      return;
+    }
+    take_all_windows(a, b);
+  }
+  answer(a, b, options, result);
+}
+
 }  // namespace
 
 Outputs outputs_of(const std::string& name) {
   return name == "logits" ? Outputs::Logits : Outputs::Probabilities;
 }
 
-ExitStatus check_models(const Model& a, const Model& b, const ModelCheckOptions& options) {
+ExitStatus check_models(Model& a, Model& b, const ModelCheckOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   ModelCheckResult result;
   result.outputs = options.outputs;
   result.seed = options.seed;
-  answer(a, b, options, result);
+  answer_on_inputs(a, b, options, result);
   judge_images(a, b, result.decision);
   result.unread = unread_tensors(Unread::ByModel, {&a, &b});
   if (options.certificate) write_certificate(a, b, options, result);

@@ -25,6 +25,6 @@ struct ModelCheckOptions {
 Outputs outputs_of(const std::string& name);
 
 /// Decides whether two models compute the same outputs, and prints the answer.
-ExitStatus check_models(const Model& a, const Model& b, const ModelCheckOptions& options);
+ExitStatus check_models(Model& a, Model& b, const ModelCheckOptions& options);
 
 }  // namespace attnsym

@@ -61,6 +61,35 @@ bool is_quantized(const Model& a, const Model& b) {
   return has_quantized_attention(a.checkpoint) || has_quantized_attention(b.checkpoint);
 }
 
+std::optional<std::string> leave_out_unreached_windows(Model& a, Model& b) {
+  const ModelConfig& from = a.checkpoint.config();
+  const ModelConfig& to = b.checkpoint.config();
+  if (from.layers != to.layers || !from.max_positions || !to.max_positions) return std::nullopt;
+  const Index longest = std::max(*from.max_positions, *to.max_positions);
+  Index smallest = 0;  // of the windows that differ
+  for (Index layer = 0; layer < from.layers; ++layer) {
+    const Index window_a = from.scores(layer).window;
+    const Index window_b = to.scores(layer).window;
+    if (window_a == window_b) continue;
+    for (const Index window : {window_a, window_b}) {
+      if (window == 0) continue;
+      if (window < longest) return std::nullopt;
+      smallest = smallest == 0 ? window : std::min(smallest, window);
+    }
+  }
+  if (smallest == 0) return std::nullopt;
+  a.checkpoint.set_longest_input(longest);
+  b.checkpoint.set_longest_input(longest);
+  return "for inputs of at most " + std::to_string(longest) +
+         " tokens (max_position_embeddings): longer ones reach a sliding window of " +
+         std::to_string(smallest) + " tokens that only one of the models has";
+}
+
+void take_all_windows(Model& a, Model& b) {
+  a.checkpoint.set_longest_input(std::nullopt);
+  b.checkpoint.set_longest_input(std::nullopt);
+}
+
 // Weights and radii of both modules are held as doubles.
 ThreadPlan plan_attention(std::size_t threads, const Model& a, const Model& b) {
   const auto numbers = [](const Model& model) {

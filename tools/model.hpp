@@ -42,6 +42,13 @@ Model open_model(const std::filesystem::path& where, const ModelFiles& files);
 /// Whether attention of one of them is quantised.
 bool is_quantized(const Model& a, const Model& b);
 
+/// Sliding windows that differ make no difference where no input that the configurations speak of is long
+/// enough to reach them: then both are read without, and what was left out is said in words.
+std::optional<std::string> leave_out_unreached_windows(Model& a, Model& b);
+
+/// Both are read with all their windows again.
+void take_all_windows(Model& a, Model& b);
+
 /// For work on one module of both at a time.
 ThreadPlan plan_attention(std::size_t threads, const Model& a, const Model& b);
 

@@ -148,6 +148,38 @@ class Settings(unittest.TestCase):
                 with self.subTest(name=name, scope=scope):
                     self.expect(TROUBLE, name + ".bias", "check", model, model, "--scope", scope)
 
+    # Their longest inputs have 64 tokens.
+    def test_windows_that_no_input_reaches_make_no_difference(self):
+        def sliding(family, window, positions=64, **more):
+            folder = self.folder / f"{family}-{window}-{positions}{len(more)}"
+            family_fixtures.make(family, folder, "F32", 1, {})
+            config = json.loads((folder / "config.json").read_text())
+            config.update(sliding_window=window, max_position_embeddings=positions, **more)
+            if family.startswith("qwen"):
+                config.update(use_sliding_window=True, max_window_layers=0)
+            (folder / "config.json").write_text(json.dumps(config))
+            return folder
+
+        certificate = self.folder / "certificate"
+        for family in ("mistral", "gemma2", "gemma3_text", "phi3", "qwen2", "qwen3"):
+            unreached, other, reached, longer = (sliding(family, *sizes) for sizes in ((64,), (4096,), (63,), (4096, 4096)))
+            for scope in SCOPES:
+                with self.subTest(family=family, scope=scope):
+                    words = "for inputs of at most 64 tokens (max_position_embeddings)"
+                    options = ("--scope", scope, "--certificate", certificate, "--force")
+                    self.expect(YES, words, "check", unreached, other, *options)
+                    self.expect(YES, words, "certify", certificate, unreached, other)
+                    self.expect(YES, words, "check", other, unreached, "--scope", scope)
+                    for a, b in ((unreached, reached), (reached, other), (unreached, longer)):
+                        self.assertIn(run("check", a, b, "--scope", scope).returncode, (NO, UNDECIDED))
+                    self.assertNotIn("for inputs", run("check", unreached, unreached, "--scope", scope).stdout)
+        moved = self.folder / "moved"
+        self.assertEqual(run("act", unreached, "-o", moved).returncode, YES)
+        config = json.loads((moved / "config.json").read_text())
+        (moved / "config.json").write_text(json.dumps({**config, "sliding_window": 100}))
+        self.expect(YES, "equivalent", "check", unreached, moved)
+        self.expect(NO, "distinct", "check", unreached, sliding("qwen3", 100, rms_norm_eps=0.5))
+
     # Two short frequencies are one, and the long ones are not.
     def test_what_is_moved_computes_the_same_in_short_and_in_long_sequences(self):
         plain = {"rope_scaling": {"rope_type": "longrope", "short_factor": LONG["short_factor"],
