@@ -12,6 +12,7 @@ struct StoredAttention {
   AttentionConfig config;
   AttentionWeights<double> weights;
   AttentionWeights<double> radius;
+  bool independent{true};  ///< errors of different numbers are; not behind a rotation of the stream
 };
 
 /// The formats that hold a projection's matrix and its bias.

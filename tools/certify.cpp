@@ -170,8 +170,8 @@ Answer check_layers(const CertifyOptions& options, const CertificateFile& certif
 // That models are one may hold up to the length of their inputs alone; a witness has to do with all windows.
 Answer check_equality(const CertifyOptions& options, const CertificateFile& certificate, Model& a, Model& b) {
   const auto limit = leave_out_unreached_windows(a, b);
-  Answer found = certificate.model ? check_models(options, certificate, a, b)
-                                   : check_layers(options, certificate, a, b);
+  Answer found =
+      certificate.model ? check_models(options, certificate, a, b) : check_layers(options, certificate, a, b);
   if (limit && found.status == ExitStatus::yes) found.reason += "; " + *limit;
   return found;
 }

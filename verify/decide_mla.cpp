@@ -148,10 +148,11 @@ std::pair<Matrix<double>, EntryComparison> align(SeenLatent& a, SeenLatent& b, b
   return {u, comparison};
 }
 
+// Errors are mixed by turns.
 StoredAttention core_of(const StoredMla& module) {
   const MlaCore core(module.config);
   return {core.config(module.config), core.weights(module.config, module.weights),
-          core.weights(module.config, module.radius)};
+          core.weights(module.config, module.radius), false};
 }
 
 bool are_equal(const Verdict& verdict) {

@@ -155,7 +155,7 @@ std::optional<FittedGauge> tried(const GaugeKind& kind, const MatchedGroups& gro
                                  const GeneralLinear<double>& linear) {
   const GaugeTrial trial(written_factor(kind, groups.a, groups.from),
                          written_factor(kind, groups.b, groups.to), linear, kind.blocks, kind.factors,
-                         judged_lines(groups.a.config));
+                         circuit_rules(groups.a, groups.b));
   FittedGauge gauge{linear, {}};
   for (Index i = 0; i < groups.order.size(); ++i) {
     const auto compared = trial.compare(kind.reading(groups.a, groups.head_of_a(i)),

@@ -108,7 +108,7 @@ TEST(GaugeTrial, RefusesNumbersWhoseSquaresLeaveTheRange) {
     const StoredFactor reading{query, f32 * query.cwiseAbs()};
     StoredFactor wrong = reading;
     wrong.value(0, 0) = 7;
-    const GaugeTrial one(written, written, GeneralLinear<double>::identity(4), {real_block(4)}, {1}, 1e4);
+    const GaugeTrial one(written, written, GeneralLinear<double>::identity(4), {real_block(4)}, {1}, {1e4});
     EXPECT_FALSE(one.compare(reading, wrong));
     return one.compare(reading, reading).has_value();
   };

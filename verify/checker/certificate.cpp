@@ -33,31 +33,32 @@ bool same_offsets(const StoredOffsets& a, const StoredOffsets& b, double limit) 
   return true;
 }
 
-bool same_each(const std::vector<StoredCircuit>& a, const std::vector<StoredCircuit>& b, double lines) {
+bool same_each(const std::vector<StoredCircuit>& a, const std::vector<StoredCircuit>& b,
+               const CircuitRules& rules) {
   if (a.size() != b.size()) return false;
   for (std::size_t i = 0; i < a.size(); ++i) {
-    if (!same_circuits(as_terms(a[i], b[i]), lines)) return false;
+    if (!same_circuits(as_terms(a[i], b[i]), rules)) return false;
   }
   return true;
 }
 
 // What decides a score beside its terms.
-bool same_beside_terms(const StoredScores& a, const StoredScores& b, double lines) {
+bool same_beside_terms(const StoredScores& a, const StoredScores& b, const CircuitRules& rules) {
   const double limit =
       ratio_limit(std::max(a.inner_width(), b.inner_width()), std::max(effective_unit(a), effective_unit(b)));
-  return same_offsets(a.offsets, b.offsets, limit) && same_each(a.norms, b.norms, lines) &&
-         same_each(a.gates, b.gates, lines);
+  return same_offsets(a.offsets, b.offsets, limit) && same_each(a.norms, b.norms, rules) &&
+         same_each(a.gates, b.gates, rules);
 }
 
-bool same_scores(const StoredScores& a, const StoredScores& b, double lines) {
-  return same_beside_terms(a, b, lines) && same_circuits(paired_terms(a, b), lines);
+bool same_scores(const StoredScores& a, const StoredScores& b, const CircuitRules& rules) {
+  return same_beside_terms(a, b, rules) && same_circuits(paired_terms(a, b), rules);
 }
 
 // The circuits of A against those of B, and twice with one factor transported.
 // @param moved, of_b  the factors of A carried over and those of B, term by term
 bool circuits_hold(const std::vector<TermPair>& terms, const std::vector<Circuit<double>>& moved,
-                   const std::vector<Circuit<double>>& of_b, double lines) {
-  if (!same_circuits(terms, lines)) return false;
+                   const std::vector<Circuit<double>>& of_b, const CircuitRules& rules) {
+  if (!same_circuits(terms, rules)) return false;
   std::vector<CircuitClaim> left_moved;
   std::vector<CircuitClaim> right_moved;
   for (std::size_t t = 0; t < terms.size(); ++t) {
@@ -65,7 +66,7 @@ bool circuits_hold(const std::vector<TermPair>& terms, const std::vector<Circuit
     left_moved.push_back({term.harmonic, exact_product(moved[t].left, of_b[t].right), term.a, term.b});
     right_moved.push_back({term.harmonic, exact_product(of_b[t].left, moved[t].right), term.a, term.b});
   }
-  return agree(left_moved, inner_width(terms), lines) && agree(right_moved, inner_width(terms), lines);
+  return agree(left_moved, inner_width(terms), rules) && agree(right_moved, inner_width(terms), rules);
 }
 
 // The factors of a head's score terms, with a zero row where the key bias does not count.
@@ -201,13 +202,13 @@ Refutation refute_frame(const StoredAttention& a, const StoredAttention& b,
   if (!(a.config == b.config)) return "the modules have different shapes";
   if (auto reason = refute_membership(without_norms(a.config), without_norms(b.config), b_from_a))
     return reason;
-  const double lines = judged_lines(a.config);
+  const CircuitRules rules = circuit_rules(a, b);
   const Permutation image = head_image(b_from_a);
   const bool plain = !a.config.qk_norm && !a.config.output_gate;
   for (Index head = 0; head < image.size(); ++head) {
     const Index to = image(head);
     if (plain && stored_offsets(a, head).value == stored_offsets(b, to).value) continue;
-    if (!same_beside_terms(stored_scores(a, head), stored_scores(b, to), lines))
+    if (!same_beside_terms(stored_scores(a, head), stored_scores(b, to), rules))
       return failure("QK", head, to);
   }
   return std::nullopt;
@@ -216,17 +217,17 @@ Refutation refute_frame(const StoredAttention& a, const StoredAttention& b,
 Refutation refute(const StoredAttention& a, const StoredAttention& b,
                   const AttentionElement<double>& b_from_a) {
   if (auto reason = refute_frame(a, b, b_from_a)) return reason;
-  const double lines = judged_lines(a.config);
+  const CircuitRules rules = circuit_rules(a, b);
   const AttentionWeights<double> of_b = with_gains(b);
   const AttentionWeights<double> moved = act(b_from_a, with_gains(a));
   const Permutation image = head_image(b_from_a);
   for (Index head = 0; head < image.size(); ++head) {
     const Index to = image(head);
     if (!circuits_hold(paired_terms(stored_scores(a, head), stored_scores(b, to)),
-                       score_factors(b.config, moved, to), score_factors(b.config, of_b, to), lines))
+                       score_factors(b.config, moved, to), score_factors(b.config, of_b, to), rules))
       return failure("QK", head, to);
     if (!circuits_hold(as_terms(stored_vo_circuit(a, head), stored_vo_circuit(b, to)),
-                       output_factors(b.config, moved, to), output_factors(b.config, b.weights, to), lines))
+                       output_factors(b.config, moved, to), output_factors(b.config, b.weights, to), rules))
       return failure("OV", head, to);
   }
   return std::nullopt;
@@ -264,15 +265,15 @@ Refutation refute_classes(const StoredAttention& a, const StoredAttention& b, co
 
 // One class: the scores are all those of the first head, and the OV circuits have equal sums.
 Refutation refute(const StoredAttention& a, const StoredAttention& b, const HeadClass& heads) {
-  const double lines = judged_lines(a.config);
+  const CircuitRules rules = circuit_rules(a, b);
   std::vector<StoredScores> scores;
   for (const Index head : heads.a) scores.push_back(stored_scores(a, head));
   for (const Index head : heads.b) scores.push_back(stored_scores(b, head));
   for (std::size_t i = 1; i < scores.size(); ++i) {
-    if (!same_scores(scores[i], scores.front(), lines))
+    if (!same_scores(scores[i], scores.front(), rules))
       return "the QK circuits of " + describe(heads) + " are not the same within rounding";
   }
-  if (same_circuits(as_terms(stored_vo_sum(a, heads.a), stored_vo_sum(b, heads.b)), lines))
+  if (same_circuits(as_terms(stored_vo_sum(a, heads.a), stored_vo_sum(b, heads.b)), rules))
     return std::nullopt;
   return "the OV circuits of " + describe(heads) + " do not have equal sums within rounding";
 }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "verify/checker/alignment.hpp"
 #include "verify/checker/error_spread.hpp"
 #include "verify/comparison.hpp"
 #include "verify/rounding_law.hpp"
@@ -48,11 +49,15 @@ RowVector<double> row_squares(const Matrix<double>& left, const Matrix<double>& 
   return (left * triangle.transpose()).rowwise().squaredNorm().transpose();
 }
 
-Squares difference_squares(const Circuit<double>& x, const Circuit<double>& y) {
+bool are_same(const Circuit<double>& x, const Circuit<double>& y) {
   const auto same = [](const Matrix<double>& p, const Matrix<double>& q) {
     return p.cols() == q.cols() && (p.array() == q.array()).all();
   };
-  if (same(x.left, y.left) && same(x.right, y.right))
+  return same(x.left, y.left) && same(x.right, y.right);
+}
+
+Squares difference_squares(const Circuit<double>& x, const Circuit<double>& y) {
+  if (are_same(x, y))
     return {RowVector<double>::Zero(x.left.rows()), RowVector<double>::Zero(x.right.rows())};
   const Matrix<double> left = side_by_side(x.left, -y.left);
   const Matrix<double> right = side_by_side(x.right, y.right);
@@ -82,37 +87,81 @@ Judged judged(const CircuitClaim& claim, int exponent) {
   return result;
 }
 
-// The limits of rows and of columns, by how the errors of a and of b spread. Sines have the errors of their
-// cosines.
-struct Limits {
-  double rows;
-  double columns;
-};
-
-Limits limits_of(const std::vector<CircuitClaim>& claims, Index inner, double lines) {
+// How the errors of a and of b spread over rows and columns. Sines have the errors of their cosines.
+struct Spreads {
   ErrorSpread rows_a, rows_b, columns_a, columns_b;
-  double unit = 0;
-  for (const CircuitClaim& claim : claims) {
-    unit = std::max({unit, effective_unit(claim.a), effective_unit(claim.b)});
-    if (&claim != &claims.front() && claim.harmonic.turns_like((&claim - 1)->harmonic)) continue;
-    const auto note = [](ErrorSpread& rows, ErrorSpread& columns, const StoredCircuit& c) {
+
+  void note(const CircuitClaim& claim, int exponent) {
+    const auto note = [&](ErrorSpread& rows, ErrorSpread& columns, const StoredCircuit& circuit) {
+      const StoredCircuit c = at_exponent(circuit, exponent);
       const Matrix<double> right = c.value.right.transpose() * c.value.right;
       const Matrix<double> left = c.value.left.transpose() * c.value.left;
-      // Terms have exponents of their own; that of one factor is enough.
-      const double scale = std::ldexp(1.0, 2 * std::clamp(c.exponent, -200, 200));
-      rows.add(right, scale * c.radius.left.colwise().squaredNorm());
-      columns.add(left, scale * c.radius.right.colwise().squaredNorm());
+      rows.add(right, c.radius.left.colwise().squaredNorm() / 3);
+      columns.add(left, c.radius.right.colwise().squaredNorm() / 3);
     };
     note(rows_a, columns_a, claim.a);
     note(rows_b, columns_b, claim.b);
   }
-  const double allowance = arithmetic_allowance(inner, unit);
-  const double surprise = surprise_of(lines);
-  const auto limit = [&](const ErrorSpread& x, const ErrorSpread& y) {
-    return limit_with_arithmetic(chance_limit(share_squares(x, y), largest_share(x, y), surprise, 0),
-                                 allowance);
+
+  double row_limit(double surprise) const {
+    return chance_limit(share_squares(rows_a, rows_b), largest_share(rows_a, rows_b), surprise, 0);
+  }
+  double column_limit(double surprise) const {
+    return chance_limit(share_squares(columns_a, columns_b), largest_share(columns_a, columns_b), surprise,
+                        0);
+  }
+
+  AlignmentNoise row_noise(const Squares& variance, Index inner) const {
+    return {.own = rows_a.largest() + rows_b.largest(),
+            .largest_row = variance.rows.maxCoeff(),
+            .all_rows = variance.rows.sum(),
+            .other = misfit(columns_a.largest() + columns_b.largest(), inner, variance.columns)};
+  }
+  AlignmentNoise column_noise(const Squares& variance, Index inner) const {
+    return {.own = columns_a.largest() + columns_b.largest(),
+            .largest_row = variance.columns.maxCoeff(),
+            .all_rows = variance.columns.sum(),
+            .other = misfit(rows_a.largest() + rows_b.largest(), inner, variance.rows)};
+  }
+};
+
+// A difference of circuits as far as directions of B's right factor meet it, in an orthonormal basis of
+// these: what is wrong with left factors is all there, and of errors of right factors what n directions of D
+// have.
+Matrix<double> met_by_right(const Circuit<double>& x, const Circuit<double>& b) {
+  const Eigen::HouseholderQR<Matrix<double>> qr(b.right);
+  const Matrix<double> basis =
+      qr.householderQ() * Matrix<double>::Identity(b.right.rows(), std::min(b.right.rows(), b.right.cols()));
+  return x.left * (x.right.transpose() * basis) - b.left * (b.right.transpose() * basis);
+}
+
+Circuit<double> transposed(const Circuit<double>& circuit) { return {circuit.right, circuit.left}; }
+
+// Whether no direction of rows, over all frequencies, has more of the differences than rounding explains.
+// @param claims  their circuits, or all of them transposed
+bool is_unaligned(const std::vector<CircuitClaim>& claims, int exponent, bool by_rows,
+                  const AlignmentNoise& noise, double allowance, double surprise) {
+  std::vector<Matrix<double>> parts;
+  for (const CircuitClaim& claim : claims) {
+    if (claim.harmonic.sine) continue;
+    const Circuit<double> x = value_at_exponent(claim.product, exponent);
+    const Circuit<double> b = value_at_exponent(claim.b, exponent);
+    if (!are_same(x, b))
+      parts.push_back(by_rows ? met_by_right(x, b) : met_by_right(transposed(x), transposed(b)));
+  }
+  if (parts.empty()) return true;
+  Alignment alignment;
+  const auto visit = [&](void (Alignment::*take)(const Matrix<double>&, const Matrix<double>&)) {
+    for (const Matrix<double>& part : parts)
+      (alignment.*take)(part, Matrix<double>::Identity(part.cols(), part.cols()));
   };
-  return {limit(rows_a, rows_b), limit(columns_a, columns_b)};
+  visit(&Alignment::begin<Matrix<double>>);
+  for (int step = 0; step < Alignment::steps; ++step) {
+    alignment.step();
+    visit(&Alignment::apply<Matrix<double>>);
+  }
+  alignment.step();
+  return alignment.seen() <= allowance * alignment_limit(noise, surprise);
 }
 
 bool within(const RowVector<double>& difference, const RowVector<double>& variance, double limit,
@@ -130,7 +179,7 @@ StoredCircuit exact_product(const Matrix<double>& left, const Matrix<double>& ri
                                     Matrix<double>::Zero(right.rows(), right.cols())});
 }
 
-bool agree(const std::vector<CircuitClaim>& claims, Index inner, double lines) {
+bool agree(const std::vector<CircuitClaim>& claims, Index inner, const CircuitRules& rules) {
   int exponent = claims.front().b.exponent;
   double unit = 0;
   for (const CircuitClaim& claim : claims) {
@@ -138,22 +187,32 @@ bool agree(const std::vector<CircuitClaim>& claims, Index inner, double lines) {
     unit = std::max({unit, effective_unit(claim.a), effective_unit(claim.b)});
   }
   const double total = ratio_limit(inner, unit);
-  Judged all;
+  Squares difference;
+  Squares variance;
+  Spreads spreads;
   for (auto claim = claims.begin(); claim != claims.end();) {
     const Harmonic harmonic = claim->harmonic;
-    Judged one;
+    spreads.note(*claim, exponent);
+    Squares apart;
+    Squares explained;
     for (; claim != claims.end() && claim->harmonic.turns_like(harmonic); ++claim) {
       const Judged term = judged(*claim, exponent);
-      add(one.difference, term.difference);
-      add(one.variance, term.variance);
+      add(apart, term.difference);
+      add(explained, term.variance);
     }
-    if (!(one.difference.rows.sum() <= total * total * one.variance.rows.sum())) return false;
-    add(all.difference, one.difference);
-    add(all.variance, one.variance);
+    if (!(apart.rows.sum() <= total * total * explained.rows.sum())) return false;
+    add(difference, apart);
+    add(variance, explained);
   }
-  const Limits limits = limits_of(claims, inner, lines);
-  return within(all.difference.rows, all.variance.rows, limits.rows, total) &&
-         within(all.difference.columns, all.variance.columns, limits.columns, total);
+  const double surprise = surprise_of(rules.lines);
+  const double allowance = arithmetic_allowance(inner, unit);
+  const auto limit = [&](double chance) { return limit_with_arithmetic(chance, allowance); };
+  if (!within(difference.rows, variance.rows, limit(spreads.row_limit(surprise)), total) ||
+      !within(difference.columns, variance.columns, limit(spreads.column_limit(surprise)), total))
+    return false;
+  if (!rules.independent) return true;
+  return is_unaligned(claims, exponent, true, spreads.row_noise(variance, inner), allowance, surprise) &&
+         is_unaligned(claims, exponent, false, spreads.column_noise(variance, inner), allowance, surprise);
 }
 
 std::vector<TermPair> as_terms(const StoredCircuit& a, const StoredCircuit& b) { return {{{}, a, b}}; }
@@ -196,10 +255,10 @@ HiddenSize hidden_size(const std::vector<TermPair>& terms) {
   return {in_full(std::sqrt(variance) * allowance), in_full(std::sqrt(std::max(norm_a, norm_b)))};
 }
 
-bool same_circuits(const std::vector<TermPair>& terms, double lines) {
+bool same_circuits(const std::vector<TermPair>& terms, const CircuitRules& rules) {
   std::vector<CircuitClaim> claims;
   for (const TermPair& term : terms) claims.push_back({term.harmonic, term.a, term.a, term.b});
-  return agree(claims, inner_width(terms), lines);
+  return agree(claims, inner_width(terms), rules);
 }
 
 }  // namespace attnsym

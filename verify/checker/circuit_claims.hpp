@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "verify/checker/circuit_rules.hpp"
 #include "verify/stored_scores.hpp"
 
 namespace attnsym {
@@ -22,15 +23,15 @@ StoredCircuit exact_product(const Matrix<double>& left, const Matrix<double>& ri
 /// and column by column over all of them. The checker's own comparison: differences from one QR decomposition
 /// of the factors side by side, variances and limits from their definitions.
 /// @param inner  columns of all factors together, see ratio_limit
-/// @param lines  rows and columns that are judged for the answer, about
-bool agree(const std::vector<CircuitClaim>& claims, Index inner, double lines);
+/// Where errors are independent no direction may have more of all differences than these explain, either.
+bool agree(const std::vector<CircuitClaim>& claims, Index inner, const CircuitRules& rules);
 
 /// Terms of two scores side by side, or two OV circuits as the only term.
 std::vector<TermPair> as_terms(const StoredCircuit& a, const StoredCircuit& b);
 Index inner_width(const std::vector<TermPair>& terms);
 
 /// Whether two scores, or two OV circuits, are one.
-bool same_circuits(const std::vector<TermPair>& terms, double lines);
+bool same_circuits(const std::vector<TermPair>& terms, const CircuitRules& rules);
 
 /// What agreement of two scores or OV circuits could hide.
 struct HiddenSize {

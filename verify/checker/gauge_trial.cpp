@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "verify/block_matrices.hpp"
+#include "verify/checker/alignment.hpp"
 #include "verify/checker/error_spread.hpp"
 #include "verify/rounding_law.hpp"
 #include "verify/storage_error.hpp"
@@ -133,7 +134,22 @@ struct Sums {
   ComparisonSum written{0};
   ComparisonSum reading{0};
   ErrorSpread rows_a, rows_b, columns_a, columns_b;
+  RowVector<double> row_variances, column_variances;
   double unit = 0;
+
+  AlignmentNoise row_noise(Index width) const {
+    return {.own = rows_a.largest() + rows_b.largest(),
+            .largest_row = row_variances.maxCoeff(),
+            .all_rows = row_variances.sum(),
+            .other = misfit(columns_a.largest() + columns_b.largest(), width, column_variances)};
+  }
+
+  AlignmentNoise column_noise(Index width) const {
+    return {.own = columns_a.largest() + columns_b.largest(),
+            .largest_row = column_variances.maxCoeff(),
+            .all_rows = column_variances.sum(),
+            .other = misfit(rows_a.largest() + rows_b.largest(), width, row_variances)};
+  }
 
   CircuitComparison result(const ComparisonSum& sum, Index width, double surprise) const {
     CircuitComparison compared = sum.result(width, unit);
@@ -172,6 +188,11 @@ double computing_error(const Written<M>& w, const Reading<M>& r) {
   return 2 * gamma * factors + std::sqrt(gamma) * parts;
 }
 
+void add_to(RowVector<double>& sum, const RowVector<double>& term) {
+  if (sum.size() == 0) sum = RowVector<double>::Zero(term.size());
+  sum += term;
+}
+
 template <class M>
 void add(Sums& sums, const Written<M>& w, const Reading<M>& r) {
   const RowVector<double> row_variances =
@@ -197,6 +218,8 @@ void add(Sums& sums, const Written<M>& w, const Reading<M>& r) {
   const M mixed = product(r.ob, linear);
   const M a_gram = r.oo + mixed + mixed.adjoint() + product(adjoint_product(linear, r.bb), linear);
   const double square = w.factor * w.factor;
+  add_to(sums.row_variances, square * row_variances);
+  add_to(sums.column_variances, square * column_variances);
   sums.rows_a.add<M>(w.aa, square * r.a_squares.error_sums);
   sums.rows_b.add<M>(w.bb, square * r.b_squares.error_sums);
   sums.columns_a.add<M>(a_gram, square * w.a_squares.error_sums);
@@ -207,6 +230,43 @@ void add(Sums& sums, const Written<M>& w, const Reading<M>& r) {
   sums.difference.add(times_square(std::move(all), w.factor));
   sums.unit =
       std::max({sums.unit, w.a_squares.unit(), w.b_squares.unit(), r.a_squares.unit(), r.b_squares.unit()});
+}
+
+// Calls visit(written, reading) for all blocks.
+template <class Blocks, class Readings, class Visit>
+void for_each_block(const Blocks& blocks, const Readings& readings, const Visit& visit) {
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    std::visit([&]<class M>(const Written<M>& written) { visit(written, std::get<Reading<M>>(readings[i])); },
+               blocks[i]);
+  }
+}
+
+// The largest singular values of P W_a^*, and of E R_b^*.
+struct SeenAlignment {
+  double rows;
+  double columns;
+};
+
+template <class Blocks, class Readings>
+SeenAlignment seen_alignment(const Blocks& blocks, const Readings& readings) {
+  Alignment rows;
+  Alignment columns;
+  for_each_block(blocks, readings, [&]<class M>(const Written<M>& w, const Reading<M>& r) {
+    rows.begin<M>(r.off, w.aa);
+    columns.begin<M>(w.off, r.bb);
+  });
+  for (int step = 0; step < Alignment::steps; ++step) {
+    rows.step();
+    columns.step();
+    for_each_block(blocks, readings, [&]<class M>(const Written<M>& w, const Reading<M>& r) {
+      const double square = w.factor * w.factor;
+      rows.apply<M>(r.off, square * w.aa);
+      columns.apply<M>(w.off, square * r.bb);
+    });
+  }
+  rows.step();
+  columns.step();
+  return {rows.seen(), columns.seen()};
 }
 
 // Fourth powers stay in the range of double, and no difference that counts vanishes.
@@ -225,8 +285,8 @@ struct GaugeTrial::Group {
 
 GaugeTrial::GaugeTrial(const StoredFactor& written_a, const StoredFactor& written_b,
                        const GeneralLinear<double>& linear, const std::vector<GaugeBlock>& blocks,
-                       const std::vector<double>& factors, double lines)
-    : lines_(lines) {
+                       const std::vector<double>& factors, const CircuitRules& rules)
+    : rules_(rules) {
   auto group = std::make_unique<Group>();
   group->width = linear.size();
   group->in_range = is_in_range(written_a) && is_in_range(written_b);
@@ -247,20 +307,26 @@ GaugeTrial::~GaugeTrial() = default;
 std::optional<CircuitComparison> GaugeTrial::compare(const StoredFactor& reading_a,
                                                      const StoredFactor& reading_b) const {
   if (!group_->in_range || !is_in_range(reading_a) || !is_in_range(reading_b)) return std::nullopt;
-  Sums sums;
+  std::vector<std::variant<Reading<Matrix<double>>, Reading<ComplexMatrix>>> readings;
   for (const auto& block : group_->blocks) {
     std::visit(
-        [&]<class M>(const Written<M>& written) {
-          add(sums, written, Reading<M>(reading_a, reading_b, written));
-        },
+        [&]<class M>(const Written<M>& w) { readings.emplace_back(Reading<M>(reading_a, reading_b, w)); },
         block);
   }
-  const double surprise = surprise_of(lines_);
+  Sums sums;
+  for_each_block(group_->blocks, readings, [&](const auto& w, const auto& r) { add(sums, w, r); });
+  const double surprise = surprise_of(rules_.lines);
   for (const ComparisonSum* part : {&sums.written, &sums.reading}) {
     if (!sums.result(*part, group_->width, surprise).explained_by_rounding()) return std::nullopt;
   }
   const CircuitComparison whole = sums.result(sums.difference, group_->width, surprise);
-  return whole.explained_by_rounding() ? std::optional(whole) : std::nullopt;
+  if (!whole.explained_by_rounding()) return std::nullopt;
+  if (!rules_.independent) return whole;
+  const double room = whole.limit / 2;
+  const SeenAlignment seen = seen_alignment(group_->blocks, readings);
+  const bool unaligned = seen.rows <= room * alignment_limit(sums.row_noise(group_->width), surprise) &&
+                         seen.columns <= room * alignment_limit(sums.column_noise(group_->width), surprise);
+  return unaligned ? std::optional(whole) : std::nullopt;
 }
 
 }  // namespace attnsym

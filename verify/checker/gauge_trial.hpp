@@ -6,6 +6,7 @@
 
 #include "symmetry/gauge_blocks.hpp"
 #include "symmetry/general_linear.hpp"
+#include "verify/checker/circuit_rules.hpp"
 #include "verify/comparison.hpp"
 #include "verify/stored_factors.hpp"
 
@@ -24,23 +25,23 @@ class GaugeTrial {
   /// @param written_a, written_b  without biases that are free
   /// @param blocks   of the gauge
   /// @param factors  per block what multiplies its circuits
-  /// @param lines    rows and columns that are judged for the answer, about
   GaugeTrial(const StoredFactor& written_a, const StoredFactor& written_b,
              const GeneralLinear<double>& linear, const std::vector<GaugeBlock>& blocks,
-             const std::vector<double>& factors, double lines);
+             const std::vector<double>& factors, const CircuitRules& rules);
   GaugeTrial(GaugeTrial&&) noexcept;
   ~GaugeTrial();
 
   /// How the circuits of one reader compare, rows being those of the reading factor. Absent unless rounding
   /// explains all three: the difference, that of A's written factor moved into B (R_b E^*), and that of A's
-  /// reading factor moved into B (P conj(L)^-1 W_b^*); and where squares would leave the range of double.
+  /// reading factor moved into B (P conj(L)^-1 W_b^*); unless P W_a^* and R_b E^* have no direction that it
+  /// does not explain; and where squares would leave the range of double.
   std::optional<CircuitComparison> compare(const StoredFactor& reading_a,
                                            const StoredFactor& reading_b) const;
 
  private:
   struct Group;
   std::unique_ptr<const Group> group_;
-  double lines_;
+  CircuitRules rules_;
 };
 
 }  // namespace attnsym

@@ -85,6 +85,7 @@ StoredAttention StreamTransport::moved(StoredAttention module) const {
     }
   }
   move(module.weights.output_bias, module.radius.output_bias, writes);
+  module.independent = module.independent && kind_ != Kind::Orthogonal;
   return module;
 }
 
