@@ -250,6 +250,18 @@ void Checkpoint::refuse_other_attention() const {
   }
 }
 
+bool Checkpoint::reads_like(const Checkpoint& other) const {
+  if (texts_ != other.texts_ || foreign_.has_value() != other.foreign_.has_value()) return false;
+  return !foreign_ ||
+         (foreign_->format == other.foreign_->format && foreign_->pairs == other.foreign_->pairs &&
+          foreign_->transposed == other.foreign_->transposed &&
+          foreign_->one_added == other.foreign_->one_added);
+}
+
+void Checkpoint::require_unchanged() const {
+  for (const TensorFile& file : files_) file.require_unchanged();
+}
+
 std::size_t Checkpoint::weight_bytes() const {
   std::size_t total = 0;
   for (const TensorFile& file : files_) total += file.size();

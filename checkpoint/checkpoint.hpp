@@ -58,11 +58,18 @@ class Checkpoint {
   /// What precedes every tensor name in this checkpoint: one of layout().prefixes.
   const std::string& prefix() const { return prefix_; }
 
+  /// Whether the other one is read in the same way: by an equal configuration, text by text, and an equal
+  /// table.
+  bool reads_like(const Checkpoint& other) const;
+
   /// All weight files: one, or the shards in the order of their names.
   const std::vector<TensorFile>& files() const { return files_; }
 
   /// The shards' index file; absent unless sharded.
   const std::optional<std::filesystem::path>& index_path() const { return index_path_; }
+
+  /// @throws IoError if somebody has written to a weight file since it was opened.
+  void require_unchanged() const;
 
   /// Bytes of all weight files.
   std::size_t weight_bytes() const;
@@ -78,7 +85,10 @@ class Checkpoint {
 
  private:
   Checkpoint(std::filesystem::path path, ParsedConfig parsed)
-      : path_(std::move(path)), config_(std::move(parsed.config)), layout_(std::move(parsed.layout)) {}
+      : path_(std::move(path)),
+        texts_(std::move(parsed.texts)),
+        config_(std::move(parsed.config)),
+        layout_(std::move(parsed.layout)) {}
 
   static std::optional<Checkpoint> open_foreign(const std::filesystem::path& where,
                                                 const std::optional<std::filesystem::path>& layout);
@@ -91,6 +101,7 @@ class Checkpoint {
 
   std::filesystem::path path_;
   bool is_directory_ = false;
+  std::string texts_;  // of the configuration and of a table of the user's
   ModelConfig config_;
   Layout layout_;
   std::string prefix_;

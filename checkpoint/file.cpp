@@ -38,6 +38,12 @@ File File::open(const std::filesystem::path& path) {
   return file;
 }
 
+File File::open_to_write(const std::filesystem::path& path) {
+  File file(path, ::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (file.descriptor_ < 0) fail(path, "open", errno);
+  return file;
+}
+
 File File::create(const std::filesystem::path& path) {
   File file(path, ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
   if (file.descriptor_ < 0) fail(path, "create", errno);

@@ -13,6 +13,9 @@ class File {
   /// @throws IoError if there is no such file or it is not a regular file (a FIFO does not block).
   static File open(const std::filesystem::path& path);
 
+  /// An existing file for writing.
+  static File open_to_write(const std::filesystem::path& path);
+
   /// A new, empty file for writing. @throws IoError also if something of this name exists.
   static File create(const std::filesystem::path& path);
 

@@ -273,6 +273,7 @@ ParsedConfig parse_model_config(std::string_view json, std::string_view name, st
   const bool is_given = is_for(layout_json, layout_name, document);
   FamilyConfig family = is_given ? parse_layout(layout_json, layout_name, document) : find_family(document);
   ParsedConfig parsed{{}, std::move(family.layout), !is_given};
+  parsed.texts = std::string(json) + '\0' + std::string(layout_json);
   parsed.config.model_type = parsed.layout.model_type;
   refuse_unsupported(document);
   read_sizes(parsed.config, family.config, parsed.layout.sizes);

@@ -95,6 +95,7 @@ struct ParsedConfig {
   ModelConfig config;
   Layout layout;
   bool is_built_in = true;  ///< the layout
+  std::string texts{};      ///< what both come from, one behind the other
 };
 
 /// @param name goes into messages: the file the text comes from.

@@ -4,6 +4,7 @@
 #include <span>
 #include <utility>
 
+#include "checkpoint/lost_range.hpp"
 #include "checkpoint/read_attention.hpp"
 #include "checkpoint/tensor_checks.hpp"
 #include "checkpoint/write_attention.hpp"
@@ -32,6 +33,7 @@ class Encoder {
     if (tensor.info->shape.size() > 2) shape = tensor.info->shape;  // of images
     const std::span<const double> all(numbers.data(), static_cast<std::size_t>(numbers.size()));
     require_finite(tensor, 0, all, "new");
+    require_range(tensor, all, dtype);
     NamedTensor result{tensor.info->name, dtype, shape,
                        std::vector<std::byte>(byte_count(dtype, shape).value())};
     try {
@@ -112,41 +114,66 @@ constexpr NormPlace block_norms[] = {NormPlace::AttentionInput, NormPlace::Atten
 
 }  // namespace
 
-std::set<std::string> model_tensor_names(const Checkpoint& checkpoint) {
-  const OuterTensors tensors(checkpoint);
-  std::set<std::string> names;
-  const auto note = [&](const std::optional<StoredTensor>& tensor) {
-    if (tensor) names.insert(tensor->info->name);
-  };
-  const auto note_linear = [&](const std::optional<LinearTensors>& linear) {
-    if (!linear) return;
-    note(linear->weight);
-    note(linear->bias);
-  };
-  for (const Table table : {Table::Embedding, Table::Positions, Table::TokenTypes, Table::Unembedding})
-    note(tensors.table(table));
-  for (const StoredTensor& type : tensors.types_apart()) note(type);
-  note(tensors.second_copy());
-  note(tensors.head_bias());
-  note(tensors.second_bias());
-  const auto note_transform = [&](const std::optional<TransformTensors>& transform) {
-    if (!transform) return;
-    note_linear(transform->dense);
-    note_linear(transform->norm);
-  };
-  note_transform(tensors.head_transform());
-  if (const auto task = tensors.task()) {
-    note_transform(task->transform);
-    note_linear(task->output);
+namespace {
+
+// Tensors that are there, in the order in which they are noted.
+class TensorList {
+ public:
+  void note(const std::optional<StoredTensor>& tensor) {
+    if (tensor) tensors.push_back(*tensor);
   }
+  void note(const std::optional<LinearTensors>& linear) {
+    if (!linear) return;
+    tensors.push_back(linear->weight);
+    note(linear->bias);
+  }
+  void note(const std::optional<TransformTensors>& transform) {
+    if (!transform) return;
+    note(std::optional(transform->dense));
+    note(transform->norm);
+  }
+
+  std::vector<StoredTensor> tensors;
+};
+
+}  // namespace
+
+std::vector<StoredTensor> stored_outside_tensors(const Checkpoint& checkpoint) {
+  const OuterTensors tensors(checkpoint);
+  TensorList list;
+  for (const Table table : {Table::Embedding, Table::Positions, Table::TokenTypes, Table::Unembedding})
+    list.note(tensors.table(table));
+  for (const StoredTensor& type : tensors.types_apart()) list.note(type);
+  list.note(tensors.second_copy());
+  list.note(tensors.head_bias());
+  list.note(tensors.second_bias());
+  list.note(tensors.head_transform());
+  if (const auto task = tensors.task()) {
+    list.note(task->transform);
+    list.note(task->output);
+  }
+  for (const NormPlace place : {NormPlace::Embedding, NormPlace::Final}) list.note(tensors.norm(place, 0));
+  return std::move(list.tensors);
+}
+
+std::vector<StoredTensor> stored_block_tensors(const Checkpoint& checkpoint, Index layer) {
+  const OuterTensors tensors(checkpoint);
+  TensorList list;
+  for (const StoredTensor& tensor : stored_attention_tensors(checkpoint, layer)) list.note(tensor);
+  for (const NormPlace place : block_norms) list.note(tensors.norm(place, layer));
+  const MlpTensors mlp = tensors.mlp(layer);
+  list.note(std::optional(mlp.up));
+  list.note(mlp.gate);
+  list.note(std::optional(mlp.down));
+  return std::move(list.tensors);
+}
+
+std::set<std::string> model_tensor_names(const Checkpoint& checkpoint) {
+  std::set<std::string> names;
+  for (const StoredTensor& tensor : stored_outside_tensors(checkpoint)) names.insert(tensor.info->name);
   for (Index layer = 0; layer < layer_count(checkpoint); ++layer) {
-    for (const StoredTensor& tensor : stored_attention_tensors(checkpoint, layer)) note(tensor);
-    for (std::size_t place = 0; place < norm_places; ++place)
-      note_linear(tensors.norm(static_cast<NormPlace>(place), layer));
-    const MlpTensors mlp = tensors.mlp(layer);
-    note_linear(mlp.up);
-    note_linear(mlp.gate);
-    note_linear(mlp.down);
+    for (const StoredTensor& tensor : stored_block_tensors(checkpoint, layer))
+      names.insert(tensor.info->name);
   }
   return names;
 }

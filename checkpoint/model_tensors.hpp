@@ -10,6 +10,10 @@
 
 namespace attnsym {
 
+/// Where the numbers of a block are, attention included, and those outside of blocks.
+std::vector<StoredTensor> stored_block_tensors(const Checkpoint& checkpoint, Index layer);
+std::vector<StoredTensor> stored_outside_tensors(const Checkpoint& checkpoint);
+
 /// The names of all tensors of the whole model, attention included.
 std::set<std::string> model_tensor_names(const Checkpoint& checkpoint);
 

@@ -11,6 +11,10 @@ namespace attnsym {
 /// as ?, cut after 120 characters. A hostile tensor name can then neither flood nor control a terminal.
 std::string in_quotes(std::string_view text);
 
+/// Text that may come from a file, fit for a terminal and for JSON: control characters other than line ends,
+/// and bytes that are no UTF-8, are shown as ?.
+std::string printable(std::string_view text);
+
 /// The parts with a separator between them.
 std::string joined(const std::vector<std::string>& parts, std::string_view separator);
 

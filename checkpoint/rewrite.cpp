@@ -7,7 +7,9 @@
 
 #include "checkpoint/converted_file.hpp"
 #include "checkpoint/copy_tree.hpp"
+#include "checkpoint/lost_range.hpp"
 #include "checkpoint/model_tensors.hpp"
+#include "checkpoint/output_list.hpp"
 #include "checkpoint/read_attention.hpp"
 #include "checkpoint/shard_index.hpp"
 #include "checkpoint/shard_rewrite.hpp"
@@ -31,9 +33,7 @@ void require_replaceable(const fs::path& out, bool by_directory) {
     throw IoError(out.string() + (by_directory ? ": is a file, the output is a directory"
                                                : ": is a directory, the output is a file"));
   }
-  if (by_directory && !fs::is_empty(out) && !fs::exists(out / "config.json")) {
-    throw IoError(out.string() + ": is a directory without config.json, not a checkpoint; not replaced");
-  }
+  if (by_directory) require_own_output(out);
 }
 
 bool writes_directory(const Checkpoint& source) { return source.is_directory() || source.foreign(); }
@@ -68,14 +68,18 @@ std::set<std::string> attention_tensor_names(const Checkpoint& checkpoint) {
 class CheckpointRewrite::Impl {
  public:
   Impl(const Checkpoint& source, const fs::path& out, Overwrite overwrite, std::optional<Dtype> store_as,
-       RewriteScope scope)
+       RewriteScope scope, Sync sync)
       : source_(source),
         store_as_(store_as),
         scope_(scope),
-        output_(checked_destination(source, out, overwrite), overwrite),
+        output_(checked_destination(source, out, overwrite), overwrite, sync),
         is_written_(static_cast<std::size_t>(layer_count(source))) {
     const std::set<std::string> replaced =
         scope == RewriteScope::Model ? model_tensor_names(source) : attention_tensor_names(source);
+    for (const std::string& name : replaced) {
+      if (const auto tensor = source.find(name)) require_ordinary_sizes(*tensor);
+    }
+    for (Index layer = 0; layer < layer_count(source); ++layer) require_ordinary_sizes(source, layer);
     if (source.foreign()) {
       start_conversion(replaced);
       return;
@@ -106,14 +110,25 @@ class CheckpointRewrite::Impl {
     rest_is_copied_ = true;
   }
 
-  void commit() {
+  const fs::path& complete() {
+    if (is_complete_) return output_.path();
     if (!rest_is_copied_) copy_rest();
     for (Index layer = 0; scope_ == RewriteScope::Attention && layer < layer_count(source_); ++layer) {
       if (!is_written_[static_cast<std::size_t>(layer)])
         write_attention(layer, read_attention(source_, layer, Radii::Decoded).weights);
     }
+    source_.require_unchanged();
+    if (writes_directory(source_)) write_output_list(output_.path());
+    is_complete_ = true;
+    return output_.path();
+  }
+
+  void commit() {
+    complete();
     output_.commit();
   }
+
+  const std::vector<std::string>& left_out() const { return left_out_; }
 
  private:
   void write(const std::vector<NamedTensor>& tensors) {
@@ -140,11 +155,11 @@ class CheckpointRewrite::Impl {
     converted_.emplace(source_, output_.path() / "model.safetensors", replaced, store_as_);
   }
 
-  void copy_other_files() const {
+  void copy_other_files() {
     std::set<fs::path> skip;
     for (const TensorFile& file : source_.files()) skip.insert(file.path());
     if (source_.index_path()) skip.insert(*source_.index_path());
-    copy_tree(source_.path(), output_.path(), skip);
+    left_out_ = copy_tree(source_.path(), output_.path(), skip);
   }
 
   void write_index(const fs::path& index_path) const {
@@ -167,14 +182,17 @@ class CheckpointRewrite::Impl {
   AtomicOutput output_;
   std::vector<ShardRewrite> shards_;
   std::optional<ConvertedFile> converted_;  // in place of shards
+  std::vector<std::string> left_out_;
   bool rest_is_copied_ = false;
+  bool is_complete_ = false;
   std::vector<char> is_written_;  // not vector<bool>: threads write neighbouring entries
 };
 
 CheckpointRewrite::CheckpointRewrite(const Checkpoint& source, const fs::path& out, Overwrite overwrite,
-                                     std::optional<Dtype> store_as, RewriteScope scope)
-    : impl_(std::make_unique<Impl>(source, out, overwrite, store_as, scope)) {}
+                                     std::optional<Dtype> store_as, RewriteScope scope, Sync sync)
+    : impl_(std::make_unique<Impl>(source, out, overwrite, store_as, scope, sync)) {}
 
+CheckpointRewrite::CheckpointRewrite(CheckpointRewrite&&) noexcept = default;
 CheckpointRewrite::~CheckpointRewrite() = default;
 
 void CheckpointRewrite::write_attention(Index layer, const AttentionWeights<double>& weights) {
@@ -191,6 +209,10 @@ void CheckpointRewrite::write_outside(const TransformerWeights<double>& outside)
 
 void CheckpointRewrite::copy_rest() { impl_->copy_rest(); }
 
+const fs::path& CheckpointRewrite::complete() { return impl_->complete(); }
+
 void CheckpointRewrite::commit() { impl_->commit(); }
+
+const std::vector<std::string>& CheckpointRewrite::left_out() const { return impl_->left_out(); }
 
 }  // namespace attnsym

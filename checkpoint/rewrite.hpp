@@ -3,6 +3,8 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "checkpoint/atomic_output.hpp"
 #include "checkpoint/checkpoint.hpp"
@@ -21,12 +23,15 @@ enum class RewriteScope { Attention, Model };
 class CheckpointRewrite {
  public:
   /// Copies all files but the weights.
-  /// @param source outlives this object. @param store_as the dtype of the attention tensors; their own if
+  /// @param source outlives this object. @param overwrite replaces an output of this class, see
+  /// require_own_output, or a regular file. @param store_as the dtype of the attention tensors; their own if
   /// absent.
   /// @throws FormatError as ConvertedFile, IoError if out exists and overwrite is No, if out and source
-  /// contain each other, if out is a directory that holds no checkpoint, or if writing fails.
+  /// contain each other, or if writing fails.
   CheckpointRewrite(const Checkpoint& source, const std::filesystem::path& out, Overwrite overwrite,
-                    std::optional<Dtype> store_as = {}, RewriteScope scope = RewriteScope::Attention);
+                    std::optional<Dtype> store_as = {}, RewriteScope scope = RewriteScope::Attention,
+                    Sync sync = Sync::Yes);
+  CheckpointRewrite(CheckpointRewrite&&) noexcept;
   ~CheckpointRewrite();
 
   /// Writes one layer's attention. Different layers may be written from different threads.
@@ -43,8 +48,15 @@ class CheckpointRewrite {
   void copy_rest();
 
   /// Completes the copy: the rest if it was not copied yet, and layers not written keep the source's weights.
-  /// @throws IoError.
+  /// @returns where it lies, which is not under its name yet @throws IoError, also if somebody has written to
+  /// the source meanwhile.
+  const std::filesystem::path& complete();
+
+  /// Completes the copy if need be, and gives it its name. @throws IoError.
   void commit();
+
+  /// What of the source's directory is not in the copy, see copy_tree.
+  const std::vector<std::string>& left_out() const;
 
  private:
   class Impl;

@@ -14,6 +14,8 @@
 namespace attnsym {
 namespace {
 
+constexpr std::size_t most_axes = 64;  // as NumPy has
+
 // Follows the JSON text event by event and knows at every moment what may come: nothing outside the format is
 // ever stored, and nesting costs nothing because the third level is refused.
 class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
@@ -30,6 +32,8 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
 
   bool number_unsigned(number_unsigned_t number) override {
     if (place_ == Place::Shape && number <= std::numeric_limits<std::int64_t>::max()) {
+      if (tensor_.shape.size() == most_axes)
+        fail("shape has more than " + std::to_string(most_axes) + " sizes");
       tensor_.shape.push_back(static_cast<std::int64_t>(number));
     } else if (place_ == Place::Offsets && number <= std::numeric_limits<std::size_t>::max()) {
       offsets_.push_back(static_cast<std::size_t>(number));
@@ -169,6 +173,9 @@ std::string_view json_text(std::span<const std::byte> file, const std::string& n
   }
   const std::string_view text(reinterpret_cast<const char*>(file.data()) + sizeof length, length);
   if (!text.starts_with('{')) throw FormatError(name + ": the header does not start with '{'");
+  // For the parser it would be the end of the text.
+  if (const std::size_t place = text.find('\0'); place != std::string_view::npos)
+    throw FormatError(name + ": the header is not valid JSON at byte " + std::to_string(place + 1));
   return text;
 }
 

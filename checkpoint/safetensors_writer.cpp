@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <string_view>
 #include <tuple>
 
 #include "checkpoint/printable.hpp"
@@ -29,8 +31,8 @@ std::string json_metadata(const std::map<std::string, std::string>& metadata) {
 }
 
 void require_sound(const std::vector<NamedTensor>& tensors) {
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    const NamedTensor& tensor = tensors[i];
+  std::set<std::string_view> names{"__metadata__"};
+  for (const NamedTensor& tensor : tensors) {
     std::size_t expected = size_of(tensor.dtype);
     for (const std::int64_t extent : tensor.shape) expected *= static_cast<std::size_t>(extent);
     if (tensor.bytes.size() != expected) {
@@ -38,10 +40,8 @@ void require_sound(const std::vector<NamedTensor>& tensors) {
                        " bytes for shape " + shape_text(tensor.shape) + " of " +
                        std::string(name_of(tensor.dtype)) + ", expected " + std::to_string(expected));
     }
-    const auto same_name = [&](const NamedTensor& other) { return other.name == tensor.name; };
-    if (tensor.name == "__metadata__" || std::any_of(tensors.begin(), tensors.begin() + i, same_name)) {
+    if (!names.insert(tensor.name).second)
       throw FormatError("the tensor name " + in_quotes(tensor.name) + " is taken");
-    }
   }
 }
 

@@ -32,7 +32,8 @@ ShardIndex parse_shard_index(std::string_view json, std::string_view name) {
     if (!file.is_string())
       throw FormatError(file_name + ": the file of tensor " + in_quotes(tensor) + " is not a string");
     const std::string shard = file.get<std::string>();
-    if (shard.find('\0') != std::string::npos || !stays_inside(shard)) {
+    const auto is_control = [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; };
+    if (std::ranges::any_of(shard, is_control) || !stays_inside(shard)) {
       throw FormatError(file_name + ": tensor " + in_quotes(tensor) + " is said to be in " +
                         in_quotes(shard) + ", which is not a file inside the checkpoint's directory");
     }

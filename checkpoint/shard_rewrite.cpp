@@ -40,16 +40,17 @@ bool change_dtypes(std::vector<TensorInfo>& tensors, const std::set<std::string>
 
 ShardRewrite::ShardRewrite(const TensorFile& source, const std::filesystem::path& target,
                            const std::set<std::string>& replaced, std::optional<Dtype> store_as)
-    : source_(File::open(source.path())), target_(File::create(target)) {
+    : source_(source.path()), target_(target) {
+  File written = File::create(target);
   std::vector<TensorInfo> tensors = source.tensors();
   if (store_as && change_dtypes(tensors, replaced, *store_as)) {
     lay_out(tensors);
     const std::vector<std::byte> head = serialize_header(tensors, source.metadata());
-    target_.write_at(0, head);
+    written.write_at(0, head);
     data_offset_ = head.size();
   } else {
     data_offset_ = source.header().data_offset;
-    target_.copy_from(source_, 0, 0, data_offset_);
+    written.copy_from(File::open(source_), 0, 0, data_offset_);
   }
   data_size_ = tensors.empty() ? 0 : tensors.back().end;
   plan(source, tensors, replaced);
@@ -76,11 +77,14 @@ void ShardRewrite::plan(const TensorFile& source, const std::vector<TensorInfo>&
 }
 
 void ShardRewrite::copy_kept() {
-  for (const Range& range : kept_) target_.copy_from(source_, range.source, range.target, range.length);
+  if (kept_.empty()) return;
+  const File from = File::open(source_);
+  File to = File::open_to_write(target_);
+  for (const Range& range : kept_) to.copy_from(from, range.source, range.target, range.length);
 }
 
 void ShardRewrite::write(const NamedTensor& tensor) {
-  target_.write_at(data_offset_ + place_of_.at(tensor.name), tensor.bytes);
+  File::open_to_write(target_).write_at(data_offset_ + place_of_.at(tensor.name), tensor.bytes);
 }
 
 }  // namespace attnsym

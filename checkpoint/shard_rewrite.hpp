@@ -14,7 +14,8 @@
 
 namespace attnsym {
 
-/// A copy of one weight file in which some tensors will be replaced.
+/// A copy of one weight file in which some tensors will be replaced. Files are open only while they are
+/// written: there may be thousands of shards.
 class ShardRewrite {
  public:
   /// Writes the header. Where no dtype changes, the header is the source's bit for bit.
@@ -48,8 +49,8 @@ class ShardRewrite {
   void plan(const TensorFile& source, const std::vector<TensorInfo>& tensors,
             const std::set<std::string>& replaced);
 
-  File source_;
-  File target_;
+  std::filesystem::path source_;
+  std::filesystem::path target_;
   std::size_t data_offset_ = 0;
   std::size_t data_size_ = 0;
   std::vector<Range> kept_;

@@ -12,6 +12,7 @@ namespace attnsym {
 namespace {
 
 constexpr std::size_t deepest_nesting = 64;
+constexpr std::size_t most_bytes = 100'000'000;
 
 // Looks at every value and keeps only the keys of the objects that are open.
 class StrictChecker final : public nlohmann::json_sax<nlohmann::json> {
@@ -62,6 +63,13 @@ class StrictChecker final : public nlohmann::json_sax<nlohmann::json> {
 }  // namespace
 
 void require_strict_json(std::string_view text, std::string_view name) {
+  if (text.size() > most_bytes) {
+    throw FormatError(std::string(name) + ": JSON of " + std::to_string(text.size()) +
+                      " bytes, expected at most " + std::to_string(most_bytes));
+  }
+  // For the parser below it would be the end of the text.
+  if (const std::size_t place = text.find('\0'); place != std::string_view::npos)
+    throw FormatError(std::string(name) + ": not valid JSON at byte " + std::to_string(place + 1));
   StrictChecker checker(name);
   nlohmann::json::sax_parse(text, &checker);
 }

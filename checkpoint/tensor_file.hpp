@@ -26,6 +26,9 @@ class TensorFile {
   /// The tensor of this name, or nullptr. It lives as long as the file's header, also when the file is moved.
   const TensorInfo* find(std::string_view name) const;
 
+  /// @throws IoError if somebody has written to the file since it was opened.
+  void require_unchanged() const { file_.require_unchanged(); }
+
   /// The data of one of this file's tensors.
   std::span<const std::byte> bytes(const TensorInfo& tensor) const {
     return file_.bytes().subspan(header_.data_offset + tensor.begin, tensor.size());

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "checkpoint/in_pieces.hpp"
+#include "checkpoint/lost_range.hpp"
 #include "checkpoint/module_tensors.hpp"
 #include "checkpoint/printable.hpp"
 #include "checkpoint/stored_numbers.hpp"
@@ -96,6 +97,7 @@ std::vector<NamedTensor> attention_tensors(const Checkpoint& checkpoint, Index l
   const ModuleTensors tensors(checkpoint, layer);
   const AttentionConfig config = checked_config(checkpoint, tensors, layer);
   require_fits(weights, config);
+  require_range(checkpoint, layer, weights, store_as);
 
   std::vector<NamedTensor> encoded;
   const bool transposes = tensors.written_as().transposed != tensors.placement().transposed;

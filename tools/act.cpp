@@ -7,6 +7,8 @@
 #include "symmetry/exact_gauges.hpp"
 #include "symmetry/symmetry_group.hpp"
 #include "tools/commands.hpp"
+#include "tools/number_options.hpp"
+#include "tools/output.hpp"
 #include "tools/rewrite_options.hpp"
 #include "tools/unread.hpp"
 #include "tools/whole_commands.hpp"
@@ -72,7 +74,7 @@ ExitStatus run_act(const ActOptions& options) {
                                 {"seed", options.seed},
                                 {"condition", options.condition},
                                 {"unread", unread}};
-    std::printf("%s\n", object.dump(2).c_str());
+    print_object(object);
   } else {
     std::printf("%s: attention of %zu layers moved by a random group element, seed %llu\n",
                 options.rewrite.out.string().c_str(), model.layers(),
@@ -89,10 +91,13 @@ void setup_act(CLI::App& app, ExitStatus& status) {
   CLI::App* command = app.add_subcommand(
       "act", "Write the same model moved by a random group element, for testing pipelines");
   add_rewrite_options(*command, options->rewrite);
-  command->add_option("--seed", options->seed, "Seed of the element")->type_name("N")->capture_default_str();
+  command->add_option("--seed", options->seed, "Seed of the element")
+      ->type_name("N")
+      ->check(seeds())
+      ->capture_default_str();
   command->add_option("--condition", options->condition, "Condition number of every gauge, at least 1")
       ->type_name("C")
-      ->check(CLI::Range(1.0, 1e12))
+      ->check(numbers_between(1, 1e12))
       ->capture_default_str();
   command
       ->add_option("--scope", options->scope,

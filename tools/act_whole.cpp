@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "tools/output.hpp"
 #include "tools/unread.hpp"
 #include "tools/whole_commands.hpp"
 
@@ -37,7 +38,7 @@ ExitStatus act_on_whole(const RewriteOptions& options, const Model& model, std::
                                 {"condition", sample.attention.condition},
                                 {"group", group.describe()},
                                 {"unread", unread}};
-    std::printf("%s\n", object.dump(2).c_str());
+    print_object(object);
   } else {
     std::printf("%s: the whole model moved by a random group element, seed %llu\ngroup  %s\n",
                 options.out.string().c_str(), static_cast<unsigned long long>(seed),

@@ -126,7 +126,7 @@ void print_json(const RewriteOptions& options, const std::vector<LayerReport>& l
                     {"output", options.out.string()},
                     {"unread", unread},
                     {"layers", list}};
-  std::printf("%s\n", object.dump(2).c_str());
+  print_object(object);
 }
 
 // What merging and dropping did, if it did anything.

@@ -5,6 +5,7 @@
 #include "symmetry/canonical.hpp"
 #include "symmetry/canonical_model.hpp"
 #include "symmetry/folding.hpp"
+#include "tools/output.hpp"
 #include "tools/unread.hpp"
 #include "tools/whole_commands.hpp"
 #include "verify/stored_precision.hpp"
@@ -90,7 +91,7 @@ ExitStatus canonicalize_whole(const RewriteOptions& options, const Model& model,
                                 {"group", group.describe()},
                                 {"kept", kept},
                                 {"unread", unread}};
-    std::printf("%s\n", object.dump(2).c_str());
+    print_object(object);
     return ExitStatus::yes;
   }
   std::printf("%s: canonical form written of %s\n", options.out.string().c_str(),

@@ -4,6 +4,7 @@
 #include <random>
 
 #include "checkpoint/checkpoint_model.hpp"
+#include "checkpoint/printable.hpp"
 #include "symmetry/errors.hpp"
 #include "tools/check_models.hpp"
 #include "tools/commands.hpp"
@@ -79,17 +80,26 @@ LayerFinding check_layer(const CertificateFile& certificate, const Model& a, con
 
 // If the decoded numbers agree by themselves, what quantisation could hide does not matter.
 LayerFinding check_layer(const CertificateFile& certificate, const Model& a, const Model& b,
-                         std::size_t layer) {
-  if (is_quantized(a, b)) {
+                         std::size_t layer, bool quantized) {
+  if (quantized) {
     const LayerFinding decoded = check_layer(certificate, a, b, layer, Radii::Decoded);
     if (!decoded.refutation && decoded.resolution <= coarsest_resolution) return decoded;
   }
   return check_layer(certificate, a, b, layer, Radii::Quantized);
 }
 
+// Running a model on thousands of tokens takes minutes; check writes no witnesses of more than it has
+// positions.
+Refutation refute_length(Index tokens, Index positions) {
+  const Index most = std::max<Index>(512, positions);
+  if (tokens <= most) return std::nullopt;
+  return "the witness has " + std::to_string(tokens) + " tokens, expected at most " + std::to_string(most);
+}
+
 Refutation refute_distinct(const CertificateFile& certificate, const Model& a, const Model& b) {
   if (certificate.witness_layer >= std::min(a.layers(), b.layers()))
     return "the witness names a layer that is not there";
+  if (auto reason = refute_length(certificate.witness_input.rows(), 0)) return reason;
   const auto layer = static_cast<Index>(certificate.witness_layer);
   const StoredAttention from = read_attention(a.checkpoint, layer);
   const StoredAttention to = read_attention(b.checkpoint, layer);
@@ -117,8 +127,11 @@ Refutation refute_models(const CertifyOptions& options, const CertificateFile& c
   const CheckpointModel from(a.checkpoint, radii);
   const CheckpointModel to(b.checkpoint, radii);
   const Outputs outputs = outputs_of(certificate.model->outputs);
-  if (certificate.verdict == "distinct")
+  if (certificate.verdict == "distinct") {
+    const auto tokens = static_cast<Index>(certificate.model->tokens.size());
+    if (auto reason = refute_length(tokens, from.config().positions)) return reason;
     return refute_token_witness(from, to, certificate.model->tokens, outputs);
+  }
   if (const auto other = differs_beside_text(a, b)) return other;
   if (certificate.exact) return "exact equality is certified of attention modules, not of whole models";
   const ModelEvidence evidence{certificate.model->stream, certificate.layers, certificate.model->neurons};
@@ -149,8 +162,9 @@ Answer check_layers(const CertifyOptions& options, const CertificateFile& certif
   std::vector<LayerFinding> findings(a.layers());
   {
     Progress progress("certify", a.layers());
+    const bool quantized = is_quantized(a, b);
     run_tasks(a.layers(), options.threads, [&](std::size_t layer) {
-      findings[layer] = check_layer(certificate, a, b, layer);
+      findings[layer] = check_layer(certificate, a, b, layer, quantized);
       progress.advance();
     });
   }
@@ -183,6 +197,11 @@ Answer check_distinct(const CertifyOptions& options, const CertificateFile& cert
   return accepted(certificate);
 }
 
+Answer unless_changed(Answer found, const Model& a, const Model& b) {
+  require_unchanged(a, b);
+  return found;
+}
+
 Answer answer(const CertifyOptions& options) {
   const std::optional<CertificateFile> certificate = read_certificate(options.certificate);
   if (!certificate) return rejected("the certificate has been changed: its digest does not hold");
@@ -191,9 +210,10 @@ Answer answer(const CertifyOptions& options) {
   if (const auto reason = refute_files("A", certificate->a_files, a.digests())) return rejected(*reason);
   if (const auto reason = refute_files("B", certificate->b_files, b.digests())) return rejected(*reason);
   if (certificate->verdict == "identical" || certificate->verdict == "equivalent")
-    return check_equality(options, *certificate, a, b);
-  if (certificate->verdict == "distinct") return check_distinct(options, *certificate, a, b);
-  return rejected("'" + certificate->verdict + "' cannot be certified");
+    return unless_changed(check_equality(options, *certificate, a, b), a, b);
+  if (certificate->verdict == "distinct")
+    return unless_changed(check_distinct(options, *certificate, a, b), a, b);
+  return rejected(in_quotes(certificate->verdict) + " cannot be certified");
 }
 
 ExitStatus run_certify(const CertifyOptions& options) {
@@ -201,9 +221,9 @@ ExitStatus run_certify(const CertifyOptions& options) {
   if (options.as_json) {
     const nlohmann::json object{
         {"schema", "attnsym.certify/1"}, {"answer", found.answer}, {"reason", found.reason}};
-    std::printf("%s\n", object.dump(2).c_str());
+    print_object(object);
   } else {
-    std::printf("%s: %s\n", found.answer.c_str(), found.reason.c_str());
+    std::printf("%s: %s\n", found.answer.c_str(), printable(found.reason).c_str());
   }
   return found.status;
 }

@@ -7,6 +7,7 @@
 #include <tuple>
 #include <utility>
 
+#include "checkpoint/same_bytes.hpp"
 #include "symmetry/errors.hpp"
 #include "symmetry/symmetry_group.hpp"
 #include "tools/check_models.hpp"
@@ -15,6 +16,7 @@
 #include "tools/evidence_file.hpp"
 #include "tools/executor.hpp"
 #include "tools/model.hpp"
+#include "tools/number_options.hpp"
 #include "tools/output.hpp"
 #include "tools/unread.hpp"
 #include "verify/decide.hpp"
@@ -124,7 +126,12 @@ ThreadPlan plan_for(const CheckOptions& options, const Model& a, const Model& b)
 class LayerJudge {
  public:
   LayerJudge(const Model& a, const Model& b, std::uint64_t seed, RunTasks run_tasks)
-      : a_(a), b_(b), seed_(seed), run_tasks_(std::move(run_tasks)), is_quantized_(is_quantized(a, b)) {}
+      : a_(a),
+        b_(b),
+        same_(a.checkpoint, b.checkpoint),
+        seed_(seed),
+        run_tasks_(std::move(run_tasks)),
+        is_quantized_(is_quantized(a, b)) {}
 
   ExactDecision decide_exactly(Index layer) const {
     const auto [a, b] = read(layer, Radii::Decoded);
@@ -135,6 +142,7 @@ class LayerJudge {
   // differ proves nothing about the numbers that were quantised.
   // @return the decision, and whether it is about the decoded numbers
   std::pair<Decision, bool> decide(Index layer) const {
+    if (same_.attention(layer)) return {decide_same(attention_config(a_.checkpoint, layer)), false};
     Decision decision = decide(layer, Radii::Quantized);
     if (!is_quantized_ || !std::holds_alternative<Undecided>(decision.verdict))
       return {std::move(decision), false};
@@ -163,6 +171,7 @@ class LayerJudge {
 
   const Model& a_;
   const Model& b_;
+  SameBytes same_;
   std::uint64_t seed_;
   RunTasks run_tasks_;
   bool is_quantized_;
@@ -298,6 +307,7 @@ ExitStatus run_check(const CheckOptions& options) {
         precision_ladder(read_attention(a.checkpoint, layer), read_attention(b.checkpoint, layer));
   }
   if (options.explain) result.explanation = explain_differences(a, b, result.layers);
+  require_unchanged(a, b);
   write_files(options, a, b, result);
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   options.as_json ? print_json(result) : print_text(result);
@@ -354,7 +364,8 @@ void setup_check(CLI::App& app, ExitStatus& status) {
   command
       ->add_option("--seed", options->seed,
                    "Seed of the witness search (default: 1), and of the primes of --exact (default: random)")
-      ->type_name("N");
+      ->type_name("N")
+      ->check(seeds());
   add_threads_option(*command, options->threads);
   command->add_flag("--force", options->force, "Replace existing certificate and witness files");
   command->add_flag("--json", options->as_json, "Print one JSON object");

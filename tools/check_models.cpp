@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "checkpoint/checkpoint_model.hpp"
+#include "checkpoint/same_bytes.hpp"
 #include "tools/evidence_file.hpp"
 #include "tools/models_report.hpp"
 #include "tools/output.hpp"
@@ -54,10 +55,12 @@ class ModelJudge {
         b_(b),
         model_a_(a.checkpoint, radii),
         model_b_(b.checkpoint, radii),
+        same_(a.checkpoint, b.checkpoint),
         plan_(plan_attention(options.threads, a, b)),
         threads_(options.threads) {
     options_.outputs = options.outputs;
     options_.seed = options.seed;
+    options_.alike = {[this](Index layer) { return same_.block(layer); }, [this] { return same_.outside(); }};
   }
 
   ModelDecision decide() const {
@@ -96,6 +99,7 @@ class ModelJudge {
   const Model& b_;
   CheckpointModel model_a_;
   CheckpointModel model_b_;
+  SameBytes same_;
   ThreadPlan plan_;
   std::size_t threads_;
   ModelDecideOptions options_;
@@ -152,6 +156,7 @@ ExitStatus check_models(Model& a, Model& b, const ModelCheckOptions& options) {
   answer_on_inputs(a, b, options, result);
   judge_images(a, b, result.decision);
   result.unread = unread_tensors(Unread::ByModel, {&a, &b});
+  require_unchanged(a, b);
   if (options.certificate) write_certificate(a, b, options, result);
   result.bytes_read = a.checkpoint.weight_bytes() + b.checkpoint.weight_bytes();
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "tools/output.hpp"
 #include "tools/unread.hpp"
 
 namespace attnsym {
@@ -105,7 +106,7 @@ void print_json(const CheckResult& result) {
       {"certificate", optional_text(result.certificate)},
       {"bytes_read", result.bytes_read},
       {"seconds", result.seconds}};
-  std::printf("%s\n", object.dump(2).c_str());
+  print_object(object);
 }
 
 namespace {

@@ -4,6 +4,7 @@
 #include "symmetry/errors.hpp"
 #include "tools/commands.hpp"
 #include "tools/equivariance_report.hpp"
+#include "tools/number_options.hpp"
 #include "tools/shell.hpp"
 #include "verify/verdict.hpp"
 
@@ -128,6 +129,7 @@ void add_trial_options(CLI::App& command, EquivarianceOptions& options) {
       ->capture_default_str();
   command.add_option("--seed", options.trial.seed, "Seed of the draws")
       ->type_name("N")
+      ->check(seeds())
       ->capture_default_str();
   command.add_option("--only", options.trial.only, "Test this generator alone")->type_name("GENERATOR");
   command.add_option("--dtype", options.dtype, "Of what the command reads: F64 or F32")
@@ -145,7 +147,7 @@ void add_trial_options(CLI::App& command, EquivarianceOptions& options) {
       ->capture_default_str();
   command.add_option("--timeout", options.timeout, "Seconds for one call")
       ->type_name("S")
-      ->check(CLI::Range(0.01, 1e6))
+      ->check(numbers_between(0.01, 1e6))
       ->capture_default_str();
 }
 

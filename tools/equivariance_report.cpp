@@ -6,6 +6,7 @@
 
 #include "checkpoint/printable.hpp"
 #include "tools/layer_returned.hpp"
+#include "tools/output.hpp"
 #include "tools/shell.hpp"
 #include "verify/verdict.hpp"
 
@@ -168,7 +169,7 @@ void print_json(const EquivarianceReport& report, const LayerGroup& group) {
       {"schema", "attnsym.equivariance/1"},    {"summary", report.summary()}, {"group", report.group},
       {"invariant", report.options.invariant}, {"seed", report.options.seed}, {"calls", report.calls},
       {"constant", report.finding.constant},   {"generators", generators}};
-  std::printf("%s\n", object.dump(2, ' ', false, json::error_handler_t::replace).c_str());
+  print_object(object);
 }
 
 }  // namespace attnsym

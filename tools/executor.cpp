@@ -4,6 +4,7 @@
 #include <atomic>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -20,6 +21,12 @@ void use_one_blas_thread() {
   openblas_set_num_threads(1);
 #endif
 }
+
+struct Planned {
+  std::size_t layers = 0;
+  std::size_t bytes_per_layer = 0;
+};
+Planned planned;
 
 }  // namespace
 
@@ -40,7 +47,11 @@ void run_tasks(std::size_t count, std::size_t workers, const std::function<void(
     }
   };
   std::vector<std::thread> threads;
-  for (std::size_t i = 1; i < std::min(workers, count); ++i) threads.emplace_back(work);
+  try {
+    for (std::size_t i = 1; i < std::min(workers, count); ++i) threads.emplace_back(work);
+  } catch (const std::system_error&) {
+    // No more threads can be had: those there are do the work, at least this one.
+  }
   work();
   for (std::thread& thread : threads) thread.join();
   if (failure) std::rethrow_exception(failure);
@@ -52,7 +63,16 @@ ThreadPlan plan_threads(std::size_t threads, std::size_t layers, std::size_t byt
   ThreadPlan plan;
   plan.layers = std::max<std::size_t>(1, std::min({threads, layers, fit}));
   plan.inside = std::max<std::size_t>(1, threads / plan.layers);
+  planned = {plan.layers, bytes_per_layer};
   return plan;
+}
+
+std::string memory_note() {
+  const auto [layers, bytes] = planned;
+  if (layers == 0) return "";
+  return "; the numbers of one layer of both models take " + std::to_string((bytes >> 20U) + 1) +
+         " MB, working on them a few times that, and " + std::to_string(layers) +
+         (layers == 1 ? " layer is" : " layers are") + " worked on at a time (see --threads)";
 }
 
 std::size_t default_workers() { return std::max(1U, std::thread::hardware_concurrency()); }

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <string>
 
 namespace attnsym {
 
@@ -18,6 +19,9 @@ struct ThreadPlan {
 /// As many layers at once as threads and memory allow; threads that are left over work inside a layer.
 /// @param bytes_per_layer  what the weights of one layer take in memory, working copies included
 ThreadPlan plan_threads(std::size_t threads, std::size_t layers, std::size_t bytes_per_layer);
+
+/// Where memory has run out: what the last plan took it for; empty without a plan.
+std::string memory_note();
 
 /// The number of hardware threads, at least 1.
 std::size_t default_workers();

@@ -10,6 +10,7 @@
 #include "tools/commands.hpp"
 #include "tools/measurement.hpp"
 #include "tools/model.hpp"
+#include "tools/output.hpp"
 #include "verify/verdict.hpp"
 
 namespace attnsym {
@@ -198,7 +199,7 @@ void print_text(const Model& model, const AttentionConfig& config,
                 const std::optional<Measurement>& measurement) {
   const SymmetryGroup group = symmetry_of(config);
   const ModelConfig& facts = model.checkpoint.config();
-  std::printf("family      %s, %zu attention layers\n", facts.model_type.c_str(), model.layers());
+  std::printf("family      %s, %zu attention layers\n", printable(facts.model_type).c_str(), model.layers());
   std::printf("stored      %s, attention in %s%s\n", format_of(model).c_str(),
               joined(attention_dtypes(model), ", ").c_str(),
               stores_interleaved(model) ? "; rotary pairs are interleaved, and read as half-split" : "");
@@ -248,7 +249,7 @@ void print_json(const Model& model, const AttentionConfig& config,
                         {"why", reasons(config)},
                         {"whole_model", whole_json(whole_model(model))}};
   if (measurement) object["measured"] = measurement->json();
-  std::printf("%s\n", object.dump(2).c_str());
+  print_object(object);
 }
 
 ExitStatus run_explain(const ExplainOptions& options) {

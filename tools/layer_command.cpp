@@ -1,8 +1,9 @@
 #include "tools/layer_command.hpp"
 
 #include <cmath>
-#include <fstream>
+#include <cstdlib>
 #include <optional>
+#include <sstream>
 
 #include "checkpoint/file.hpp"
 #include "checkpoint/printable.hpp"
@@ -16,17 +17,23 @@ namespace {
 
 using Path = std::filesystem::path;
 
+constexpr std::uintmax_t most_output = std::uintmax_t{4} << 30;
+
 void replace_all(std::string& text, const std::string& from, const std::string& to) {
   for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) {
     text.replace(at, from.size(), to);
   }
 }
 
-Path new_folder() {
-  std::string name =
-      (std::filesystem::temp_directory_path() / "attnsym-XXXXXX").string();  // mkdtemp fills the X in
-  if (mkdtemp(name.data()) == nullptr) throw IoError(name + ": no folder could be made there");
-  return name;
+Path folder_for_files() {
+  std::error_code error;
+  Path folder = std::filesystem::temp_directory_path(error);
+  if (error) {
+    const char* wanted = std::getenv("TMPDIR");
+    throw IoError(std::string(wanted != nullptr ? wanted : "/tmp") +
+                  ": no directory for temporary files: " + error.message());
+  }
+  return folder;
 }
 
 NamedTensor side_by_side(const TensorAxes& tensor, std::size_t number, Dtype dtype,
@@ -55,33 +62,32 @@ LayerOutput read_output(const SafetensorsFile& file, const TensorInfo& tensor) {
 
 }  // namespace
 
-LayerCommand::LayerCommand(LayerCommandOptions options) : options_(std::move(options)) {
+LayerCommand::LayerCommand(LayerCommandOptions options)
+    : options_(std::move(options)), folder_(folder_for_files()) {
   for (const char* place : {"{in}", "{out}"}) {
     if (options_.command.find(place) == std::string::npos)
       throw ShapeError(std::string("--command needs ") + place + " where the name of that file belongs");
   }
-  folder_ = new_folder();
 }
 
-LayerCommand::~LayerCommand() {
-  std::error_code ignored;
-  std::filesystem::remove_all(folder_, ignored);
-}
+namespace {
 
-std::string LayerCommand::what_it_said() const {
+std::string what_it_said(const std::string& said) {
   constexpr std::size_t most_lines = 12;
-  std::ifstream said(folder_ / "said");
+  std::istringstream text(said);
   std::vector<std::string> lines;
-  for (std::string line; std::getline(said, line);) lines.push_back("  | " + line);
+  for (std::string line; std::getline(text, line);) lines.push_back("  | " + printable(line));
   if (lines.empty()) return "; it printed nothing";
   if (lines.size() > most_lines) lines.erase(lines.begin(), lines.end() - most_lines);
   return "; the last it printed:\n" + joined(lines, "\n");
 }
 
+}  // namespace
+
 LayerOutputs LayerCommand::operator()(const std::vector<TensorAxes>& tensors,
                                       const std::vector<TensorValues>& checkpoints) {
-  const Path in = folder_ / "in.safetensors";
-  const Path out = folder_ / "out.safetensors";
+  const Path in = folder_.path() / "in.safetensors";
+  const Path out = folder_.path() / "out.safetensors";
   std::filesystem::remove(in);
   std::filesystem::remove(out);
   std::vector<NamedTensor> stored;
@@ -91,15 +97,17 @@ LayerOutputs LayerCommand::operator()(const std::vector<TensorAxes>& tensors,
   File::create(in).write_at(0, serialize_safetensors(std::move(stored), {}));
 
   std::string command = options_.command;
-  replace_all(command, "{in}", in_shell_quotes(in.string()));
-  replace_all(command, "{out}", in_shell_quotes(out.string()));
+  replace_all(command, "{in}", "\"$1\"");
+  replace_all(command, "{out}", "\"$2\"");
   ++calls_;
-  const std::optional<int> status = run_in_shell(command, folder_ / "said", options_.timeout);
-  if (!status)
-    throw LayerCallError("the layer took more than " + brief(options_.timeout) + " seconds" + what_it_said());
-  if (*status != 0)
-    throw LayerCallError("the layer ended with status " + std::to_string(*status) + what_it_said());
-  if (!std::filesystem::exists(out)) throw LayerCallError("the layer wrote no {out}" + what_it_said());
+  const auto [status, said] = run_in_shell(command, {in.string(), out.string()}, options_.timeout);
+  const std::string end = what_it_said(said);
+  if (!status) throw LayerCallError("the layer took more than " + brief(options_.timeout) + " seconds" + end);
+  if (*status != 0) throw LayerCallError("the layer ended with status " + std::to_string(*status) + end);
+  if (!std::filesystem::exists(out)) throw LayerCallError("the layer wrote no {out}" + end);
+  if (std::filesystem::file_size(out) > most_output)
+    throw LayerCallError("the layer wrote " + std::to_string(std::filesystem::file_size(out)) +
+                         " bytes, expected at most " + std::to_string(most_output));
   try {
     const SafetensorsFile file = SafetensorsFile::open(out);
     LayerOutputs outputs;

@@ -1,11 +1,11 @@
 #pragma once
 
-#include <filesystem>
 #include <map>
 #include <string>
 #include <vector>
 
 #include "checkpoint/dtype.hpp"
+#include "checkpoint/temporary_folder.hpp"
 #include "symmetry/errors.hpp"
 #include "tools/layer_group.hpp"
 
@@ -13,7 +13,7 @@ namespace attnsym {
 
 /// A layer in another language: a shell command that reads one safetensors file and writes another.
 struct LayerCommandOptions {
-  std::string command;       ///< with {in} and {out} where the names of the two files belong
+  std::string command;       ///< with {in} and {out}, unquoted, where the names of the two files belong
   Dtype dtype = Dtype::F64;  ///< of what is written for it; F64 or F32
   double timeout = 60;       ///< seconds for one call
 };
@@ -38,9 +38,6 @@ class LayerCommand {
  public:
   /// Makes a folder for its files, under TMPDIR. @throws ShapeError unless the command has {in} and {out}.
   explicit LayerCommand(LayerCommandOptions options);
-  LayerCommand(const LayerCommand&) = delete;
-  LayerCommand& operator=(const LayerCommand&) = delete;
-  ~LayerCommand();
 
   /// Applies the layer to checkpoints with these tensors, side by side along a new first axis.
   /// @throws LayerCallError
@@ -51,10 +48,8 @@ class LayerCommand {
   int calls() const { return calls_; }
 
  private:
-  std::string what_it_said() const;
-
   LayerCommandOptions options_;
-  std::filesystem::path folder_;
+  TemporaryFolder folder_;
   int calls_ = 0;
 };
 

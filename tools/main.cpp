@@ -1,11 +1,17 @@
 #include <malloc.h>
+#include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
+#include <iostream>
 #include <new>
 
+#include "checkpoint/printable.hpp"
 #include "tools/commands.hpp"
+#include "tools/executor.hpp"
+#include "tools/interruption.hpp"
+#include "tools/typing_error.hpp"
 #include "tools/version.hpp"
 
 namespace {
@@ -21,16 +27,14 @@ constexpr const char* footer =
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  // Matrices come and go by the megabyte; given back to the kernel each time, they cost a third of the run.
-  mallopt(M_ARENA_MAX, 1);  // other arenas consist of pieces that are given back as soon as they are empty
-  mallopt(M_MMAP_THRESHOLD, 64 << 20);
-  mallopt(M_TRIM_THRESHOLD, 256 << 20);
-  CLI::App app{description, "attnsym"};
+namespace {
+
+using attnsym::ExitStatus;
+
+void set_up(CLI::App& app, ExitStatus& status) {
   app.footer(footer);
   app.set_version_flag("--version", attnsym::version, "Print the version and exit");
   app.require_subcommand(1);
-  attnsym::ExitStatus status = attnsym::ExitStatus::yes;
   attnsym::setup_check(app, status);
   attnsym::setup_certify(app, status);
   attnsym::setup_canonicalize(app, status);
@@ -39,17 +43,55 @@ int main(int argc, char** argv) {
   attnsym::setup_layout(app, status);
   attnsym::setup_equivariance(app, status);
   attnsym::setup_nfn(app, status);
+}
+
+// Answers are no use if nobody gets them.
+void require_printed() {
+  std::cout.flush();
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0 || !std::cout)
+    throw std::runtime_error("standard output could not be written");
+}
+
+ExitStatus run(int argc, char** argv) {
+  ExitStatus status = ExitStatus::yes;
+  CLI::App app{description, "attnsym"};
+  set_up(app, status);
   try {
     app.parse(argc, argv);
-    if (std::fflush(stdout) != 0) throw std::runtime_error("standard output could not be written");
-    return static_cast<int>(status);
   } catch (const CLI::ParseError& error) {
     // --help and --version arrive here too, as successes.
-    return app.exit(error) == 0 ? 0 : static_cast<int>(attnsym::ExitStatus::trouble);
-  } catch (const std::bad_alloc&) {
-    std::fprintf(stderr, "attnsym: out of memory\n");
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "attnsym: %s\n", error.what());
+    if (error.get_exit_code() != 0) {
+      std::fputs(attnsym::usage_message(app, error, {argv + 1, argv + argc}).c_str(), stderr);
+      return ExitStatus::trouble;
+    }
+    app.exit(error);
   }
-  return static_cast<int>(attnsym::ExitStatus::trouble);
+  require_printed();
+  return status;
+}
+
+std::string peak_memory() {
+  rusage usage{};
+  if (getrusage(RUSAGE_SELF, &usage) != 0) return "";
+  return " with " + std::to_string(usage.ru_maxrss / 1024) + " MB in use";
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  // Matrices come and go by the megabyte; given back to the kernel each time, they cost a third of the run.
+  mallopt(M_ARENA_MAX, 1);  // other arenas consist of pieces that are given back as soon as they are empty
+  mallopt(M_MMAP_THRESHOLD, 64 << 20);
+  mallopt(M_TRIM_THRESHOLD, 256 << 20);
+  attnsym::end_tidily();
+  std::string trouble;
+  try {
+    return static_cast<int>(run(argc, argv));
+  } catch (const std::bad_alloc&) {
+    trouble = "out of memory" + peak_memory() + attnsym::memory_note();
+  } catch (const std::exception& error) {
+    trouble = error.what();
+  }
+  std::fprintf(stderr, "attnsym: %s\n", attnsym::printable(trouble).c_str());
+  return static_cast<int>(ExitStatus::trouble);
 }

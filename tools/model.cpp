@@ -57,6 +57,11 @@ Model open_model(const std::filesystem::path& where, const ModelFiles& files) {
   return model;
 }
 
+void require_unchanged(const Model& a, const Model& b) {
+  a.checkpoint.require_unchanged();
+  b.checkpoint.require_unchanged();
+}
+
 bool is_quantized(const Model& a, const Model& b) {
   return has_quantized_attention(a.checkpoint) || has_quantized_attention(b.checkpoint);
 }
@@ -131,9 +136,7 @@ void require_evidence_place(const std::optional<std::filesystem::path>& path, bo
       throw IoError(path->string() + ": lies in " + model.string() + ", which is never written to");
     }
   }
-  if (!force && fs::exists(fs::symlink_status(*path))) {
-    throw IoError(path->string() + ": exists; use --force to replace it");
-  }
+  require_writable(*path, force ? Overwrite::Yes : Overwrite::No);
 }
 
 }  // namespace attnsym

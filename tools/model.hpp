@@ -39,6 +39,10 @@ struct Model {
 /// @param files.config is needed by a single safetensors file; GGUF and llama2.c files do without.
 Model open_model(const std::filesystem::path& where, const ModelFiles& files);
 
+/// @throws IoError if somebody has written to the weights of one since it was opened: then an answer about
+/// them would be about neither state.
+void require_unchanged(const Model& a, const Model& b);
+
 /// Whether attention of one of them is quantised.
 bool is_quantized(const Model& a, const Model& b);
 
@@ -62,7 +66,8 @@ void add_threads_option(CLI::App& app, std::size_t& threads);
 void write_evidence(const std::filesystem::path& path, const std::vector<std::byte>& bytes, bool force);
 
 /// Refuses a place for a file of evidence before hours of work, not after: one that exists and may not be
-/// replaced, and whatever `force` says a directory, or a place inside a model that is only read.
+/// replaced, or where nothing can be written, and whatever `force` says a directory, a device, or a place
+/// inside a model or of a file that is only read.
 /// @throws IoError
 void require_evidence_place(const std::optional<std::filesystem::path>& path, bool force,
                             const std::vector<std::filesystem::path>& models);

@@ -78,7 +78,7 @@ void print_json(const ModelCheckResult& result) {
       {"explanation", result.explanation ? explanation_json(*result.explanation) : json()},
       {"bytes_read", result.bytes_read},
       {"seconds", result.seconds}};
-  std::printf("%s\n", object.dump(2).c_str());
+  print_object(object);
 }
 
 namespace {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <set>
 
 #include "checkpoint/printable.hpp"
 #include "checkpoint/safetensors.hpp"
@@ -88,13 +89,14 @@ Index part_size(const TensorShapes& tensors, const std::string& part, const std:
 }
 
 void require_known_names(const TensorShapes& tensors, std::size_t blocks, const std::string& origin) {
+  std::set<std::string> of_blocks;
+  for (std::size_t b = 0; b < blocks; ++b) {
+    for (const char* part : block_tensors) of_blocks.insert(block_prefix(b) + part);
+  }
   for (const TensorShapes::value_type& tensor : tensors) {
     const std::string& name = tensor.first;
-    bool known = belongs_to(name, "embedding") || belongs_to(name, "classifier");
-    for (std::size_t b = 0; b < blocks && !known; ++b) {
-      known = std::ranges::any_of(block_tensors,
-                                  [&](const char* part) { return name == block_prefix(b) + part; });
-    }
+    const bool known =
+        belongs_to(name, "embedding") || belongs_to(name, "classifier") || of_blocks.contains(name);
     if (!known) fail(origin, name, "belongs to no block, and is neither embedding nor classifier");
   }
 }

@@ -10,6 +10,7 @@
 #include "tools/label_table.hpp"
 #include "tools/model.hpp"
 #include "tools/nfn.hpp"
+#include "tools/output.hpp"
 #include "tools/predictor_file.hpp"
 #include "verify/verdict.hpp"
 
@@ -63,7 +64,7 @@ ExitStatus run_predict(const PredictOptions& options) {
     const nlohmann::json object{{"schema", "attnsym.nfn-predict/1"},
                                 {"model", options.model.string()},
                                 {"predictions", std::move(list)}};
-    std::printf("%s\n", object.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+    print_object(object);
     return ExitStatus::yes;
   }
   std::printf("file,prediction\n");
@@ -96,7 +97,7 @@ ExitStatus run_eval(const PredictOptions& options) {
                                 {"kendall_tau", tau},
                                 {"r_squared", r2},
                                 {"mean_squared_error", mse}};
-    std::printf("%s\n", object.dump(2).c_str());
+    print_object(object);
     return ExitStatus::yes;
   }
   std::printf("checkpoints         %zu\n", labels.size());

@@ -10,6 +10,8 @@
 #include "tools/label_table.hpp"
 #include "tools/model.hpp"
 #include "tools/nfn.hpp"
+#include "tools/number_options.hpp"
+#include "tools/output.hpp"
 #include "tools/predictor_file.hpp"
 #include "verify/verdict.hpp"
 
@@ -124,7 +126,7 @@ void print_result(const TrainOptions& options, const PredictorFile& predictor,
                                 {"epochs", epochs},
                                 {"epochs_done", done},
                                 {"losses", losses}};
-    std::printf("%s\n", object.dump(2).c_str());
+    print_object(object);
     return;
   }
   std::printf("%s: %td parameters, %td of %td epochs over %td checkpoints%s\n", options.model.c_str(),
@@ -175,16 +177,17 @@ void add_training_options(CLI::App& command, TrainOptions& options, CLI::Option&
   add_count("--epochs", training.schedule.epochs, "How often all checkpoints are seen", 1, Limits::most);
   add_count("--batch", training.batch, "Checkpoints per step", 1, Limits::most);
   add("--rate", training.schedule.peak, "The highest rate of Adam", "R")
-      ->check(CLI::Range(Limits::least_rate, Limits::most_rate));
+      ->check(numbers_between(Limits::least_rate, Limits::most_rate));
   add("--last-rate", training.schedule.last, "Where the rate falls to, as half a cosine", "R")
-      ->check(CLI::Range(0.0, Limits::most_rate));
+      ->check(numbers_between(0, Limits::most_rate));
   add_count("--warmup", training.schedule.warmup, "Epochs in which the rate rises", 0, Limits::most);
   add("--loss", options.loss, "bce: of labels from 0 to 1, cross entropy; mse: of any, squared error", "LOSS")
       ->check(CLI::IsMember({"bce", "mse"}));
   add_count("--channels", options.channels, "Channels of the layers", 1, 4096);
   add_count("--per-head", options.head_features,
             "Features of every head by itself; 0: heads count by their sums only, as published", 0, 4096);
-  add("--seed", training.seed, "Of the first parameters, and of the orders of checkpoints", "N");
+  add("--seed", training.seed, "Of the first parameters, and of the orders of checkpoints", "N")
+      ->check(seeds());
 }
 
 }  // namespace

@@ -2,9 +2,13 @@
 
 #include <cstddef>
 #include <mutex>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 namespace attnsym {
+
+/// Prints an answer on standard output. Names in it need not be UTF-8: what is not becomes U+FFFD.
+void print_object(const nlohmann::json& object);
 
 /// A progress line on standard error, shown only on a terminal and erased at the end.
 class Progress {

@@ -1,5 +1,9 @@
 #include "tools/rewrite_options.hpp"
 
+#include <cstdio>
+
+#include "checkpoint/printable.hpp"
+#include "symmetry/errors.hpp"
 #include "tools/output.hpp"
 
 namespace attnsym {
@@ -35,19 +39,45 @@ void add_rewrite_options(CLI::App& command, RewriteOptions& options) {
                   "Store the attention tensors as this (default: as in IN, quantised ones as F32)")
       ->check(CLI::IsMember({"F64", "F32", "F16", "BF16"}));
   add_threads_option(command, options.threads);
-  command.add_flag("--force", options.force, "Replace OUT and the certificate if they exist");
+  command.add_flag("--force", options.force,
+                   "Replace OUT if attnsym wrote all that is in it, and the certificate, if they exist");
+  command.add_flag(
+      "--no-sync", options.no_sync,
+      "Do not wait until the disk has OUT before it gets its name: faster, but a power failure may "
+      "leave half of it there");
   command.add_flag("--json", options.as_json, "Print one JSON object");
+}
+
+void require_places(const RewriteOptions& options) {
+  std::vector<std::filesystem::path> off_limits{options.in, options.out};
+  for (const auto& path : options.files.paths()) {
+    off_limits.push_back(path);
+    std::error_code ignored;
+    if (std::filesystem::equivalent(path, options.out, ignored))
+      throw IoError(options.out.string() + ": is read by this very call");
+  }
+  require_evidence_place(options.certificate, options.force, off_limits);
+}
+
+CheckpointRewrite start_rewrite(const RewriteOptions& options, const Model& model, RewriteScope scope) {
+  const std::optional<Dtype> store_as = options.dtype ? parse_dtype(*options.dtype) : std::nullopt;
+  return {model.checkpoint, options.out, options.force ? Overwrite::Yes : Overwrite::No,
+          store_as,         scope,       options.no_sync ? Sync::No : Sync::Yes};
+}
+
+void finish(CheckpointRewrite& rewrite, const RewriteOptions& options) {
+  rewrite.commit();
+  if (rewrite.left_out().empty()) return;
+  std::fprintf(stderr, "attnsym: not copied to %s, because %s: %s\n", printable(options.out.string()).c_str(),
+               "it may hold the old weights, or leads elsewhere",
+               printable(joined(rewrite.left_out(), ", ")).c_str());
 }
 
 void rewrite_model(const RewriteOptions& options, const Model& model, const std::string& label,
                    std::uint64_t seed,
                    const std::function<RewrittenLayer(std::size_t, RoundedAttention)>& change) {
-  std::vector<std::filesystem::path> off_limits{options.in, options.out};
-  for (const auto& path : options.files.paths()) off_limits.push_back(path);
-  require_evidence_place(options.certificate, options.force, off_limits);
-  const std::optional<Dtype> store_as = options.dtype ? parse_dtype(*options.dtype) : std::nullopt;
-  CheckpointRewrite rewrite(model.checkpoint, options.out, options.force ? Overwrite::Yes : Overwrite::No,
-                            store_as);
+  require_places(options);
+  CheckpointRewrite rewrite = start_rewrite(options, model, RewriteScope::Attention);
   std::vector<EqualityEvidence> evidence(model.layers(), HeadClasses{});
   {
     Progress progress(label, model.layers());
@@ -62,7 +92,7 @@ void rewrite_model(const RewriteOptions& options, const Model& model, const std:
       progress.advance();
     });
   }
-  rewrite.commit();
+  finish(rewrite, options);
   if (options.certificate) write_certificate(options, model, seed, std::move(evidence));
 }
 

@@ -21,10 +21,19 @@ struct RewriteOptions {
   std::optional<std::string> dtype;
   std::size_t threads = default_workers();
   bool force = false;
+  bool no_sync = false;
   bool as_json = false;
 };
 
 void add_rewrite_options(CLI::App& command, RewriteOptions& options);
+
+/// Refuses places to write before the work. @throws IoError
+void require_places(const RewriteOptions& options);
+
+/// What is common to both scopes: begins OUT as the options say, and gives it its name, saying what of the
+/// source's directory it has not.
+CheckpointRewrite start_rewrite(const RewriteOptions& options, const Model& model, RewriteScope scope);
+void finish(CheckpointRewrite& rewrite, const RewriteOptions& options);
 
 /// One layer's new weights, and why they compute the same.
 struct RewrittenLayer {

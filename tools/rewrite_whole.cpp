@@ -35,9 +35,8 @@ TransformerGroup rewrite_whole(const RewriteOptions& options, const Model& model
   const CheckpointModel stored(model.checkpoint, Radii::Decoded);
   TransformerGroup group(stored.config());
   if (change.moves_stream) require_nothing_beside(model, group);
-  const std::optional<Dtype> store_as = options.dtype ? parse_dtype(*options.dtype) : std::nullopt;
-  CheckpointRewrite rewrite(model.checkpoint, options.out, options.force ? Overwrite::Yes : Overwrite::No,
-                            store_as, RewriteScope::Model);
+  require_places(options);
+  CheckpointRewrite rewrite = start_rewrite(options, model, RewriteScope::Model);
   const auto blocks = static_cast<std::size_t>(stored.config().blocks());
   Progress progress(label, blocks);
   rewrite.write_outside(change.outside(group, stored, read_outside(stored)));
@@ -47,7 +46,7 @@ TransformerGroup rewrite_whole(const RewriteOptions& options, const Model& model
     rewrite.write_block(layer, change.block(group, layer, read_block(stored, layer)));
     progress.advance();
   });
-  rewrite.commit();
+  finish(rewrite, options);
   return group;
 }
 

@@ -1,57 +1,89 @@
 #include "tools/shell.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <csignal>
-#include <thread>
 
 #include "symmetry/errors.hpp"
+#include "tools/interruption.hpp"
 
 namespace attnsym {
 namespace {
 
-// The process group that is to end with this process; a signal handler may touch nothing else.
-volatile sig_atomic_t running_group = 0;
-
-extern "C" void end_with_us(int signal) {
-  if (running_group != 0) kill(-static_cast<pid_t>(running_group), SIGKILL);
-  std::signal(signal, SIG_DFL);
-  std::raise(signal);
-}
+using Clock = std::chrono::steady_clock;
 
 // While it lives, a signal that ends this process ends the group too.
 class EndsTogether {
  public:
-  explicit EndsTogether(pid_t group) {
-    running_group = group;
-    for (std::size_t i = 0; i < signals.size(); ++i) before_[i] = std::signal(signals[i], end_with_us);
-  }
+  explicit EndsTogether(pid_t group) { set_running_group(group); }
   EndsTogether(const EndsTogether&) = delete;
   EndsTogether& operator=(const EndsTogether&) = delete;
-  ~EndsTogether() {
-    for (std::size_t i = 0; i < signals.size(); ++i) std::signal(signals[i], before_[i]);
-    running_group = 0;
+  ~EndsTogether() { set_running_group(0); }
+};
+
+// What a command prints, of which the end is kept.
+class Pipe {
+ public:
+  Pipe() {
+    if (::pipe2(ends_.data(), O_CLOEXEC) != 0) throw IoError("no pipe could be made");
+    ::fcntl(ends_[0], F_SETFL, O_NONBLOCK);
+  }
+  Pipe(const Pipe&) = delete;
+  Pipe& operator=(const Pipe&) = delete;
+  ~Pipe() {
+    for (const int end : ends_) ::close(end);
   }
 
+  int entrance() const { return ends_[1]; }
+
+  // Waits until something is printed, or for so long; then takes what there is, but no more than a little:
+  // others have things to do, too.
+  void take(int milliseconds) {
+    pollfd waiting{ends_[0], POLLIN, 0};
+    if (::poll(&waiting, 1, milliseconds) <= 0) return;
+    std::array<char, 1 << 16> buffer{};
+    const ssize_t count = ::read(ends_[0], buffer.data(), buffer.size());
+    if (count <= 0) return;
+    said_.append(buffer.data(), static_cast<std::size_t>(count));
+    constexpr std::size_t kept = 4096;
+    if (said_.size() > kept) said_.erase(0, said_.size() - kept);
+  }
+
+  const std::string& said() const { return said_; }
+
  private:
-  static constexpr std::array signals{SIGINT, SIGTERM, SIGHUP};
-  std::array<void (*)(int), signals.size()> before_{};
+  std::array<int, 2> ends_{-1, -1};
+  std::string said_;
 };
 
 // Only what is allowed between fork and exec.
-[[noreturn]] void become(const char* command, const char* said) {
+[[noreturn]] void become(const std::vector<char*>& words, int output) {
+  restore_signals();
   setpgid(0, 0);
-  const int input = open("/dev/null", O_RDONLY);
-  const int output = open(said, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-  dup2(input, STDIN_FILENO);
+  dup2(open("/dev/null", O_RDONLY), STDIN_FILENO);
   dup2(output, STDOUT_FILENO);
   dup2(output, STDERR_FILENO);
-  execl("/bin/sh", "sh", "-c", command, static_cast<char*>(nullptr));
+  execv("/bin/sh", words.data());
   _exit(127);
+}
+
+pid_t start(const std::string& command, const std::vector<std::string>& arguments, const Pipe& pipe) {
+  std::vector<std::string> all{"sh", "-c", command, "attnsym"};
+  all.insert(all.end(), arguments.begin(), arguments.end());
+  std::vector<char*> words;
+  for (std::string& word : all) words.push_back(word.data());
+  words.push_back(nullptr);
+  const pid_t child = fork();
+  if (child < 0) throw IoError("no process could be started");
+  if (child == 0) become(words, pipe.entrance());
+  setpgid(child, child);  // here too: whoever comes first
+  return child;
 }
 
 }  // namespace
@@ -62,28 +94,26 @@ std::string in_shell_quotes(const std::string& text) {
   return quoted + "'";
 }
 
-std::optional<int> run_in_shell(const std::string& command, const std::filesystem::path& said,
-                                double timeout) {
-  using Clock = std::chrono::steady_clock;
+ShellResult run_in_shell(const std::string& command, const std::vector<std::string>& arguments,
+                         double timeout) {
   const auto end = Clock::now() + std::chrono::duration<double>(timeout);
-  const pid_t child = fork();
-  if (child < 0) throw IoError("no process could be started");
-  if (child == 0) become(command.c_str(), said.c_str());
-  setpgid(child, child);  // here too: whoever comes first
+  Pipe pipe;
+  const pid_t child = start(command, arguments, pipe);
   const EndsTogether together(child);
   int status = 0;
-  auto pause = std::chrono::milliseconds(1);
+  int pause = 1;
   while (waitpid(child, &status, WNOHANG) == 0) {
     if (Clock::now() >= end) {
       kill(-child, SIGKILL);
       waitpid(child, &status, 0);
-      return std::nullopt;
+      return {std::nullopt, pipe.said()};
     }
-    std::this_thread::sleep_for(pause);
-    pause = std::min(2 * pause, std::chrono::milliseconds(20));
+    pipe.take(pause);
+    pause = std::min(2 * pause, 20);
   }
   kill(-child, SIGKILL);  // what it left running would write to files that are gone
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  for (int i = 0; i < 16; ++i) pipe.take(0);
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), pipe.said()};
 }
 
 }  // namespace attnsym

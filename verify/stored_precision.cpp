@@ -21,12 +21,10 @@ struct ColumnNorms {
 // An error spread evenly over +- radius has a variance of a third of its square.
 const double deviation = 1 / std::sqrt(3.0);
 
-// The radii of numbers of a format, in units of its relative one and without a branch: a number of the format
-// that is not zero is at least twice `absolute`.
+// The radii of numbers of a format, in units of its relative one.
 template <class Numbers>
 auto relative_radii(const Numbers& numbers, const Rounding& rounding) {
-  return numbers.cwiseAbs().cwiseMax(
-      (numbers.cwiseAbs() * (0.5 / rounding.relative)).cwiseMin(rounding.absolute / rounding.relative));
+  return numbers.cwiseAbs().cwiseMax(rounding.absolute / rounding.relative);
 }
 
 ColumnNorms column_norms(const Matrix<double>& value, const Matrix<double>& radius) {

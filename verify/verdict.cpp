@@ -38,6 +38,20 @@ const char* name_of(const Verdict& verdict) {
   return names[verdict.index()];
 }
 
+Decision decide_same(const AttentionConfig& config) {
+  Decision decision;
+  decision.verdict = Identical{identity_element<double>(config)};
+  for (Index head = 0; head < config.heads; ++head) {
+    HeadComparison same{head, head, {}, {}};
+    same.qk.limit = same.vo.limit = 2;
+    decision.heads.push_back(same);
+  }
+  decision.constant.limit = 2;
+  decision.gauge_condition = 1;
+  decision.output_bound = 0;
+  return decision;
+}
+
 double HeadComparison::rounding_ratio() const { return std::max(qk.ratio, vo.ratio); }
 double HeadComparison::largest_ratio() const { return std::max(qk.largest_ratio(), vo.largest_ratio()); }
 double HeadComparison::resolution() const { return std::max(qk.resolution, vo.resolution); }

@@ -74,6 +74,9 @@ struct Decision {
   bool classes_agree() const;     ///< whether there are classes and rounding explains every one
 };
 
+/// The verdict on a module and itself.
+Decision decide_same(const AttentionConfig& config);
+
 /// In words, what differs most and by which ratio: a head, a class of heads, or the constant output where
 /// rounding explains all heads.
 std::string describe_difference(const Decision& decision);

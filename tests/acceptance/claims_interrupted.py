@@ -1,6 +1,7 @@
 """Claims about writing: whatever happens, OUT is the old one or the complete new one."""
 
 import hashlib
+import json
 import random
 import shutil
 import time
@@ -32,6 +33,7 @@ def _killed(bench):
     old, new = _fingerprint(bench.model), _fingerprint(bench.canonical().directory)
     require(old != new, "the model is in canonical form already, so old and new look alike")
     _put_old(bench, out)
+    old = _fingerprint(out)
     duration, seen = _duration_of_overwriting(bench, out), {"old": 0, "new": 0, "cut short": 0}
     for number in range(KILLS):
         _put_old(bench, out)
@@ -75,8 +77,11 @@ def _kill_after(bench, out, seconds):
 
 
 def _put_old(bench, out):
+    """The model as if attnsym had written it, with the list of its files."""
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(bench.model, out)
+    names = sorted(path.relative_to(out).as_posix() for path in out.rglob("*"))
+    (out / ".attnsym.json").write_text(json.dumps({"schema": "attnsym.output/1", "files": names}))
 
 
 def _fingerprint(directory):

@@ -143,13 +143,16 @@ TEST(BlockQuantization, ClippedNumbersHaveAWholeStep) {
   EXPECT_NEAR(radius[0], 0.5, 0.01);
 }
 
-TEST(BlockQuantization, ZeroBlocksAreExact) {
+// Their scale may have been too small for float16.
+TEST(BlockQuantization, ZeroBlocksHaveWhatTheirScaleMayHaveLost) {
   Numbers out(32, 1);
   Numbers radius(32, 1);
   for (const Dtype kind : kinds) {
     decode_blocks(kind, quantized(kind, Numbers(32, 0.0)), out, radius);
     EXPECT_EQ(out, Numbers(32, 0.0));
-    EXPECT_EQ(radius, Numbers(32, 0.0));
+    EXPECT_GT(radius[0], 0) << name_of(kind);
+    EXPECT_LT(radius[0], 0x1p-24) << name_of(kind);
+    EXPECT_EQ(radius, Numbers(32, radius[0]));
   }
 }
 

@@ -197,13 +197,13 @@ TEST(RoundingRadius, IsTheUnitRoundoffTimesTheNumber) {
   EXPECT_EQ(rounding_radius(Dtype::F64, 1.0), 0x1p-53);
 }
 
-TEST(RoundingRadius, HasAFloorAtTheSubnormalsButZeroIsExact) {
+TEST(RoundingRadius, HasAFloorAtTheSubnormalsAndZeroHasIt) {
   EXPECT_EQ(rounding_radius(Dtype::F16, 0x1p-24), 0x1p-25);
   EXPECT_EQ(rounding_radius(Dtype::F32, 0x1p-149), 0x1p-150);
   EXPECT_EQ(rounding_radius(Dtype::BF16, 0x1p-133), 0x1p-134);
   for (const Dtype dtype : {Dtype::F64, Dtype::F32, Dtype::F16, Dtype::BF16}) {
-    EXPECT_EQ(rounding_radius(dtype, 0.0), 0.0);
-    EXPECT_EQ(rounding_radius(dtype, -0.0), 0.0);
+    EXPECT_EQ(rounding_radius(dtype, 0.0), rounding_of(dtype).absolute);
+    EXPECT_EQ(rounding_radius(dtype, -0.0), rounding_of(dtype).absolute);
   }
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <numeric>
 #include <utility>
 
 #include "symmetry/errors.hpp"
@@ -107,13 +108,44 @@ bool is_exact(const ModelDecision& decision) {
          std::ranges::all_of(decision.blocks, [](const BlockDecision& b) { return b.is_exact(); });
 }
 
+// Which parts need not be looked at under a stream that stays as it is.
+struct Alike {
+  bool outside = false;
+  std::vector<char> blocks;  // not vector<bool>: threads write neighbouring entries
+
+  bool all() const { return outside && std::ranges::count(blocks, 1) == std::ssize(blocks); }
+};
+
+Alike find_alike(const StoredModel& a, const StoredModel& b, const ModelDecideOptions& options) {
+  Alike alike{false, std::vector<char>(static_cast<std::size_t>(a.config().blocks()), 0)};
+  if (!(a.config() == b.config())) return alike;
+  options.run_parts(alike.blocks.size() + 1, [&](std::size_t part) {
+    if (part == 0) {
+      alike.outside = options.alike.outside && options.alike.outside();
+    } else {
+      alike.blocks[part - 1] =
+          options.alike.block && options.alike.block(static_cast<Index>(part - 1)) ? 1 : 0;
+    }
+  });
+  return alike;
+}
+
+BlockDecision same_block(const TransformerConfig& config, std::size_t layer) {
+  BlockDecision block;
+  block.attention = decide_same(config.attention[layer]);
+  block.mlp.image.resize(static_cast<std::size_t>(config.mlp.width));
+  std::iota(block.mlp.image.begin(), block.mlp.image.end(), Index{0});
+  return block;
+}
+
 void compare_parts(const ModelPieces& pieces, const TransformerConfig& config,
-                   const ModelDecideOptions& options, ModelDecision& decision) {
+                   const ModelDecideOptions& options, const Alike& alike, ModelDecision& decision) {
   options.run_parts(decision.blocks.size() + 1, [&](std::size_t part) {
     if (part == 0) {
-      decision.outer = pieces.compare_outside();
+      if (!alike.outside) decision.outer = pieces.compare_outside();
       return;
     }
+    if (alike.blocks[part - 1] != 0) return;
     const auto layer = static_cast<Index>(part - 1);
     BlockDecision& block = decision.blocks[part - 1];
     block.norms = pieces.compare_norms(layer);
@@ -122,12 +154,13 @@ void compare_parts(const ModelPieces& pieces, const TransformerConfig& config,
   });
 }
 
-void compare_attention(const ModelPieces& pieces, const ModelDecideOptions& options,
+void compare_attention(const ModelPieces& pieces, const ModelDecideOptions& options, const Alike& alike,
                        ModelDecision& decision) {
   DecideOptions decide;
   decide.search_witness = false;
   decide.run_tasks = options.run_in_module;
   options.run_modules(decision.blocks.size(), [&](std::size_t block) {
+    if (alike.blocks[block] != 0) return;
     const auto layer = static_cast<Index>(block);
     std::array<StoredAttention, 2> modules;
     options.run_in_module(2, [&](std::size_t i) {
@@ -138,12 +171,18 @@ void compare_attention(const ModelPieces& pieces, const ModelDecideOptions& opti
   });
 }
 
+// @param found  what is alike, if the stream stays as it is
 void compare_all(const StoredModel& a, const StoredModel& b, const ModelDecideOptions& options,
-                 ModelDecision& decision) {
+                 const Alike& found, ModelDecision& decision) {
   const ModelPieces pieces(a, b, decision.stream, options.outputs);
   decision.blocks.assign(static_cast<std::size_t>(a.config().blocks()), {});
-  compare_parts(pieces, a.config(), options, decision);
-  compare_attention(pieces, options, decision);
+  const bool stays = decision.stream.kind() == StreamTransport::Kind::Identity;
+  const Alike alike = stays ? found : Alike{false, std::vector<char>(decision.blocks.size(), 0)};
+  for (std::size_t layer = 0; layer < decision.blocks.size(); ++layer) {
+    if (alike.blocks[layer] != 0) decision.blocks[layer] = same_block(a.config(), layer);
+  }
+  compare_parts(pieces, a.config(), options, alike, decision);
+  compare_attention(pieces, options, alike, decision);
 }
 
 bool may_be_refined(const StoredModel& a, const ModelDecision& decision) {
@@ -151,13 +190,14 @@ bool may_be_refined(const StoredModel& a, const ModelDecision& decision) {
 }
 
 void compare_orbits(const StoredModel& a, const StoredModel& b, const ModelDecideOptions& options,
-                    ModelDecision& decision) {
+                    const Alike& alike, ModelDecision& decision) {
   const SeenModel seen_a(a);
   const SeenModel seen_b(b);
-  const auto stream = find_stream(seen_a, seen_b);
+  const std::optional<StreamTransport> stream =
+      alike.outside ? StreamTransport::identity(a.config().model_width) : find_stream(seen_a, seen_b);
   decision.stream_found = stream.has_value();
   decision.stream = stream.value_or(StreamTransport::identity(a.config().model_width));
-  compare_all(a, b, options, decision);
+  compare_all(a, b, options, alike, decision);
   // What a better rotation lets agree may make it better still: in small models, where that is cheap and
   // tables have few rows.
   const bool is_small = a.config().vocabulary < 4 * a.config().model_width;
@@ -167,7 +207,7 @@ void compare_orbits(const StoredModel& a, const StoredModel& b, const ModelDecid
     ModelDecision next;
     next.stream_found = true;
     next.stream = refine_stream(seen_a, seen_b, refined);
-    compare_all(a, b, options, next);
+    compare_all(a, b, options, alike, next);
     refined = std::move(next);
     if (!may_be_refined(a, refined)) decision = refined;
   }
@@ -223,7 +263,17 @@ ModelDecision compare_models(const StoredModel& a, const StoredModel& b, const M
     decision.reason = "the architectures differ: " + apart;
     return decision;
   }
-  compare_orbits(a, b, options, decision);
+  const Alike alike = find_alike(a, b, options);
+  if (alike.all()) {
+    decision.verdict = ModelVerdict::Identical;
+    decision.reason = "every number that is stored is the same, byte by byte";
+    decision.stream = StreamTransport::identity(a.config().model_width);
+    decision.stream_found = true;
+    for (std::size_t layer = 0; layer < alike.blocks.size(); ++layer)
+      decision.blocks.push_back(same_block(a.config(), layer));
+    return decision;
+  }
+  compare_orbits(a, b, options, alike, decision);
   decision.first_difference = first_difference(decision);
   if (decision.first_difference) {
     decision.reason = "the first difference is in " + *decision.first_difference;

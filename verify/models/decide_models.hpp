@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,6 +13,13 @@
 
 namespace attnsym {
 
+/// What of two models is known to be stored alike, number by number and finite: that is not read. Nothing
+/// where a function is empty.
+struct StoredAlike {
+  std::function<bool(Index layer)> block;  ///< all of a block
+  std::function<bool()> outside;           ///< all outside of blocks
+};
+
 struct ModelDecideOptions {
   Outputs outputs = Outputs::Logits;
   double witness_factor = 10;            ///< tokens count when their gap is this many times its noise
@@ -19,6 +27,7 @@ struct ModelDecideOptions {
   RunTasks run_parts = run_in_turn;      ///< how tables and MLPs are compared
   RunTasks run_modules = run_in_turn;    ///< then attention of the blocks, which takes most memory
   RunTasks run_in_module = run_in_turn;  ///< how independent parts of one module are
+  StoredAlike alike{};
 };
 
 /// One block of A, moved by the stream's transport, against the same of B.
