@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "checkpoint/printable.hpp"
 #include "tools/output.hpp"
 #include "tools/unread.hpp"
 
@@ -172,7 +173,9 @@ void print_figures(const std::vector<Decision>& layers) {
 }  // namespace
 
 void print_text(const CheckResult& result) {
-  std::printf("%s: %s\n\n", result.verdict.c_str(), result.reason.c_str());
+  const bool are_equal = result.verdict == "identical" || result.verdict == "equivalent";
+  std::printf("%s: %s%s\n\n", result.verdict.c_str(), are_equal ? "attention alone: " : "",
+              printable(result.reason).c_str());
   std::printf("scope  attention only; embeddings, norms and MLPs are not compared\n");
   std::printf("group  %s\n", result.group.c_str());
   std::printf("seed   %llu\n", static_cast<unsigned long long>(result.seed));
