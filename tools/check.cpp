@@ -177,16 +177,28 @@ class LayerJudge {
   bool is_quantized_;
 };
 
-void require_same_layers(const CheckOptions& options, const Model& a, const Model& b) {
-  if (a.layers() == b.layers()) return;
-  throw ShapeError(options.a.string() + " has " + std::to_string(a.layers()) + " attention layers, " +
-                   options.b.string() + " has " + std::to_string(b.layers()));
+// Why attention of two models cannot be the same, layer by layer, whatever the weights; empty if it can.
+std::string different_shape(const Model& a, const Model& b) {
+  const auto differ = [](const char* what, std::size_t of_a, std::size_t of_b) {
+    return "A has " + std::to_string(of_a) + " " + what + ", B has " + std::to_string(of_b);
+  };
+  if (a.layers() != b.layers()) return differ("attention layers", a.layers(), b.layers());
+  const auto width = [](const Model& model) {
+    return static_cast<std::size_t>(model.checkpoint.config().hidden_size);
+  };
+  if (width(a) != width(b)) return differ("numbers per token", width(a), width(b));
+  return "";
 }
 
 CheckResult decide_layers(const CheckOptions& options, const Model& a, const Model& b) {
-  require_same_layers(options, a, b);
   CheckResult result;
   result.scope = options.scope;
+  if (const std::string different = different_shape(a, b); !different.empty()) {
+    result.verdict = "distinct";
+    result.reason = different;
+    result.seed = seed_of(options);
+    return result;
+  }
   result.seed = seed_of(options);
   result.layers.resize(a.layers());
   result.group = symmetry_of(attention_config(a.checkpoint, 0)).describe();
@@ -240,6 +252,11 @@ void write_certificate(const CheckOptions& options, const Model& a, const Model&
 }
 
 void write_files(const CheckOptions& options, const Model& a, const Model& b, CheckResult& result) {
+  if (result.layers.empty()) {
+    if (options.certificate || options.witness)
+      std::fprintf(stderr, "attnsym: nothing is written: shapes alone tell these models apart\n");
+    return;
+  }
   if (options.certificate) {
     if (result.verdict == "undecided") {
       std::fprintf(stderr, "attnsym: no certificate is written for an undecided answer\n");
@@ -301,12 +318,13 @@ ExitStatus run_check(const CheckOptions& options) {
   }
   CheckResult result = decide_all(options, a, b);
   result.unread = unread_tensors(Unread::ByFamily, {&a, &b});
-  if (options.ladder) {
+  if (options.ladder && !result.layers.empty()) {
     const auto layer = static_cast<Index>(result.worst_layer);
     result.ladder =
         precision_ladder(read_attention(a.checkpoint, layer), read_attention(b.checkpoint, layer));
   }
-  if (options.explain) result.explanation = explain_differences(a, b, result.layers);
+  if (options.explain && !result.layers.empty())
+    result.explanation = explain_differences(a, b, result.layers);
   require_unchanged(a, b);
   write_files(options, a, b, result);
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

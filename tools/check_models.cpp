@@ -5,6 +5,7 @@
 
 #include "checkpoint/checkpoint_model.hpp"
 #include "checkpoint/same_bytes.hpp"
+#include "symmetry/errors.hpp"
 #include "tools/evidence_file.hpp"
 #include "tools/models_report.hpp"
 #include "tools/output.hpp"
@@ -22,6 +23,10 @@ void write_certificate(const Model& a, const Model& b, const ModelCheckOptions& 
   const ModelDecision& decision = result.decision;
   if (decision.verdict == ModelVerdict::Undecided) {
     std::fprintf(stderr, "attnsym: no certificate is written for an undecided answer\n");
+    return;
+  }
+  if (decision.verdict == ModelVerdict::Distinct && !decision.witness) {
+    std::fprintf(stderr, "attnsym: no certificate is written: shapes alone tell these models apart\n");
     return;
   }
   CertificateFile file;
@@ -60,10 +65,25 @@ class ModelJudge {
         threads_(options.threads) {
     options_.outputs = options.outputs;
     options_.seed = options.seed;
+    options_.compare_unlike = options.explain;
     options_.alike = {[this](Index layer) { return same_.block(layer); }, [this] { return same_.outside(); }};
   }
 
+  // Models that take or give something else compute something else.
+  std::optional<ModelDecision> told_apart_by_shapes() const {
+    try {
+      require_same_outputs(model_a_, model_b_, Outputs::Logits);
+      return std::nullopt;
+    } catch (const ShapeError& error) {
+      ModelDecision decision;
+      decision.verdict = ModelVerdict::Distinct;
+      decision.different_architecture = decision.reason = error.what();
+      return decision;
+    }
+  }
+
   ModelDecision decide() const {
+    if (auto decision = told_apart_by_shapes()) return *decision;
     Progress progress("check", 2 * static_cast<std::size_t>(model_a_.config().blocks()) + 1);
     return decide_models(model_a_, model_b_, with_workers([&progress] { progress.advance(); }));
   }
@@ -126,7 +146,9 @@ void answer(const Model& a, const Model& b, const ModelCheckOptions& options, Mo
   const ModelJudge judge(a, b, options, Radii::Quantized);
   result.decision = judge.decide();
   result.numbers_per_patch = judge.numbers_per_patch();
-  if (options.explain && !are_equal(result.decision)) result.explanation = judge.explain(result.decision);
+  const bool have_outputs = result.decision.witness || result.decision.verdict != ModelVerdict::Distinct;
+  if (options.explain && !are_equal(result.decision) && have_outputs)
+    result.explanation = judge.explain(result.decision);
 }
 
 // As for attention: windows that no input reaches are left out if that makes the models one.

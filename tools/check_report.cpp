@@ -73,6 +73,7 @@ json ladder_json(const CheckResult& result) {
 }
 
 json witness_json(const CheckResult& result) {
+  if (result.layers.empty()) return nullptr;
   const auto* distinct = std::get_if<Distinct>(&result.worst().verdict);
   if (distinct == nullptr) return nullptr;
   return {{"file", optional_text(result.witness_file)},
@@ -83,30 +84,34 @@ json witness_json(const CheckResult& result) {
           {"noise", distinct->witness.noise}};
 }
 
+json worst_json(const CheckResult& result) {
+  if (result.layers.empty()) return nullptr;
+  const Decision& worst = result.worst();
+  const double ratio = worst.heads.empty() ? 0 : worst.heads[worst.worst_head].largest_ratio();
+  return {{"layer", result.worst_layer}, {"head", worst.worst_head}, {"rounding_ratio", ratio}};
+}
+
 }  // namespace
 
 void print_json(const CheckResult& result) {
   json layers = json::array();
   for (std::size_t i = 0; i < result.layers.size(); ++i) layers.push_back(layer_json(i, result.layers[i]));
-  const Decision& worst = result.worst();
-  const double worst_ratio = worst.heads.empty() ? 0 : worst.heads[worst.worst_head].largest_ratio();
-  const json object{
-      {"schema", "attnsym.check/1"},
-      {"verdict", result.verdict},
-      {"reason", result.reason},
-      {"group", result.group},
-      {"scope", result.scope},
-      {"seed", result.seed},
-      {"unread", result.unread},
-      {"layers", layers},
-      {"worst", {{"layer", result.worst_layer}, {"head", worst.worst_head}, {"rounding_ratio", worst_ratio}}},
-      {"witness", witness_json(result)},
-      {"exact", exact_json(result)},
-      {"ladder", ladder_json(result)},
-      {"explanation", result.explanation ? explanation_json(*result.explanation) : json()},
-      {"certificate", optional_text(result.certificate)},
-      {"bytes_read", result.bytes_read},
-      {"seconds", result.seconds}};
+  const json object{{"schema", "attnsym.check/1"},
+                    {"verdict", result.verdict},
+                    {"reason", result.reason},
+                    {"group", result.group},
+                    {"scope", result.scope},
+                    {"seed", result.seed},
+                    {"unread", result.unread},
+                    {"layers", layers},
+                    {"worst", worst_json(result)},
+                    {"witness", witness_json(result)},
+                    {"exact", exact_json(result)},
+                    {"ladder", ladder_json(result)},
+                    {"explanation", result.explanation ? explanation_json(*result.explanation) : json()},
+                    {"certificate", optional_text(result.certificate)},
+                    {"bytes_read", result.bytes_read},
+                    {"seconds", result.seconds}};
   print_object(object);
 }
 
@@ -177,6 +182,7 @@ void print_text(const CheckResult& result) {
   std::printf("%s: %s%s\n\n", result.verdict.c_str(), are_equal ? "attention alone: " : "",
               printable(result.reason).c_str());
   std::printf("scope  attention only; embeddings, norms and MLPs are not compared\n");
+  if (result.layers.empty()) return print_unread(result.unread);
   std::printf("group  %s\n", result.group.c_str());
   std::printf("seed   %llu\n", static_cast<unsigned long long>(result.seed));
   if (result.error_probability) print_exactness(*result.error_probability);

@@ -13,7 +13,7 @@ namespace attnsym {
 
 /// All layers' decisions and what follows from them.
 struct CheckResult {
-  std::vector<Decision> layers;
+  std::vector<Decision> layers;  ///< none where shapes alone tell the models apart
   std::size_t worst_layer = 0;
   std::string verdict;
   std::string reason;

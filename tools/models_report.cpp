@@ -42,7 +42,7 @@ json block_json(std::size_t layer, const BlockDecision& block) {
 }
 
 json witness_json(const ModelDecision& decision) {
-  if (decision.verdict != ModelVerdict::Distinct) return nullptr;
+  if (decision.verdict != ModelVerdict::Distinct || !decision.witness) return nullptr;
   const TokenWitness& witness = *decision.witness;
   return {{"tokens", witness.tokens},     {"position", witness.position}, {"output", witness.output},
           {"output_a", witness.output_a}, {"output_b", witness.output_b}, {"gap", witness.gap},
@@ -142,7 +142,8 @@ void print_text(const ModelCheckResult& result) {
       if (outer.reads_stream) print_entries(outer.part, outer.entries);
     }
   }
-  if (decision.verdict == ModelVerdict::Distinct) print_witness(*decision.witness, result.numbers_per_patch);
+  if (decision.verdict == ModelVerdict::Distinct && decision.witness)
+    print_witness(*decision.witness, result.numbers_per_patch);
   if (result.explanation) print_why(result);
   if (result.certificate) std::printf("\ncertificate  %s\n", result.certificate->c_str());
 }

@@ -11,7 +11,10 @@ namespace attnsym {
 /// @param radius  of the same shape
 template <class Slot>
 void move_within_radius(Slot& slot, const double* radius, Random& random, double allowance = 1) {
-  for (Index i = 0; i < slot.size(); ++i) slot.data()[i] += allowance * radius[i] * random.uniform();
+  Random local = random;  // in registers
+  double* const numbers = slot.data();
+  for (Index i = 0; i < slot.size(); ++i) numbers[i] += allowance * radius[i] * local.uniform();
+  random = local;
 }
 
 /// The same for all slots of some weights.

@@ -96,9 +96,14 @@ Refutation refute_models(const StoredModel& a, const StoredModel& b, const Model
   return std::nullopt;
 }
 
+TokenWitness checked_tokens(const StoredModel& a, const StoredModel& b, const Tokens& tokens, Outputs outputs,
+                            const RunTasks& run_tasks) {
+  return measure_tokens(a, b, tokens, outputs, 0x636865636b, run_tasks);
+}
+
 Refutation refute_token_witness(const StoredModel& a, const StoredModel& b, const Tokens& tokens,
-                                Outputs outputs) {
-  const TokenWitness witness = measure_tokens(a, b, tokens, outputs, 0x636865636b);
+                                Outputs outputs, const RunTasks& run_tasks) {
+  const TokenWitness witness = checked_tokens(a, b, tokens, outputs, run_tasks);
   if (witness.strength() >= witness_factor_to_accept) return std::nullopt;
   return "on the tokens outputs are " + brief(witness.gap) + " apart, where rounding explains " +
          brief(witness.noise);

@@ -37,8 +37,14 @@ std::optional<std::string> refute_models(const StoredModel& a, const StoredModel
                                          const ModelEvidence& evidence, Outputs outputs,
                                          const RunTasks& run_tasks);
 
+/// How far apart outputs are on some tokens, and what rounding explains, as the checker measures it: with
+/// noise of its own.
+TokenWitness checked_tokens(const StoredModel& a, const StoredModel& b, const Tokens& tokens, Outputs outputs,
+                            const RunTasks& run_tasks = run_in_turn);
+
 /// Tokens tell the models apart: outputs are further apart than 7 times what rounding, drawn anew, explains.
 std::optional<std::string> refute_token_witness(const StoredModel& a, const StoredModel& b,
-                                                const Tokens& tokens, Outputs outputs);
+                                                const Tokens& tokens, Outputs outputs,
+                                                const RunTasks& run_tasks = run_in_turn);
 
 }  // namespace attnsym

@@ -56,24 +56,32 @@ StoredMatrix with_more_rows(const SeenModel& model, StoredMatrix rows) {
   return rows;
 }
 
-// Few rows tell the identity and permutations; all others need more rows than the stream is wide.
-std::optional<StreamTransport> find_stream(const SeenModel& a, const SeenModel& b) {
+// @param only_simple  identity and permutations
+std::optional<StreamTransport> find_stream(const SeenModel& a, const SeenModel& b, Index rows,
+                                           bool only_simple) {
+  StoredMatrix of_a = sampled_rows(a, rows);
+  StoredMatrix of_b = sampled_rows(b, rows);
+  const Index stored = of_a.value.rows();
+  if (!only_simple) {
+    of_a = with_more_rows(a, std::move(of_a));
+    of_b = with_more_rows(b, std::move(of_b));
+  }
   const bool centred = a.is_centred() && a.has_centred_embeddings();
-  const auto find = [&](Index rows, bool only_simple) {
-    StoredMatrix of_a = sampled_rows(a, rows);
-    StoredMatrix of_b = sampled_rows(b, rows);
-    const Index stored = of_a.value.rows();
-    if (!only_simple) {
-      of_a = with_more_rows(a, std::move(of_a));
-      of_b = with_more_rows(b, std::move(of_b));
-    }
-    const bool keeps_mean = a.config().norm == NormKind::Layer;
-    return find_stream_transport(of_a, of_b, stored, {only_simple, centred, keeps_mean});
-  };
+  const bool keeps_mean = a.config().norm == NormKind::Layer;
+  return find_stream_transport(of_a, of_b, stored, {only_simple, centred, keeps_mean});
+}
+
+// Few rows tell these.
+std::optional<StreamTransport> find_simple_stream(const SeenModel& a, const SeenModel& b) {
   constexpr Index few = 256;
-  if (auto simple = find(few, true)) return simple;
+  return find_stream(a, b, few, true);
+}
+
+// All others need more rows than the stream is wide.
+std::optional<StreamTransport> find_stream(const SeenModel& a, const SeenModel& b) {
+  if (auto simple = find_simple_stream(a, b)) return simple;
   if (a.is_rigid()) return std::nullopt;
-  return find(std::max<Index>(1024, 4 * a.config().model_width), false);
+  return find_stream(a, b, std::max<Index>(1024, 4 * a.config().model_width), false);
 }
 
 // In reading order.
@@ -292,22 +300,64 @@ ModelDecision compare_models(const StoredModel& a, const StoredModel& b, const M
   return decision;
 }
 
+namespace {
+
+// Words for models whose outputs differ on tokens.
+std::string describe(const TokenWitness& witness) {
+  return "outputs are " + brief(witness.gap) + " apart where rounding explains " + brief(witness.noise);
+}
+
+// Asks the checker about tokens that tell models apart by the finder's measure.
+void conclude(const StoredModel& a, const StoredModel& b, const ModelDecideOptions& options,
+              ModelDecision& decision) {
+  if (decision.witness->strength() < options.witness_factor) {
+    decision.reason += ", but on no tokens that were tried are outputs further apart than rounding explains";
+  } else if (const auto refutation =
+                 refute_token_witness(a, b, decision.witness->tokens, options.outputs, options.run_parts)) {
+    decision.reason += "; tokens were found, but the checker refuses them: " + *refutation;
+  } else {
+    decision.verdict = ModelVerdict::Distinct;
+    decision.reason = describe(*decision.witness) + "; " + decision.reason;
+  }
+}
+
+// The commonest question of all: two models that have nothing to do with each other. Pieces of theirs agree
+// in nothing, and comparing them would take a hundred times as long as running both on some tokens.
+std::optional<ModelDecision> told_apart_at_once(const StoredModel& a, const StoredModel& b,
+                                                const ModelDecideOptions& options) {
+  require_same_outputs(a, b, options.outputs);
+  ModelDecision decision;
+  if (const std::string apart = different_architecture(a.config(), b.config()); !apart.empty()) {
+    decision.different_architecture = apart;
+    decision.reason = "the architectures differ: " + apart;
+  } else if (find_simple_stream(SeenModel(a), SeenModel(b))) {
+    return std::nullopt;
+  } else {
+    decision.first_difference = "embeddings";
+    decision.reason = "the first difference is in embeddings";
+  }
+  const TokenSearch search{.seed = options.seed, .sequences = 1, .tokens = {}, .outputs = options.outputs};
+  // Tokens that nobody has chosen: the checker's measure is all that is needed.
+  decision.witness =
+      checked_tokens(a, b, token_sequences(a, b, search).front(), options.outputs, options.run_parts);
+  if (decision.witness->strength() < options.witness_factor) return std::nullopt;
+  decision.verdict = ModelVerdict::Distinct;
+  decision.reason = describe(*decision.witness) + "; " + decision.reason;
+  return decision;
+}
+
+}  // namespace
+
 ModelDecision decide_models(const StoredModel& a, const StoredModel& b, const ModelDecideOptions& options) {
+  if (!options.compare_unlike) {
+    if (auto decision = told_apart_at_once(a, b, options)) return *decision;
+  }
   ModelDecision decision = compare_models(a, b, options);
   if (decision.verdict != ModelVerdict::Undecided) return decision;
-  decision.witness = search_tokens(a, b, token_search(decision, options));
-  const bool separated = decision.witness->strength() >= options.witness_factor;
-  const auto refutation =
-      separated ? refute_token_witness(a, b, decision.witness->tokens, options.outputs) : std::nullopt;
-  if (refutation) {
-    decision.reason += "; tokens were found, but the checker refuses them: " + *refutation;
-  } else if (separated) {
-    decision.verdict = ModelVerdict::Distinct;
-    decision.reason = "outputs are " + brief(decision.witness->gap) + " apart where rounding explains " +
-                      brief(decision.witness->noise) + "; " + decision.reason;
-  } else {
-    decision.reason += ", but on no tokens that were tried are outputs further apart than rounding explains";
-  }
+  TokenSearch search = token_search(decision, options);
+  search.run_tasks = options.run_parts;
+  decision.witness = search_tokens(a, b, search);
+  conclude(a, b, options, decision);
   return decision;
 }
 

@@ -285,8 +285,11 @@ void require_tokens(const TransformerConfig& config, const Tokens& tokens) {
 
 TokenWitness strongest(const StoredModel& a, const StoredModel& b, const std::vector<Tokens>& sequences,
                        const TokenSearch& search) {
-  const auto outputs_a = Runs(a, sequences, search).outputs();
-  const auto outputs_b = Runs(b, sequences, search).outputs();
+  std::vector<std::vector<Matrix<double>>> outputs_a;
+  std::vector<std::vector<Matrix<double>>> outputs_b;
+  search.run_tasks(2, [&](std::size_t model) {
+    (model == 0 ? outputs_a : outputs_b) = Runs(model == 0 ? a : b, sequences, search).outputs();
+  });
   TokenWitness best;
   for (std::size_t s = 0; s < sequences.size(); ++s) {
     TokenWitness witness{.tokens = sequences[s]};
@@ -303,20 +306,24 @@ TokenWitness strongest(const StoredModel& a, const StoredModel& b, const std::ve
 }  // namespace
 
 TokenWitness measure_tokens(const StoredModel& a, const StoredModel& b, const Tokens& tokens, Outputs outputs,
-                            std::uint64_t seed) {
+                            std::uint64_t seed, const RunTasks& run_tasks) {
   require_same_outputs(a, b, outputs);
   require_tokens(a.config(), tokens);
   require_tokens(b.config(), tokens);
-  return strongest(a, b, {tokens}, {.seed = seed, .tokens = {}, .outputs = outputs});
+  return strongest(a, b, {tokens}, {.seed = seed, .tokens = {}, .outputs = outputs, .run_tasks = run_tasks});
 }
 
-TokenWitness search_tokens(const StoredModel& a, const StoredModel& b, const TokenSearch& search) {
-  require_same_outputs(a, b, search.outputs);
+std::vector<Tokens> token_sequences(const StoredModel& a, const StoredModel& b, const TokenSearch& search) {
   const TransformerConfig& shorter =
       b.config().positions > 0 && (a.config().positions == 0 || b.config().positions < a.config().positions)
           ? b.config()
           : a.config();
-  return strongest(a, b, sequences_of(shorter, search), search);
+  return sequences_of(shorter, search);
+}
+
+TokenWitness search_tokens(const StoredModel& a, const StoredModel& b, const TokenSearch& search) {
+  require_same_outputs(a, b, search.outputs);
+  return strongest(a, b, token_sequences(a, b, search), search);
 }
 
 }  // namespace attnsym

@@ -4,6 +4,7 @@
 #include <optional>
 #include <vector>
 
+#include "symmetry/run_tasks.hpp"
 #include "symmetry/stored_model.hpp"
 #include "symmetry/transformer_group.hpp"
 #include "verify/transformer_forward.hpp"
@@ -37,11 +38,15 @@ struct TokenSearch {
   std::vector<Index> tokens;  ///< that have to occur
   Index position = 0;         ///< that a sequence has to reach
   Outputs outputs = Outputs::Logits;
+  RunTasks run_tasks = run_in_turn;  ///< both models
 };
 
 /// The same for given tokens: nothing is searched. @throws ShapeError also for tokens that a model has not
 TokenWitness measure_tokens(const StoredModel& a, const StoredModel& b, const Tokens& tokens, Outputs outputs,
-                            std::uint64_t seed);
+                            std::uint64_t seed, const RunTasks& run_tasks = run_in_turn);
+
+/// The sequences that search_tokens would try.
+std::vector<Tokens> token_sequences(const StoredModel& a, const StoredModel& b, const TokenSearch& search);
 
 /// Runs both models, block by block, on the same sequences of tokens, and returns the sequence on which they
 /// are furthest apart in units of rounding.
