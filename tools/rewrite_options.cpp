@@ -5,6 +5,7 @@
 #include "checkpoint/printable.hpp"
 #include "symmetry/errors.hpp"
 #include "tools/output.hpp"
+#include "verify/checker/certificate.hpp"
 
 namespace attnsym {
 namespace {
@@ -41,6 +42,8 @@ void add_rewrite_options(CLI::App& command, RewriteOptions& options) {
   add_threads_option(command, options.threads);
   command.add_flag("--force", options.force,
                    "Replace OUT if attnsym wrote all that is in it, and the certificate, if they exist");
+  command.add_flag("--verify", options.verify,
+                   "Read OUT back and let the checker compare it with IN before it gets its name");
   command.add_flag(
       "--no-sync", options.no_sync,
       "Do not wait until the disk has OUT before it gets its name: faster, but a power failure may "
@@ -64,6 +67,40 @@ CheckpointRewrite start_rewrite(const RewriteOptions& options, const Model& mode
   return {model.checkpoint, options.out, options.force ? Overwrite::Yes : Overwrite::No,
           store_as,         scope,       options.no_sync ? Sync::No : Sync::Yes};
 }
+
+Model read_back(CheckpointRewrite& rewrite, const RewriteOptions& options) {
+  return open_model(rewrite.complete(), options.files);
+}
+
+void refuse_output(const RewriteOptions& options, const std::string& reason) {
+  throw Error(options.out.string() +
+              ": not written, because what was to be written is not shown to compute the same: " + reason);
+}
+
+namespace {
+
+// The checker's word on every layer before OUT gets its name.
+void verify(CheckpointRewrite& rewrite, const RewriteOptions& options, const Model& model,
+            const std::vector<EqualityEvidence>& evidence) {
+  const Model written = read_back(rewrite, options);
+  std::vector<std::optional<std::string>> refutations(model.layers());
+  Progress progress("verify", model.layers());
+  run_tasks(model.layers(), options.threads, [&](std::size_t layer) {
+    const auto index = static_cast<Index>(layer);
+    const StoredAttention from = read_attention(model.checkpoint, index, Radii::Decoded);
+    const StoredAttention to = read_attention(written.checkpoint, index);
+    refutations[layer] = refute_equivalence(from, to, evidence[layer]);
+    if (!refutations[layer] && evidence_resolution(from, to, evidence[layer]) > coarsest_resolution)
+      refutations[layer] = "rounding could hide a difference of more than 5 %";
+    progress.advance();
+  });
+  for (std::size_t layer = 0; layer < refutations.size(); ++layer) {
+    if (refutations[layer])
+      refuse_output(options, "layer " + std::to_string(layer) + ": " + *refutations[layer]);
+  }
+}
+
+}  // namespace
 
 void finish(CheckpointRewrite& rewrite, const RewriteOptions& options) {
   rewrite.commit();
@@ -92,6 +129,7 @@ void rewrite_model(const RewriteOptions& options, const Model& model, const std:
       progress.advance();
     });
   }
+  if (options.verify) verify(rewrite, options, model, evidence);
   finish(rewrite, options);
   if (options.certificate) write_certificate(options, model, seed, std::move(evidence));
 }

@@ -22,6 +22,7 @@ struct RewriteOptions {
   std::size_t threads = default_workers();
   bool force = false;
   bool no_sync = false;
+  bool verify = false;
   bool as_json = false;
 };
 
@@ -34,6 +35,12 @@ void require_places(const RewriteOptions& options);
 /// source's directory it has not.
 CheckpointRewrite start_rewrite(const RewriteOptions& options, const Model& model, RewriteScope scope);
 void finish(CheckpointRewrite& rewrite, const RewriteOptions& options);
+
+/// What was written and has no name yet, read back.
+Model read_back(CheckpointRewrite& rewrite, const RewriteOptions& options);
+
+/// @throws Error that OUT was not written, because of this.
+[[noreturn]] void refuse_output(const RewriteOptions& options, const std::string& reason);
 
 /// One layer's new weights, and why they compute the same.
 struct RewrittenLayer {

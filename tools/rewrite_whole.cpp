@@ -8,6 +8,7 @@
 #include "symmetry/errors.hpp"
 #include "symmetry/folding.hpp"
 #include "tools/output.hpp"
+#include "verify/models/decide_models.hpp"
 
 namespace attnsym {
 namespace {
@@ -28,6 +29,20 @@ void require_nothing_beside(const Model& model, const TransformerGroup& group) {
                     "as it is, so do act --only without stream and canonicalize --scope mlp");
 }
 
+// Before OUT gets its name it is compared as `check --scope model` would.
+void verify(CheckpointRewrite& rewrite, const RewriteOptions& options, const StoredModel& model) {
+  const Model written = read_back(rewrite, options);
+  const CheckpointModel stored(written.checkpoint);
+  const RunTasks workers = [&](std::size_t count, const std::function<void(std::size_t)>& task) {
+    run_tasks(count, options.threads, task);
+  };
+  ModelDecideOptions decide;
+  decide.run_parts = decide.run_modules = workers;
+  const ModelDecision decision = compare_models(model, stored, decide);
+  if (decision.verdict != ModelVerdict::Identical && decision.verdict != ModelVerdict::Equivalent)
+    refuse_output(options, decision.reason);
+}
+
 }  // namespace
 
 TransformerGroup rewrite_whole(const RewriteOptions& options, const Model& model, const std::string& label,
@@ -46,6 +61,7 @@ TransformerGroup rewrite_whole(const RewriteOptions& options, const Model& model
     rewrite.write_block(layer, change.block(group, layer, read_block(stored, layer)));
     progress.advance();
   });
+  if (options.verify) verify(rewrite, options, stored);
   finish(rewrite, options);
   return group;
 }

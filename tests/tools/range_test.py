@@ -129,6 +129,18 @@ class Ranges(unittest.TestCase):
             if run("act", model, "-o", out, "--condition", condition).returncode == YES:
                 self.assertNotEqual(NO, run("check", model, out).returncode)
 
+    def test_verify_refuses_what_is_not_shown_to_be_the_same(self):
+        model = self.model("llama", lambda name, values: values)
+        out = self.folder / "out"
+        done = run("act", model, "-o", out, "--verify", "--dtype", "BF16", "--condition", "1e9")
+        self.assertEqual(TROUBLE, done.returncode, done.stdout)
+        self.assertIn("out: not written, because", done.stderr)
+        self.assertFalse(out.exists())
+        for command in ("act", "canonicalize"):
+            for scope in SCOPES:
+                done = run(command, model, "-o", self.folder / (command + scope), "--scope", scope, "--verify")
+                self.assertEqual(YES, done.returncode, done.stderr)
+
     def test_numbers_beyond_fourth_powers_are_not_rewritten(self):
         for size in (1e-150, 1e-100, 1e100, 1e150):
             for rows in (slice(0, 4), slice(0, 8)):

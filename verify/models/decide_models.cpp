@@ -16,6 +16,8 @@
 namespace attnsym {
 namespace {
 
+constexpr Index few_rows = 256;  // of tables
+
 StoredMatrix stacked(const StoredMatrix& a, const StoredMatrix& b) {
   StoredMatrix result{Matrix<double>(a.value.rows() + b.value.rows(), a.value.cols()), {}};
   result.radius.resizeLike(result.value);
@@ -56,32 +58,43 @@ StoredMatrix with_more_rows(const SeenModel& model, StoredMatrix rows) {
   return rows;
 }
 
-// @param only_simple  identity and permutations
-std::optional<StreamTransport> find_stream(const SeenModel& a, const SeenModel& b, Index rows,
-                                           bool only_simple) {
-  StoredMatrix of_a = sampled_rows(a, rows);
-  StoredMatrix of_b = sampled_rows(b, rows);
-  const Index stored = of_a.value.rows();
-  if (!only_simple) {
-    of_a = with_more_rows(a, std::move(of_a));
-    of_b = with_more_rows(b, std::move(of_b));
-  }
-  const bool centred = a.is_centred() && a.has_centred_embeddings();
-  const bool keeps_mean = a.config().norm == NormKind::Layer;
-  return find_stream_transport(of_a, of_b, stored, {only_simple, centred, keeps_mean});
-}
-
-// Few rows tell these.
-std::optional<StreamTransport> find_simple_stream(const SeenModel& a, const SeenModel& b) {
-  constexpr Index few = 256;
-  return find_stream(a, b, few, true);
-}
-
-// All others need more rows than the stream is wide.
+// Few rows tell the identity and permutations; all others need more rows than the stream is wide.
 std::optional<StreamTransport> find_stream(const SeenModel& a, const SeenModel& b) {
-  if (auto simple = find_simple_stream(a, b)) return simple;
+  const bool centred = a.is_centred() && a.has_centred_embeddings();
+  const auto find = [&](Index rows, bool only_simple) {
+    StoredMatrix of_a = sampled_rows(a, rows);
+    StoredMatrix of_b = sampled_rows(b, rows);
+    const Index stored = of_a.value.rows();
+    if (!only_simple) {
+      of_a = with_more_rows(a, std::move(of_a));
+      of_b = with_more_rows(b, std::move(of_b));
+    }
+    const bool keeps_mean = a.config().norm == NormKind::Layer;
+    return find_stream_transport(of_a, of_b, stored, {only_simple, centred, keeps_mean});
+  };
+  if (auto simple = find(few_rows, true)) return simple;
   if (a.is_rigid()) return std::nullopt;
-  return find_stream(a, b, std::max<Index>(1024, 4 * a.config().model_width), false);
+  return find(std::max<Index>(1024, 4 * a.config().model_width), false);
+}
+
+// Whether most rows of tables have other lengths, which no change of basis of the stream gives them.
+bool are_unlike(const SeenModel& a, const SeenModel& b) {
+  const StoredMatrix of_a = sampled_rows(a, few_rows);
+  const StoredMatrix of_b = sampled_rows(b, few_rows);
+  if (of_a.value.rows() != of_b.value.rows()) return false;
+  const auto error = [](const StoredMatrix& rows, Index i, double length) {
+    return rows.value.row(i).cwiseProduct(rows.radius.row(i)).norm() / length;
+  };
+  Index others = 0;
+  for (Index i = 0; i < of_a.value.rows(); ++i) {
+    const double length_a = of_a.value.row(i).stableNorm();
+    const double length_b = of_b.value.row(i).stableNorm();
+    if (!(length_a > 0) || !(length_b > 0)) continue;
+    constexpr double clearly = 8;
+    const double room = clearly * (error(of_a, i, length_a) + error(of_b, i, length_b));
+    others += std::abs(length_a - length_b) > room + 1e-9 * length_a ? 1 : 0;
+  }
+  return 2 * others > of_a.value.rows();
 }
 
 // In reading order.
@@ -122,6 +135,19 @@ struct Alike {
   std::vector<char> blocks;  // not vector<bool>: threads write neighbouring entries
 
   bool all() const { return outside && std::ranges::count(blocks, 1) == std::ssize(blocks); }
+
+  // Pieces have what neighbours store: a norm behind one block stands in front of the next, and its bias is
+  // where the next one writes; the first block meets the norm of embeddings, the head that of the last block.
+  Alike with_neighbours() const {
+    Alike result{outside, blocks};
+    for (std::size_t layer = 0; layer < blocks.size(); ++layer) {
+      const bool before = layer == 0 ? outside : blocks[layer - 1] != 0;
+      const bool behind = layer + 1 == blocks.size() ? outside : blocks[layer + 1] != 0;
+      result.blocks[layer] = blocks[layer] != 0 && before && behind ? 1 : 0;
+    }
+    result.outside = outside && (blocks.empty() || (blocks.front() != 0 && blocks.back() != 0));
+    return result;
+  }
 };
 
 Alike find_alike(const StoredModel& a, const StoredModel& b, const ModelDecideOptions& options) {
@@ -281,7 +307,7 @@ ModelDecision compare_models(const StoredModel& a, const StoredModel& b, const M
       decision.blocks.push_back(same_block(a.config(), layer));
     return decision;
   }
-  compare_orbits(a, b, options, alike, decision);
+  compare_orbits(a, b, options, alike.with_neighbours(), decision);
   decision.first_difference = first_difference(decision);
   if (decision.first_difference) {
     decision.reason = "the first difference is in " + *decision.first_difference;
@@ -330,11 +356,10 @@ std::optional<ModelDecision> told_apart_at_once(const StoredModel& a, const Stor
   if (const std::string apart = different_architecture(a.config(), b.config()); !apart.empty()) {
     decision.different_architecture = apart;
     decision.reason = "the architectures differ: " + apart;
-  } else if (find_simple_stream(SeenModel(a), SeenModel(b))) {
-    return std::nullopt;
+  } else if (are_unlike(SeenModel(a), SeenModel(b))) {
+    decision.reason = "most rows of their tables have other lengths";
   } else {
-    decision.first_difference = "embeddings";
-    decision.reason = "the first difference is in embeddings";
+    return std::nullopt;
   }
   const TokenSearch search{.seed = options.seed, .sequences = 1, .tokens = {}, .outputs = options.outputs};
   // Tokens that nobody has chosen: the checker's measure is all that is needed.
