@@ -5,12 +5,12 @@
 #include <limits>
 
 #include "symmetry/centred.hpp"
+#include "symmetry/safe_norm.hpp"
 #include "symmetry/symmetry_group.hpp"
-#include "verify/attend.hpp"
 #include "verify/checker/circuit_claims.hpp"
-#include "verify/enclosure.hpp"
 #include "verify/hashed_random.hpp"
 #include "verify/rounding_law.hpp"
+#include "verify/storage_error.hpp"
 #include "verify/stored_factors.hpp"
 #include "verify/stored_unit.hpp"
 
@@ -89,60 +89,70 @@ std::vector<Circuit<double>> output_factors(const AttentionConfig& config,
   return {factors};
 }
 
-// A module for one token, whose attention to itself is 1 whatever its score: norms, which may divide zero by
-// zero, are taken away.
-StoredAttention for_one_token(StoredAttention module) {
-  module.config.qk_norm.reset();
-  clear_gains(module.weights);
-  clear_gains(module.radius);
-  return module;
+// What the module puts out for the token zero alone, which attends to itself with weight 1 whatever its
+// score: c = bo + sum_i bv O_i, by the definitions N1 and N7. Beside sinks and gates value biases are judged
+// with the OV circuits.
+struct Constant {
+  RowVector<double> value;
+  RowVector<double> radius;  // the worst case, entry by entry
+  double variance = 0;       // added up over the entries
+  double unit = 0;           // of the numbers that it is made of
+};
+
+void add_readers(Constant& constant, const KvGroup<double>& group, const KvGroup<double>& error) {
+  const RowVector<double>& bias = group.value_bias;
+  if (bias.size() == 0 || group.readers.empty()) return;
+  const RowVector<double> bias_size = bias.cwiseAbs();
+  const RowVector<double> bias_radius = error.value_bias;
+  Matrix<double> together = group.readers.front().output;
+  for (std::size_t i = 0; i < group.readers.size(); ++i) {
+    const Matrix<double>& output = group.readers[i].output;
+    const Matrix<double>& radius = error.readers[i].output;
+    if (i > 0) together += output;
+    // Adding up in double is wrong by much less than this.
+    const double rounding = 4 * std::numeric_limits<double>::epsilon() * static_cast<double>(bias.size());
+    constant.value += bias * output;
+    constant.radius +=
+        (bias_radius + rounding * bias_size) * output.cwiseAbs() + (bias_size + bias_radius) * radius;
+    constant.variance += bias.cwiseAbs2().dot(radius.rowwise().squaredNorm().transpose()) / 3;
+  }
+  constant.variance += bias_radius.cwiseAbs2().dot(together.rowwise().squaredNorm().transpose()) / 3;
 }
 
-// What the module puts out for the token zero alone, and the variance of that, from the definitions N1 and
-// N7. Beside sinks and gates that is not constant, and value biases are judged with the OV circuits.
-RowVector<double> output_at_zero(const StoredAttention& module) {
-  if (module.config.value_bias_counts()) return module.weights.output_bias;
-  const StoredAttention one = for_one_token(module);
-  return attend(one.config, one.weights, Matrix<double>(Matrix<double>::Zero(1, one.config.model_width)));
-}
-
-double variance_at_zero(const StoredAttention& module) {
-  double sum = module.radius.output_bias.squaredNorm();
-  if (module.config.value_bias_counts()) return sum / 3;
-  for (std::size_t j = 0; j < module.weights.groups.size(); ++j) {
-    const KvGroup<double>& group = module.weights.groups[j];
-    const KvGroup<double>& radius = module.radius.groups[j];
-    for (Index k = 0; k < module.config.value_width; ++k) {
-      RowVector<double> together = RowVector<double>::Zero(module.config.model_width);
-      for (std::size_t i = 0; i < group.readers.size(); ++i) {
-        together += group.readers[i].output.row(k);
-        sum += (group.value_bias(k) * radius.readers[i].output.row(k)).squaredNorm();
-      }
-      sum += (radius.value_bias(k) * together).squaredNorm();
+Constant constant_at_zero(const StoredAttention& module) {
+  const AttentionWeights<double>& weights = module.weights;
+  const AttentionWeights<double>& radius = module.radius;
+  Constant constant{weights.output_bias, radius.output_bias, radius.output_bias.squaredNorm() / 3, 0};
+  if (constant.value.size() == 0)
+    constant.value = constant.radius = RowVector<double>::Zero(module.config.model_width);
+  double size = safe_norm(weights.output_bias);
+  double error = safe_norm(radius.output_bias);
+  for (std::size_t j = 0; !module.config.value_bias_counts() && j < weights.groups.size(); ++j) {
+    add_readers(constant, weights.groups[j], radius.groups[j]);
+    size = std::hypot(size, safe_norm(weights.groups[j].value_bias));
+    error = std::hypot(error, safe_norm(radius.groups[j].value_bias));
+    for (std::size_t i = 0; i < weights.groups[j].readers.size(); ++i) {
+      size = std::hypot(size, safe_norm(weights.groups[j].readers[i].output));
+      error = std::hypot(error, safe_norm(radius.groups[j].readers[i].output));
     }
   }
-  return sum / 3;
+  constant.unit = stored_unit(size, error);
+  return constant;
 }
 
-Enclosure enclosure_at_zero(const StoredAttention& module) {
-  if (module.config.value_bias_counts()) return {module.weights.output_bias, module.radius.output_bias};
-  return enclose_attend(for_one_token(module), Matrix<double>::Zero(1, module.config.model_width));
+double constant_limit(const StoredAttention& a, const Constant& of_a, const StoredAttention& b,
+                      const Constant& of_b) {
+  const Index terms = std::max(a.config.heads * a.config.value_width, b.config.heads * b.config.value_width);
+  return ratio_limit(terms, std::max(of_a.unit, of_b.unit));
 }
 
 // Whether every entry of the output at zero is within its worst case times the allowance for arithmetic.
 // Arithmetic is as wrong as the sums are large on the way, and these are as large as the others' results.
-bool entries_at_zero_agree(const StoredAttention& a, const StoredAttention& b, double allowance) {
-  const Enclosure x = enclosure_at_zero(a);
-  const Enclosure y = enclosure_at_zero(b);
-  const Matrix<double> radius = x.radius + y.radius;
+bool entries_at_zero_agree(const Constant& a, const Constant& b, double allowance) {
+  const RowVector<double> radius = a.radius + b.radius;
   const double typical = radius.norm() / std::sqrt(static_cast<double>(std::max<Index>(radius.size(), 1)));
   const double arithmetic = std::sqrt(std::max(allowance * allowance - 1, 0.0));
-  return ((x.center - y.center).array().abs() <= allowance * radius.array() + arithmetic * typical).all();
-}
-
-double constant_limit(const StoredAttention& a, const StoredAttention& b) {
-  const Index terms = std::max(a.config.heads * a.config.value_width, b.config.heads * b.config.value_width);
-  return ratio_limit(terms, std::max(storage_unit(a), storage_unit(b)));
+  return ((a.value - b.value).array().abs() <= allowance * radius.array() + arithmetic * typical).all();
 }
 
 bool has_no_constant(const StoredAttention& module) {
@@ -155,11 +165,13 @@ bool has_no_constant(const StoredAttention& module) {
 
 bool constants_agree(const StoredAttention& a, const StoredAttention& b) {
   if (has_no_constant(a) && has_no_constant(b)) return true;
-  const double limit = constant_limit(a, b);
-  const double apart = (output_at_zero(a) - output_at_zero(b)).squaredNorm();
-  const double variance = variance_at_zero(a) + variance_at_zero(b);
+  const Constant of_a = constant_at_zero(a);
+  const Constant of_b = constant_at_zero(b);
+  const double limit = constant_limit(a, of_a, b, of_b);
+  const double apart = (of_a.value - of_b.value).squaredNorm();
+  const double variance = of_a.variance + of_b.variance;
   if (!std::isfinite(apart) || !std::isfinite(variance)) return false;
-  return apart <= limit * limit * variance && entries_at_zero_agree(a, b, limit / 2);
+  return apart <= limit * limit * variance && entries_at_zero_agree(of_a, of_b, limit / 2);
 }
 
 std::string failure(const char* what, Index head, Index image) {
@@ -375,9 +387,10 @@ double evidence_resolution(const StoredAttention& a, const StoredAttention& b,
   const StoredAttention from = as_seen(a);
   const StoredAttention to = as_seen(b);
   const Hidden hidden = std::visit([&](const auto& e) { return hidden_by(from, to, e); }, evidence);
-  const long double scale = std::max<long double>(hidden.scale, output_at_zero(from).norm());
-  const double constant =
-      std::sqrt(variance_at_zero(from) + variance_at_zero(to)) * constant_limit(from, to) / 2;
+  const Constant of_a = constant_at_zero(from);
+  const Constant of_b = constant_at_zero(to);
+  const long double scale = std::max<long double>(hidden.scale, of_a.value.norm());
+  const double constant = std::sqrt(of_a.variance + of_b.variance) * constant_limit(from, of_a, to, of_b) / 2;
   return std::max(hidden.relative, scale > 0 ? static_cast<double>(constant / scale) : 0);
 }
 
