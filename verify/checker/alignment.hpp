@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "symmetry/random.hpp"
+#include "verify/block_matrices.hpp"
 #include "verify/rounding_law.hpp"
 
 namespace attnsym {
@@ -17,23 +18,22 @@ namespace attnsym {
 /// made an edit for this one program.
 class Alignment {
  public:
-  static constexpr int steps = 3;  ///< of apply
+  static constexpr int steps = 2;  ///< of apply
 
   /// To be called for all f, and then step(), once.
   template <class M>
   void begin(const M& left, const M& gram) {
     const Matrix<double> start = fixed_probe<double>(left.cols(), 1, 0xa119 + begun_++);
-    const M moved = gram * start.cast<typename M::Scalar>();
-    add_to(next_, (left * moved).real());
+    add_product(left, M(gram * start.cast<typename M::Scalar>()));
   }
 
   /// To be called for all f, and then step(), `steps` times.
   template <class M>
   void apply(const M& left, const M& gram) {
-    const M met = left.adjoint() * current_.template cast<typename M::Scalar>();
+    const M met = adjoint_product(left);
     const M moved = gram * met;
     squares_ += std::real(met.cwiseProduct(moved.conjugate()).sum());
-    add_to(next_, (left * moved).real());
+    if (taken_ < steps) add_product(left, moved);
   }
 
   /// Ends a round of begin or of apply.
@@ -41,8 +41,13 @@ class Alignment {
     seen_ = std::max(seen_, std::sqrt(std::max(squares_, 0.0)));  // current_ has norm 1
     const double size = next_.norm();
     broken_ = broken_ || !std::isfinite(size) || !std::isfinite(squares_);
-    current_ = size > 0 ? Matrix<double>(next_ / size) : Matrix<double>::Zero(next_.rows(), 1);
-    next_.resize(0, 0);
+    if (size > 0) {
+      current_ = next_ / size;
+    } else {
+      current_ = Eigen::VectorXd::Zero(std::max(next_.size(), current_.size()));
+    }
+    next_.resize(0);
+    ++taken_;
     squares_ = 0;
   }
 
@@ -50,21 +55,46 @@ class Alignment {
   double seen() const { return broken_ ? std::numeric_limits<double>::quiet_NaN() : seen_; }
 
  private:
-  template <class V>
-  static void add_to(Matrix<double>& sum, const V& term) {
-    if (sum.size() == 0) {
-      sum = term;
-    } else {
-      sum += term;
-    }
+  // A column of complex numbers as two rows, of real and of imaginary parts: products of these with the real
+  // vector need no copies.
+  using Parts = Eigen::Map<const Eigen::Matrix<double, 2, Eigen::Dynamic>>;
+  static Parts parts(const ComplexMatrix& matrix, Index column) {
+    return {reinterpret_cast<const double*>(matrix.col(column).data()), 2, matrix.rows()};
   }
 
-  Matrix<double> current_;  // D x 1
-  Matrix<double> next_;
+  // left^* times the current vector.
+  Matrix<double> adjoint_product(const Matrix<double>& left) const { return left.transpose() * current_; }
+  ComplexMatrix adjoint_product(const ComplexMatrix& left) const {
+    ComplexMatrix met(left.cols(), 1);
+    for (Index k = 0; k < left.cols(); ++k) {
+      const Eigen::Vector2d both = parts(left, k) * current_;
+      met(k) = {both(0), -both(1)};
+    }
+    return met;
+  }
+
+  // Adds the real part of left times this.
+  void add_product(const Matrix<double>& left, const Matrix<double>& moved) {
+    prepare(left.rows());
+    next_.noalias() += left * moved;
+  }
+  void add_product(const ComplexMatrix& left, const ComplexMatrix& moved) {
+    prepare(left.rows());
+    for (Index k = 0; k < left.cols(); ++k)
+      next_.noalias() += parts(left, k).transpose() * Eigen::Vector2d(moved(k).real(), -moved(k).imag());
+  }
+
+  void prepare(Index rows) {
+    if (next_.size() == 0) next_ = Eigen::VectorXd::Zero(rows);
+  }
+
+  Eigen::VectorXd current_;
+  Eigen::VectorXd next_;
   double squares_ = 0;
   double seen_ = 0;
   bool broken_ = false;
   std::uint64_t begun_ = 0;
+  int taken_ = 0;  // steps
 };
 
 /// What errors of the factors do to [X_1 ... X_F]. Those of L make independent rows, those of R independent
