@@ -74,10 +74,10 @@ ModelDecision compare_models(const StoredModel& a, const StoredModel& b,
 /// `identical` and `equivalent` rest on an orthogonal change of basis of the stream under which every piece
 /// of A is the piece of B: attention as decide_equivalence says, neurons of MLPs one to one, tables entry by
 /// entry, where gains and biases of norms and means that LayerNorms take away may be kept anywhere.
-/// Models of other architectures, or whose tables have rows of other lengths, are first tried on one sequence:
-/// where that tells them apart, their pieces are not compared. `distinct` rests on
-/// tokens whose outputs are further apart than rounding explains. That models are not in one orbit proves
-/// nothing alone: what neither covers is `undecided`.
+/// Models of other architectures, or whose tables have rows of other lengths, are first tried on one
+/// sequence: where that tells them apart, their pieces are not compared. `distinct` rests on tokens whose
+/// outputs are further apart than rounding explains. That models are not in one orbit proves nothing alone:
+/// what neither covers is `undecided`.
 /// @throws ShapeError if the models have different tokens or outputs
 ModelDecision decide_models(const StoredModel& a, const StoredModel& b,
                             const ModelDecideOptions& options = {});
