@@ -170,7 +170,9 @@ class Settings(unittest.TestCase):
                     self.expect(YES, words, "check", unreached, other, *options)
                     self.expect(YES, words, "certify", certificate, unreached, other)
                     self.expect(YES, words, "check", other, unreached, "--scope", scope)
-                    for a, b in ((unreached, reached), (reached, other), (unreached, longer)):
+                    # What differs is sought for seconds.
+                    pairs = ((unreached, reached), (reached, other), (unreached, longer))
+                    for a, b in pairs if (family, scope) in (("mistral", "attention"), ("gemma2", "model")) else pairs[:1]:
                         self.assertIn(run("check", a, b, "--scope", scope).returncode, (NO, UNDECIDED))
                     self.assertNotIn("for inputs", run("check", unreached, unreached, "--scope", scope).stdout)
         moved = self.folder / "moved"
