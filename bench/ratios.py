@@ -92,7 +92,7 @@ def prepare(attnsym, model, work, large):
         "sha256sum": Job("sha256sum A B", ["sha256sum", *weights]),
         "check": Job("attnsym check A B", [attnsym, "check", a, b]),
         "cp": Job("cp -r A copy", ["cp", "-r", a, copy], copy),
-        "canonicalize": Job("attnsym canonicalize A", [attnsym, "canonicalize", a, "-o", out], out),
+        "canonicalize": Job("attnsym canonicalize A", [attnsym, "canonicalize", a, "-o", out, "--no-sync"], out),
     }
     if large:
         moved = work / "P"
