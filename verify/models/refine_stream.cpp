@@ -6,6 +6,7 @@
 #include "symmetry/attention_symmetry.hpp"
 #include "symmetry/matrix_products.hpp"
 #include "verify/models/stream_transport.hpp"
+#include "verify/stored_circuit.hpp"
 
 namespace attnsym {
 namespace {
@@ -84,7 +85,7 @@ void add_heads(const SeenModel& a, const SeenModel& b, Index layer, const Decisi
   if (equivalent == nullptr) return;
   const auto* element = std::get_if<AttentionElement<double>>(&equivalent->evidence);
   if (element == nullptr) return;
-  const AttentionWeights<double> moved = act(*element, a.attention(layer).weights);
+  const AttentionWeights<double> moved = act(*element, with_all_biases(a.attention(layer)).weights);
   const AttentionWeights<double> of_b = b.attention(layer).weights;
   for (std::size_t j = 0; j < moved.groups.size(); ++j) {
     const KvGroup<double>& x = moved.groups[j];
