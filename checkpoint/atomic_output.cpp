@@ -68,16 +68,19 @@ int rename_to_new(const fs::path& from, const fs::path& to) {
 }
 
 // rename() replaces no directory that has entries. Where the file system cannot swap two names, the old one
-// moves into the new one's folder first; if that is where it ends, it can be found there.
+// moves beside the new one's folder first, which is not removed with it: if that is where it ends, it is
+// there.
 int exchange(const fs::path& fresh, const fs::path& old) {
   const int error = rename_with(fresh, old, RENAME_EXCHANGE);
   if (error != EINVAL) return error;
-  const fs::path aside = fresh.parent_path() / "replaced";
+  const fs::path aside = fresh.parent_path().string() + "-replaced";
   if (const int moved = rename_with(old, aside, 0); moved != 0) return moved;
   if (const int placed = rename_with(fresh, old, 0); placed != 0) {
     rename_with(aside, old, 0);
     return placed;
   }
+  std::error_code ignored;
+  fs::remove_all(aside, ignored);
   return 0;
 }
 
