@@ -24,12 +24,12 @@ ARROWS = {
 CHECKER = "verify/checker/"
 CHECKER_MAY_REACH = {
     "symmetry": """affine attention_config attention_symmetry attention_weights centred circuits describe_gauges
-        distance_buckets dual errors format_rounding gains gauge_blocks general_linear group head_class matrix_products neuron_move
+        distance_buckets dual errors format_rounding gains gauge_blocks general_linear group head_class matrix_products mla_weights neuron_move
         permutation products random random_gauge rotary run_tasks safe_norm scalar score_terms signed_gains
-        stored_attention stored_model stored_transformer stream_move svd symmetry_group thin_qr transformer_config
+        stored_attention stored_mla stored_model stored_transformer stream_move svd symmetry_group thin_qr transformer_config
         transformer_group transformer_weights""",
     "verify": """attend block_matrices class_comparison comparison constant_comparison enclosed_parts enclosure
-        hashed_random rounding_law storage_error stored_circuit stored_factors stored_scores stored_unit
+        hashed_random mla_attend mla_core rounding_law storage_error stored_circuit stored_factors stored_scores stored_unit
         transformer_forward verdict witness within_radius""",
     "verify/models": "architecture arithmetic_sums seen_model stored_algebra stream_transport token_witness",
 }

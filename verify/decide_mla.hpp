@@ -4,26 +4,15 @@
 #include <optional>
 #include <string>
 
-#include "symmetry/mla_weights.hpp"
+#include "symmetry/stored_mla.hpp"
+#include "verify/checker/mla_evidence.hpp"
 #include "verify/models/decide_models.hpp"
 
 namespace attnsym {
 
-/// A module of latent attention as somebody stored it, see StoredAttention.
-struct StoredMla {
-  MlaConfig config;
-  MlaWeights<double> weights;
-  MlaWeights<double> radius;
-};
-
 /// A sequence of tokens on which two modules differ.
-struct MlaWitness {
+struct MlaWitness : MlaGap {
   Matrix<double> input;  ///< n x D
-  double gap = 0;        ///< |output of A - output of B|, Frobenius
-  double noise = 0;      ///< the largest change when all stored numbers were moved at random within their
-                         ///< rounding, added over both modules
-
-  double strength() const { return gap / noise; }
 };
 
 struct MlaDecision {
@@ -41,10 +30,11 @@ struct MlaDecision {
 
 /// Decides whether two modules of latent attention compute the same function [N5, Proposition 7].
 ///
-/// `identical` and `equivalent` rest on turns of the latents under which their projections agree, and heads
-/// that agree as functions of latents and token as decide_equivalence says. `distinct` rests on a sequence
-/// whose outputs are further apart than 10 times what rounding explains. Modules that agree in neither way
-/// are `undecided`: latents that are no turns of each other might still be used alike.
+/// Every verdict but `undecided` has passed the checker [mla_evidence]. `identical` and `equivalent` rest on
+/// turns of the latents under which their projections agree, and heads that agree as functions of latents and
+/// token as decide_equivalence says. `distinct` rests on a sequence whose outputs are further apart than 10
+/// times what rounding explains. Modules that agree in neither way are `undecided`: latents that are no turns
+/// of each other might still be used alike.
 /// @param seed  of the search for sequences
 /// @throws ShapeError if widths of the model differ or weights do not fit their config
 MlaDecision decide_mla(const StoredMla& a, const StoredMla& b, std::uint64_t seed = 1);

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "symmetry/mla_weights.hpp"
-#include "verify/null_space.hpp"
+#include "verify/attend.hpp"
 
 namespace attnsym {
 
@@ -12,9 +12,5 @@ namespace attnsym {
 /// @throws ShapeError if the weights do not fit the config or the tokens are not D wide
 template <ForwardScalar S>
 Matrix<S> attend(const MlaConfig& config, const MlaWeights<S>& weights, const Matrix<S>& tokens);
-
-/// The measured counterpart of MlaSymmetryGroup::dimension(), at random weights and sequences of five tokens.
-/// @throws ShapeError on an invalid config, or on one with more than most_measured_parameters
-MeasuredDimension measure_dimension(const MlaConfig& config, std::uint64_t seed = 1);
 
 }  // namespace attnsym

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "symmetry/mla_canonical.hpp"
+#include "symmetry/svd.hpp"
 #include "tests/support/random_mla.hpp"
 #include "tests/support/random_module.hpp"
 #include "verify/mla_attend.hpp"
@@ -197,6 +198,148 @@ TEST(DecideMla, WhatIsNoElementIsDistinct) {
       EXPECT_NEAR(apart.norm(), decision.witness->gap, 1e-3 * decision.witness->gap);
     }
   }
+}
+
+// Gains that move into their readers by powers of two: nothing is rounded, but what is stored is not the
+// same.
+TEST(DecideMla, IdenticalModulesHaveTheSameNumbers) {
+  const MlaConfig c = testing::small_mla();
+  const auto w = random_mla<double>(c, 3);
+  auto other = w;
+  other.kv.gain *= 2;
+  for (MlaHead<double>& head : other.heads) {
+    head.key /= 2;
+    head.value /= 2;
+  }
+  EXPECT_EQ(decide_mla(stored(c, w, f32), stored(c, other, f32)).verdict, ModelVerdict::Equivalent);
+}
+
+// A projection of lower rank than it might have: behind a norm a token may reach the other axes at full size,
+// by rounding alone, so what is read along them counts.
+TEST(DecideMla, AxesThatOnlyRoundingReachesCount) {
+  for (MlaConfig c : {configs()[0], configs()[2]}) {
+    c.epsilon = 0.1;
+    auto w = random_mla<double>(c, 3);
+    const StoredMla rounded = stored(c, w, f32);
+    w.query = rounded.weights.query;
+    w.kv = rounded.weights.kv;
+    w.kv.down.row(1) = w.kv.down.row(0);
+    if (c.kv_latent < c.model_width) w.kv.down.col(1) = w.kv.down.col(0);
+    Matrix<double> axes = right_singular_vectors(w.kv.down);
+    if (c.kv_latent > c.model_width)  // those that an SVD of as many axes as the model has leaves out
+      axes = Eigen::HouseholderQR<Matrix<double>>(thin_svd(w.kv.down).v).householderQ();
+    for (Index axis = std::min(c.kv_latent - 1, c.model_width); axis < c.kv_latent; ++axis) {
+      auto other = w;
+      other.heads[0].key += w.kv.gain.cwiseInverse().asDiagonal() * axes.col(axis) *
+                            RowVector<double>::Ones(w.heads[0].key.cols());
+      const MlaDecision decision = decide_mla(stored(c, w, f32), stored(c, other, f32));
+      EXPECT_EQ(decision.verdict, ModelVerdict::Undecided) << axis << ' ' << decision.reason;
+    }
+  }
+}
+
+// A turn that is a little too long agrees with what is stored coarsely: it is none all the same.
+TEST(DecideMla, TurnsAreOrthogonalToAllDigits) {
+  const MlaConfig c = configs()[0];
+  const StoredMla a = stored(c, random_mla<double>(c, 3), bf16);
+  const MlaDecision same = decide_mla(a, a);
+  const auto* heads = std::get_if<Identical>(&same.heads.verdict);
+  ASSERT_NE(heads, nullptr);
+  MlaEvidence evidence{same.query_turn, same.kv_turn, heads->b_from_a};
+  ASSERT_EQ(refute_mla_equivalence(a, a, evidence), std::nullopt);
+  evidence.kv_turn *= 1 + 1e-6;
+  EXPECT_TRUE(refute_mla_equivalence(a, a, evidence));
+}
+
+class MlaChecker : public ::testing::Test {
+ protected:
+  const MlaConfig config = testing::small_mla();
+  const MlaWeights<double> weights = random_mla<double>(config, 3);
+  const StoredMla a = stored(config, weights, f32);
+
+  // A moved by an element, and what shows it.
+  std::pair<StoredMla, MlaEvidence> moved() const {
+    Random random(4);
+    SampleOptions options;
+    options.condition = 5;
+    StoredMla b = stored(config, act(symmetry_of(config).sample<double>(random, options), weights), f32);
+    const MlaDecision decision = decide_mla(a, b);
+    EXPECT_EQ(decision.verdict, ModelVerdict::Equivalent) << decision.reason;
+    const auto* heads = std::get_if<Equivalent>(&decision.heads.verdict);
+    EXPECT_NE(heads, nullptr);
+    return {std::move(b), {decision.query_turn, decision.kv_turn, heads->evidence}};
+  }
+};
+
+TEST_F(MlaChecker, TakesNoOtherTurn) {
+  const auto [b, evidence] = moved();
+  EXPECT_EQ(refute_mla_equivalence(a, b, evidence), std::nullopt);
+  using Forge = void (*)(Matrix<double>&);
+  const Forge forgeries[] = {[](auto& u) { u.row(0) *= -1; },
+                             [](auto& u) { u.row(0).swap(u.row(1)); },
+                             [](auto& u) { u *= 1.001; },
+                             [](auto& u) { u.setIdentity(); },
+                             [](auto& u) { u.setZero(); },
+                             [](auto& u) { u(0, 0) = std::nan(""); },
+                             [](auto& u) { u.conservativeResize(2, 2); }};
+  for (const auto turn : {&MlaEvidence::query_turn, &MlaEvidence::kv_turn}) {
+    for (const Forge& forge : forgeries) {
+      MlaEvidence forged = evidence;
+      forge(forged.*turn);
+      EXPECT_TRUE(refute_mla_equivalence(a, b, forged)) << (&forge - forgeries);
+    }
+  }
+}
+
+TEST_F(MlaChecker, TakesNoEvidenceForAnEditedModule) {
+  const auto [b, evidence] = moved();
+  std::size_t count = 0;
+  for_each_mla_slot(weights, [&](const auto&) { ++count; });
+  for (std::size_t edited = 0; edited < count; ++edited) {
+    StoredMla other = b;
+    std::size_t at = 0;
+    for_each_mla_slot(other.weights, [&](auto& slot) {
+      if (at++ == edited) slot.data()[slot.size() - 1] *= 1.05;
+    });
+    EXPECT_TRUE(refute_mla_equivalence(a, other, evidence)) << edited;
+  }
+}
+
+// Scaled projections behind an epsilon: no turn, and no change that a turn could hide.
+TEST_F(MlaChecker, KnowsWhereScalesCount) {
+  for (MlaConfig c : {config, testing::small_mla_with_two_pairs()}) {
+    StoredMla module = stored(c, random_mla<double>(c, 3), f32);
+    const MlaDecision same = decide_mla(module, module);
+    const auto* heads = std::get_if<Identical>(&same.heads.verdict);
+    ASSERT_NE(heads, nullptr);
+    StoredMla scaled = module;
+    scaled.weights.kv.down *= 2;
+    scaled.radius.kv.down *= 2;
+    const MlaEvidence evidence{same.query_turn, same.kv_turn, heads->b_from_a};
+    EXPECT_EQ(refute_mla_equivalence(module, scaled, evidence).has_value(), c.epsilon > 0);
+    EXPECT_TRUE(refute_mla_identity(module, scaled, heads->b_from_a));
+    StoredMla other = module;
+    other.weights.query.gain *= 2;
+    EXPECT_TRUE(refute_mla_identity(module, other, heads->b_from_a));
+    EXPECT_EQ(refute_mla_identity(module, module, heads->b_from_a), std::nullopt);
+  }
+}
+
+TEST_F(MlaChecker, TakesNoWitnessOfEqualModules) {
+  const auto [b, evidence] = moved();
+  EXPECT_TRUE(refute_mla_witness(a, b, tokens()));
+  EXPECT_TRUE(refute_mla_witness(a, a, tokens()));
+  StoredMla exact = a;  // as if stored without an error: arithmetic is none
+  for_each_mla_slot(exact.radius, [](auto& slot) { slot.setZero(); });
+  StoredMla moved_exactly = exact;
+  Random random(5);
+  moved_exactly.weights = act(symmetry_of(config).sample<double>(random), exact.weights);
+  EXPECT_TRUE(refute_mla_witness(exact, moved_exactly, tokens()));
+  StoredMla other = a;
+  other.weights.kv.gain(0) *= 1.1;
+  EXPECT_EQ(refute_mla_witness(a, other, tokens()), std::nullopt);
+  EXPECT_TRUE(refute_mla_witness(a, other, tokens().topRows(2)));
+  EXPECT_TRUE(refute_mla_witness(a, other, tokens() * std::nan("")));
 }
 
 TEST(DecideMla, OtherShapesAreToldApartOrRefused) {

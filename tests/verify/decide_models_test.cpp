@@ -135,6 +135,28 @@ TEST(DecideModels, GainsLeftInPlaceUnderARotationAreDistinct) {
   EXPECT_GE(decision.witness->tokens.size(), 3U);
 }
 
+// A rotation that leaves a difference is refined by what agrees, whichever biases modules have.
+TEST(DecideModels, RotationsAreRefinedWithAllKindsOfBiases) {
+  for (int biases = 0; biases < 16; ++biases) {
+    TransformerConfig config = llama_like();
+    for (AttentionConfig& attention : config.attention) {
+      attention.query_bias = (biases & 1) != 0;
+      attention.key_bias = (biases & 2) != 0;
+      attention.value_bias = (biases & 4) != 0;
+      attention.output_bias = (biases & 8) != 0;
+    }
+    auto a = random_transformer(config, 3);
+    fold_gains(a);
+    auto b = a;
+    rotate(b, random_rotation(config.model_width, 5));
+    expect(ModelVerdict::Equivalent, decide(config, a, b));
+    b.blocks[1].mlp.down(0, 0) += 0.3;
+    const ModelDecision decision = decide(config, a, b);
+    EXPECT_EQ(decision.stream.kind(), StreamTransport::Kind::Orthogonal);
+    expect(ModelVerdict::Distinct, decision);
+  }
+}
+
 TEST(DecideModels, MeansThatLayerNormsTakeAwayDoNotCount) {
   const TransformerConfig config = small_transformer(NormKind::Layer, NormPlacement::Before);
   const auto a = random_transformer(config, 4);

@@ -5,6 +5,7 @@
 #include "symmetry/mla_symmetry.hpp"
 #include "tests/support/random_mla.hpp"
 #include "verify/measured_dimension.hpp"
+#include "verify/measured_mla.hpp"
 #include "verify/mla_attend.hpp"
 
 namespace attnsym {
