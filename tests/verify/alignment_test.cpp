@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "symmetry/svd.hpp"
 #include "symmetry/symmetry_group.hpp"
 #include "tests/support/attention_kinds.hpp"
 #include "tests/support/random_module.hpp"
@@ -57,6 +58,30 @@ struct Pair {
   StoredAttention b;
   AttentionElement<double> b_from_a;
 };
+
+// At most the largest singular value and near it where one stands out; of Gram matrices alone no less.
+TEST(Alignment, SeesTheLargestSingularValue) {
+  for (const double size : {0.0, 0.3, 30.0}) {
+    Matrix<double> left = fixed_probe<double>(60, 8, 1);
+    left += size * fixed_probe<double>(60, 1, 2) * fixed_probe<double>(1, 8, 3);
+    const Matrix<double> right = fixed_probe<double>(50, 8, 4);
+    const Matrix<double> gram = right.transpose() * right;
+    Alignment alignment;
+    alignment.begin(left, gram);
+    for (int step = 0; step < Alignment::steps; ++step) {
+      alignment.step();
+      alignment.apply(left, gram);
+    }
+    alignment.step();
+    const double largest = singular_values(left * right.transpose())(0);
+    EXPECT_LE(alignment.seen(), largest * (1 + 1e-12));
+    EXPECT_GE(alignment.seen(), (size > 1 ? 0.9999 : 0.7) * largest);
+    EXPECT_NEAR(alignment_of_grams(left.transpose() * left, gram), alignment.seen(), 1e-10 * largest);
+  }
+  const Matrix<double> zero = Matrix<double>::Zero(3, 3);
+  EXPECT_EQ(alignment_of_grams(zero, zero), 0);
+  EXPECT_TRUE(std::isnan(alignment_of_grams(zero.array() + std::nan(""), zero.array() + 1)));
+}
 
 Pair pair(const AttentionConfig& c, Edited what, double size, std::uint64_t seed, double condition = 10) {
   Random random(seed);

@@ -62,6 +62,33 @@ TEST(Attend, TurnsPairsByTheDistance) {
   EXPECT_NEAR(attend(c, w, x)(1, 0), weight * 1 + (1 - weight) * 3, 1e-14);
 }
 
+// Pairs of halves, as of llama, or of neighbours, as of GPT-J.
+TEST(Attend, PairsAreWhereTheLayoutSays) {
+  Rotary rotary{{0.5, 0.1}};
+  EXPECT_EQ(rotary.columns(0), std::pair(Index(0), Index(2)));
+  EXPECT_EQ(rotary.columns(1), std::pair(Index(1), Index(3)));
+  rotary.layout = PairLayout::Interleaved;
+  EXPECT_EQ(rotary.columns(0), std::pair(Index(0), Index(1)));
+  EXPECT_EQ(rotary.columns(1), std::pair(Index(2), Index(3)));
+}
+
+// The columns of queries and keys in another order: the other layout computes the same.
+TEST(Attend, LayoutsAreOrdersOfColumns) {
+  AttentionConfig halves{6, 2, 2, 4, 3};
+  halves.rotary.frequencies = {0.5, 0.1};
+  AttentionConfig neighbours = halves;
+  neighbours.rotary.layout = PairLayout::Interleaved;
+  const AttentionWeights<double> w = random_weights<double>(halves, 3);
+  AttentionWeights<double> moved = w;
+  for (KvGroup<double>& group : moved.groups) {
+    group.key.col(1).swap(group.key.col(2));
+    group.readers[0].query.col(1).swap(group.readers[0].query.col(2));
+  }
+  const Matrix<double> x = fixed_probe<double>(5, 6, 1);
+  EXPECT_LT(relative(attend(halves, w, x), attend(neighbours, moved, x)), 1e-13);
+  EXPECT_GT(relative(attend(halves, w, x), attend(neighbours, w, x)), 1e-3);
+}
+
 TEST(Attend, SinkTakesWeightAndSoftcapBounds) {
   AttentionConfig c{1, 1, 1, 1, 1};
   c.sinks = true;

@@ -6,6 +6,7 @@
 #include "symmetry/symmetry_group.hpp"
 #include "tests/support/random_module.hpp"
 #include "verify/decide.hpp"
+#include "verify/head_classes.hpp"
 
 namespace attnsym {
 namespace {
@@ -130,6 +131,8 @@ TEST(Classes, RightOnesAreAcceptedAndWrongOnesRefuted) {
   HeadClasses twice = one_to_one(4);
   twice.push_back(twice.front());
   EXPECT_NE(refute_equivalence(p.a, p.b, twice), std::nullopt) << "a head in two classes";
+  for (const HeadClasses& wrong : {one_to_one(3), one_to_one(5), twice})  // exact mode asks this
+    EXPECT_NE(refute_partition(p.a, p.b, wrong), std::nullopt);
   HeadClasses merged = one_to_one(3);
   merged[2] = {{2, 3}, {2, 3}};
   EXPECT_NE(refute_equivalence(p.a, p.b, merged), std::nullopt) << "two QK circuits in one class";

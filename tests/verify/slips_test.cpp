@@ -438,6 +438,16 @@ TEST(Slips, AreNotNamedOnUnrelatedModules) {
   }
 }
 
+// To undo what was never done explains nothing, nor does a slip that is a symmetry.
+TEST(Slips, AreNotNamedOnEqualModules) {
+  for (const Family& family : families()) {
+    StoredAttention a = random_module(family.config, 6);
+    EXPECT_FALSE(find_slips(a, a).has_value()) << family.name;
+    for_each_slot(a.weights, [](auto& slot) { slot.setZero(); });  // no slip changes these
+    EXPECT_FALSE(find_slips(a, a).has_value()) << family.name;
+  }
+}
+
 TEST(Slips, KeysOrderedAsQueriesAreNamed) {
   AttentionConfig c = llama();
   c.rotary.layout = PairLayout::Interleaved;

@@ -97,6 +97,20 @@ class Alignment {
   int taken_ = 0;  // steps
 };
 
+/// The same of one real X = L R^T from the Gram matrices of both: every vector on the way is L times a short one.
+inline double alignment_of_grams(const Matrix<double>& left_gram, const Matrix<double>& gram) {
+  double seen = 0;
+  Matrix<double> short_one = gram * fixed_probe<double>(gram.cols(), 1, 0xa119);
+  for (int step = 0; step < Alignment::steps; ++step) {
+    const double square = short_one.cwiseProduct(left_gram * short_one).sum();
+    if (!(square > 0)) return std::isnan(square) ? square : seen;
+    const Matrix<double> met = left_gram * short_one / std::sqrt(square);
+    short_one = gram * met;
+    seen = std::max(seen, std::sqrt(std::max(met.cwiseProduct(short_one).sum(), 0.0)));
+  }
+  return std::isfinite(seen) ? seen : std::numeric_limits<double>::quiet_NaN();
+}
+
 /// What errors of the factors do to [X_1 ... X_F]. Those of L make independent rows, those of R independent
 /// columns.
 struct AlignmentNoise {

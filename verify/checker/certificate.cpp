@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "symmetry/centred.hpp"
 #include "symmetry/safe_norm.hpp"
@@ -250,11 +251,9 @@ bool covers(const HeadClasses& classes, std::vector<Index> HeadClass::*side, Ind
   std::vector<Index> found;
   for (const HeadClass& one : classes) found.insert(found.end(), (one.*side).begin(), (one.*side).end());
   std::sort(found.begin(), found.end());
-  for (Index head = 0; head < heads; ++head) {
-    if (static_cast<std::size_t>(head) >= found.size() || found[static_cast<std::size_t>(head)] != head)
-      return false;
-  }
-  return static_cast<Index>(found.size()) == heads;
+  std::vector<Index> all(static_cast<std::size_t>(heads));
+  std::iota(all.begin(), all.end(), 0);
+  return found == all;
 }
 
 // [N3] Whether these can be classes of heads whose sums decide: all heads once; with different masks,

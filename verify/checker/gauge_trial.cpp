@@ -249,6 +249,12 @@ struct SeenAlignment {
 
 template <class Blocks, class Readings>
 SeenAlignment seen_alignment(const Blocks& blocks, const Readings& readings) {
+  if (blocks.size() == 1 && std::holds_alternative<Written<Matrix<double>>>(blocks.front())) {
+    const auto& w = std::get<Written<Matrix<double>>>(blocks.front());
+    const auto& r = std::get<Reading<Matrix<double>>>(readings.front());
+    const double factor = std::abs(w.factor);
+    return {factor * alignment_of_grams(r.oo, w.aa), factor * alignment_of_grams(w.oo, r.bb)};
+  }
   Alignment rows;
   Alignment columns;
   for_each_block(blocks, readings, [&]<class M>(const Written<M>& w, const Reading<M>& r) {

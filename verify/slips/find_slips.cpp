@@ -53,7 +53,7 @@ bool have_likes(const Prints& of, const Prints& in) {
   return true;
 }
 
-// The module without the slip, if that makes a difference.
+// The module without the slip, if that makes a difference: pairs with one that makes none cost time alone.
 Module changed(const Slip& slip, const StoredAttention& module, const StoredAttention& reference) {
   Module without = slip.undone(module, reference);
   if (without && without->config == module.config && without->weights == module.weights) return std::nullopt;
@@ -106,6 +106,7 @@ class SlipSearch {
 
 std::optional<std::vector<Slip>> find_slips(const StoredAttention& a, const StoredAttention& b) {
   require_comparable(a, b);
+  if (slips_explain(a, b, {})) return std::nullopt;
   const StoredAttention with_biases_a = with_all_biases(a);
   const StoredAttention with_biases_b = with_all_biases(b);
   return SlipSearch(with_biases_a, with_biases_b)();
