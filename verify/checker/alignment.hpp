@@ -97,7 +97,8 @@ class Alignment {
   int taken_ = 0;  // steps
 };
 
-/// The same of one real X = L R^T from the Gram matrices of both: every vector on the way is L times a short one.
+/// The same of one real X = L R^T from the Gram matrices of both: every vector on the way is L times a short
+/// one.
 inline double alignment_of_grams(const Matrix<double>& left_gram, const Matrix<double>& gram) {
   double seen = 0;
   Matrix<double> short_one = gram * fixed_probe<double>(gram.cols(), 1, 0xa119);
