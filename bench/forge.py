@@ -116,13 +116,13 @@ def word(random, certificate):
 
 
 def arithmetic(random, certificate):
-    now = certificate.metadata["arithmetic"]
+    now = certificate.metadata.get("arithmetic")
     certificate.metadata["arithmetic"] = "rounded" if now == "exact" else "exact"
     return "arithmetic " + certificate.metadata["arithmetic"]
 
 
 def scope(random, certificate):
-    model = certificate.metadata["scope"] == "model"
+    model = certificate.metadata.get("scope") == "model"
     certificate.metadata["scope"] = "attention" if model else "model"
     certificate.metadata.setdefault("outputs", "logits")
     return "scope " + certificate.metadata["scope"]
@@ -144,8 +144,11 @@ def metadata(random, certificate):
 
 def files(random, certificate):
     side = str(random.choice(["a_files", "b_files"]))
-    digests = json.loads(certificate.metadata[side])
-    name = str(random.choice(sorted(digests)))
+    try:
+        digests = json.loads(certificate.metadata[side])
+        name = str(random.choice(sorted(digests)))
+    except (KeyError, TypeError, ValueError):  # lost or broken already
+        return None
     if random.random() < 0.5:
         del digests[name]
     else:
@@ -215,7 +218,7 @@ def witness(random, certificate):
 
 
 def give_witness(random, certificate):
-    if certificate.metadata["scope"] == "model":
+    if certificate.metadata.get("scope") == "model":
         certificate.stored["witness.tokens"] = random.integers(0, 24, int(random.integers(1, 60))).astype("<i8")
         certificate.dtypes["witness.tokens"] = "I64"
         return "tokens"

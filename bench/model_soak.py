@@ -154,11 +154,13 @@ class Judge:
         self.random = pair.random
 
     def apart(self):
-        """The largest difference over the noise, on a few sequences; the noise is that of the first."""
-        sequences = self.sequences()
-        ran = [[model_numpy.outputs(model, tokens) for model in self.models] for tokens in sequences]
-        noise = self.noise(sequences[0], ran[0]) + ARITHMETIC * np.abs(ran[0]).max()
-        return float(max(np.abs(one - other).max() for one, other in ran) / noise)
+        """The largest difference over the noise, on a few sequences: some amplify rounding more than others."""
+        largest = 0
+        for tokens in self.sequences():
+            ran = [model_numpy.outputs(model, tokens) for model in self.models]
+            noise = self.noise(tokens, ran) + ARITHMETIC * np.abs(ran).max()
+            largest = max(largest, float(np.abs(ran[0] - ran[1]).max() / noise))
+        return largest
 
     def noise(self, tokens, ran):
         """What moving all stored numbers within their rounding does to the outputs of both models."""

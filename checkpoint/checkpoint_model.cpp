@@ -10,6 +10,7 @@
 #include "checkpoint/read_attention.hpp"
 #include "checkpoint/tensor_checks.hpp"
 #include "checkpoint/unread_tensors.hpp"
+#include "symmetry/blocked_transpose.hpp"
 #include "symmetry/errors.hpp"
 
 namespace attnsym {
@@ -130,7 +131,7 @@ StoredMatrix read_columns(const StoredTensor& tensor, Index first, Index count, 
 }
 
 StoredMatrix transposed(const StoredMatrix& matrix) {
-  return {matrix.value.transpose(), matrix.radius.transpose()};
+  return {blocked_transpose(matrix.value), blocked_transpose(matrix.radius)};
 }
 
 StoredMatrix read_row(const StoredTensor& tensor, Radii radii) {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 #include <functional>
+#include <utility>
 
 #include "checkpoint/module_tensors.hpp"
 #include "checkpoint/read_attention.hpp"
@@ -15,17 +16,7 @@
 namespace attnsym {
 namespace {
 
-std::span<const double> all_of(const Matrix<double>& matrix) {
-  return {matrix.data(), static_cast<std::size_t>(matrix.size())};
-}
-
 double smallest_normal(const Rounding& rounding) { return rounding.absolute / rounding.relative; }
-
-// The largest number that is not kept to the unit roundoff.
-std::size_t largest_lost(std::span<const double> numbers, const Rounding& rounding) {
-  const auto size = [&](double w) { return std::abs(w) < smallest_normal(rounding) ? std::abs(w) : -1; };
-  return static_cast<std::size_t>(std::ranges::max_element(numbers, {}, size) - numbers.begin());
-}
 
 std::string brief_number(double number) {
   std::array<char, 32> text{};
@@ -43,7 +34,11 @@ constexpr const char* beyond = ", beyond what can be rewritten without loss (1e-
                     ": what is written would compute something else (another --dtype may hold it)");
 }
 
-bool is_kept(double share, const Rounding& rounding) { return !(share > 2 * rounding.relative); }
+LostRange lost_of(const Matrix<double>& slot, const Rounding& rounding) {
+  LostRange lost(rounding);
+  lost.add({slot.data(), static_cast<std::size_t>(slot.size())});
+  return lost;
+}
 
 // The matrices of one projection, one for every head or group.
 using Slots = std::vector<std::reference_wrapper<const Matrix<double>>>;
@@ -61,29 +56,38 @@ Slots slots_of(const AttentionWeights<double>& weights, Projection projection) {
   return slots;
 }
 
-double largest_share(const AttentionWeights<double>& weights, Projection projection,
-                     const Rounding& rounding) {
-  double largest = 0;
-  for (const Matrix<double>& slot : slots_of(weights, projection))
-    largest = std::max(largest, lost_share(all_of(slot), rounding));
+// Of the slot that loses most.
+std::pair<std::size_t, LostRange> largest_loss(const AttentionWeights<double>& weights, Projection projection,
+                                               const Rounding& rounding) {
+  std::pair<std::size_t, LostRange> largest(0, LostRange(rounding));
+  const Slots slots = slots_of(weights, projection);
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    const LostRange lost = lost_of(slots[i], rounding);
+    if (lost.share() > largest.second.share()) largest = {i, lost};
+  }
   return largest;
 }
 
 }  // namespace
 
-double lost_share(std::span<const double> numbers, const Rounding& rounding) {
-  if (rounding.absolute == 0) return 0;
-  const double unit = 1 / smallest_normal(rounding);  // squares of these neither vanish nor overflow together
-  double lost = 0;
-  double all = 0;
-  for (const double number : numbers) {
-    const double size = std::abs(number) * unit;
-    const double step = std::min(size, rounding.relative);
-    lost += size < 1 ? step * step : 0;
-    all += size * size;
+void LostRange::add(std::span<const double> numbers) {
+  const std::int64_t first = std::exchange(count_, count_ + static_cast<std::int64_t>(numbers.size()));
+  if (rounding_.absolute == 0) return;
+  const double unit =
+      1 / smallest_normal(rounding_);  // squares of these neither vanish nor overflow together
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    const double size = std::abs(numbers[i]) * unit;
+    all_ += size * size;
+    if (!(size < 1)) continue;
+    const double step = std::min(size, rounding_.relative);
+    lost_ += step * step;
+    if (std::abs(numbers[i]) <= std::abs(largest_)) continue;
+    largest_ = numbers[i];
+    place_ = first + static_cast<std::int64_t>(i);
   }
-  return all > 0 ? std::sqrt(lost / all) : 0;
 }
+
+double LostRange::share() const { return all_ > 0 ? std::sqrt(lost_ / all_) : 0; }
 
 void require_ordinary_sizes(const StoredTensor& tensor) {
   if (tensor.info->dtype != Dtype::F64) return;
@@ -116,19 +120,17 @@ void require_ordinary_sizes(const Checkpoint& checkpoint, Index layer) {
   }
 }
 
-void require_range(const StoredTensor& tensor, std::span<const double> numbers, Dtype dtype) {
-  const Rounding rounding = rounding_of(dtype);
-  const double share = lost_share(numbers, rounding);
-  if (is_kept(share, rounding)) return;
+void require_range(const StoredTensor& tensor, const LostRange& lost, Dtype dtype) {
+  if (lost.is_kept()) return;
   const Dtype old = tensor.info->dtype;
-  std::vector<double> before(numbers.size());
   if (byte_count(old, tensor.info->shape) == tensor.bytes().size() && is_readable_float(old)) {
-    read_numbers(tensor, 0, before, {}, Radii::Decoded);
-    if (share <= 2 * lost_share(before, rounding_of(old))) return;
+    std::vector<double> numbers(static_cast<std::size_t>(lost.count()));
+    read_numbers(tensor, 0, numbers, {}, Radii::Decoded);
+    LostRange before(rounding_of(old));
+    before.add(numbers);
+    if (lost.share() <= 2 * before.share()) return;
   }
-  const std::size_t place = largest_lost(numbers, rounding);
-  refuse(tensor, "new entry " + position_text(tensor.info->shape, static_cast<Index>(place)), numbers[place],
-         dtype);
+  refuse(tensor, "new entry " + position_text(tensor.info->shape, lost.place()), lost.largest(), dtype);
 }
 
 void require_range(const Checkpoint& checkpoint, Index layer, const AttentionWeights<double>& weights,
@@ -138,19 +140,12 @@ void require_range(const Checkpoint& checkpoint, Index layer, const AttentionWei
        {Projection::Query, Projection::Key, Projection::Value, Projection::Output}) {
     const StoredTensor& tensor = *tensors.at(projection, Part::Weight);
     const Dtype dtype = store_as.value_or(written_dtype(tensor.info->dtype));
-    const Rounding rounding = rounding_of(dtype);
-    const double share = largest_share(weights, projection, rounding);
-    if (is_kept(share, rounding)) continue;
+    const auto [slot, lost] = largest_loss(weights, projection, rounding_of(dtype));
+    if (lost.is_kept()) continue;
     const AttentionWeights<double> before = read_attention(checkpoint, layer, Radii::Decoded).weights;
-    if (share <= 2 * largest_share(before, projection, rounding_of(written_dtype(tensor.info->dtype))))
-      continue;
-    const Slots slots = slots_of(weights, projection);
-    for (std::size_t i = 0; i < slots.size(); ++i) {
-      const std::span<const double> numbers = all_of(slots[i]);
-      if (lost_share(numbers, rounding) == share)
-        refuse(tensor, "a new number of head or group " + std::to_string(i),
-               numbers[largest_lost(numbers, rounding)], dtype);
-    }
+    const Rounding old = rounding_of(written_dtype(tensor.info->dtype));
+    if (lost.share() <= 2 * largest_loss(before, projection, old).second.share()) continue;
+    refuse(tensor, "a new number of head or group " + std::to_string(slot), lost.largest(), dtype);
   }
 }
 

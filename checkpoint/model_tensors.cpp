@@ -26,21 +26,32 @@ class Encoder {
 
   bool transposed() const { return transposed_; }
 
-  NamedTensor encoded(const StoredTensor& tensor, const RowMajor& numbers, bool is_row) const {
+  // Row by row, some at a time: a large table costs no more than its bytes.
+  template <class Numbers>
+  NamedTensor encoded(const StoredTensor& tensor, const Numbers& numbers, bool is_row) const {
     const Dtype dtype = store_as_.value_or(written_dtype(tensor.info->dtype));
     std::vector<std::int64_t> shape{numbers.rows(), numbers.cols()};
     if (is_row) shape = {numbers.size()};
     if (tensor.info->shape.size() > 2) shape = tensor.info->shape;  // of images
-    const std::span<const double> all(numbers.data(), static_cast<std::size_t>(numbers.size()));
-    require_finite(tensor, 0, all, "new");
-    require_range(tensor, all, dtype);
     NamedTensor result{tensor.info->name, dtype, shape,
                        std::vector<std::byte>(byte_count(dtype, shape).value())};
-    try {
-      encode(dtype, all, result.bytes);
-    } catch (const FormatError& error) {
-      throw FormatError(tensor.describe() + ": " + error.what());
+    LostRange lost(rounding_of(dtype));
+    const std::size_t size = result.bytes.size() / static_cast<std::size_t>(numbers.size());  // of a number
+    const Index at_once = std::max<Index>(1, (Index{1} << 18) / std::max<Index>(1, numbers.cols()));
+    for (Index first = 0; first < numbers.rows(); first += at_once) {
+      const RowMajor rows = numbers.middleRows(first, std::min(at_once, numbers.rows() - first));
+      const std::span<const double> some(rows.data(), static_cast<std::size_t>(rows.size()));
+      require_finite(tensor, first * numbers.cols(), some, "new");
+      lost.add(some);
+      const std::span<std::byte> place =
+          std::span(result.bytes).subspan(static_cast<std::size_t>(first * numbers.cols()) * size);
+      try {
+        encode(dtype, some, place.first(some.size() * size));
+      } catch (const FormatError& error) {
+        throw FormatError(tensor.describe() + ": " + error.what());
+      }
     }
+    require_range(tensor, lost, dtype);
     return result;
   }
 
@@ -50,7 +61,8 @@ class Encoder {
 
   // A linear map, in x out.
   NamedTensor linear(const StoredTensor& tensor, const Matrix<double>& in_out) const {
-    return transposed_ ? encoded(tensor, in_out, false) : encoded(tensor, in_out.transpose(), false);
+    if (transposed_) return encoded(tensor, in_out, false);
+    return encoded(tensor, in_out.transpose(), false);
   }
 
   void add_norm(const std::optional<LinearTensors>& tensors, const Norm<double>& norm,
@@ -181,8 +193,15 @@ std::set<std::string> model_tensor_names(const Checkpoint& checkpoint) {
 TransformerWeights<double> read_outside(const CheckpointModel& model) {
   const TransformerConfig& config = model.config();
   const auto all = [&](Table table) {
+    constexpr Index at_once = 4096;
     const Index count = row_count(config, table);
-    return count > 0 ? model.rows(table, 0, count).value : Matrix<double>();
+    Matrix<double> rows(count, count > 0 ? config.model_width : 0);
+    for (Index first = 0; first < count; first += at_once) {
+      const StoredMatrix some = model.rows(table, first, std::min(at_once, count - first));
+      if (first == 0) rows.resize(count, some.value.cols());  // another width before some heads
+      rows.middleRows(first, some.value.rows()) = some.value;
+    }
+    return rows;
   };
   TransformerWeights<double> weights;
   weights.embedding = all(Table::Embedding);
@@ -217,10 +236,13 @@ std::vector<NamedTensor> outside_tensors(const Checkpoint& checkpoint,
   const Encoder encoder(checkpoint, store_as);
   std::vector<NamedTensor> list;
   const std::vector<StoredTensor> types = tensors.types_apart();
-  const Matrix<double> embedding = types.empty() ? outside.embedding : outside.embedding.transpose();
   for (std::size_t i = 0; i < types.size(); ++i)
     list.push_back(encoder.row(types[i], outside.token_types.row(static_cast<Index>(i))));
-  encoder.add_table(tensors.table(Table::Embedding), embedding, list);
+  if (types.empty()) {
+    encoder.add_table(tensors.table(Table::Embedding), outside.embedding, list);
+  } else {
+    encoder.add_table(tensors.table(Table::Embedding), Matrix<double>(outside.embedding.transpose()), list);
+  }
   encoder.add_table(tensors.second_copy(), outside.embedding, list);
   encoder.add_table(tensors.table(Table::Positions), outside.positions, list);
   encoder.add_table(tensors.table(Table::TokenTypes), outside.token_types, list);

@@ -3,6 +3,8 @@
 #include <numeric>
 #include <utility>
 
+#include "symmetry/blocked_transpose.hpp"
+
 namespace attnsym {
 namespace {
 
@@ -100,7 +102,7 @@ StoredMlp read_mlp(const StoredModel& model, Index layer) {
     }
     mlp.up = (all.up.*part).topRows(width);
     if (config.gated) mlp.gate = (all.gate.*part).topRows(width);
-    mlp.down = (all.down.*part).transpose();
+    mlp.down = blocked_transpose(all.down.*part);
     if (config.output_bias) mlp.down_bias = model.mlp_bias(layer).*part;
     return mlp;
   };

@@ -8,8 +8,13 @@
 namespace attnsym {
 namespace {
 
+// In pieces: large tables are in memory once.
 void write(const StreamMove& move, Matrix<double>& rows) {
-  if (rows.size() > 0) rows = moved_rows(move, rows);
+  constexpr Index at_once = 4096;
+  for (Index first = 0; rows.cols() > 0 && first < rows.rows(); first += at_once) {
+    auto some = rows.middleRows(first, std::min(at_once, rows.rows() - first));
+    some = moved_rows(move, some);
+  }
 }
 
 void write(const StreamMove& move, RowVector<double>& row) {
@@ -100,8 +105,7 @@ Block<double> act(const StreamMove& move, const Block<double>& block) {
   return moved;
 }
 
-TransformerWeights<double> act(const StreamMove& move, const TransformerWeights<double>& weights) {
-  TransformerWeights<double> moved = weights;
+TransformerWeights<double> act(const StreamMove& move, TransformerWeights<double> moved) {
   for (Matrix<double>* rows : {&moved.embedding, &moved.positions, &moved.token_types}) write(move, *rows);
   const bool is_tied = moved.unembedding.size() == 0;
   if (moved.head_transform.dense.size() == 0) write(move, moved.unembedding);

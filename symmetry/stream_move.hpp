@@ -33,7 +33,7 @@ Norm<double> act(const StreamMove& move, const Norm<double>& norm);
 Block<double> act(const StreamMove& move, const Block<double>& block);
 
 /// @throws as for its norms
-TransformerWeights<double> act(const StreamMove& move, const TransformerWeights<double>& weights);
+TransformerWeights<double> act(const StreamMove& move, TransformerWeights<double> weights);
 
 static_assert(GroupElement<StreamMove>);
 static_assert(LeftActsOn<StreamMove, Block<double>>);

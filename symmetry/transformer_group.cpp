@@ -119,7 +119,7 @@ TransformerWeights<double> act(const TransformerElement& element, const Transfor
     moved.blocks[layer].attention = act(element.attention[layer], moved.blocks[layer].attention);
     moved.blocks[layer].mlp = act(element.neurons[layer], moved.blocks[layer].mlp);
   }
-  return act(element.stream, moved);
+  return act(element.stream, std::move(moved));
 }
 
 TransformerGroup::TransformerGroup(TransformerConfig config) : config_(std::move(config)) {

@@ -23,7 +23,7 @@ ARROWS = {
 # them, and nothing else. No search, no matching, no comparison of what was found.
 CHECKER = "verify/checker/"
 CHECKER_MAY_REACH = {
-    "symmetry": """affine attention_config attention_symmetry attention_weights centred circuits describe_gauges
+    "symmetry": """affine attention_config attention_symmetry attention_weights blocked_transpose centred circuits describe_gauges
         distance_buckets dual errors format_rounding gains gauge_blocks general_linear group head_class matrix_products mla_weights neuron_move
         permutation products random random_gauge rotary run_tasks safe_norm scalar score_terms signed_gains
         stored_attention stored_mla stored_model stored_transformer stream_move svd symmetry_group thin_qr transformer_config

@@ -1,6 +1,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <utility>
 
 #include "tools/output.hpp"
 #include "tools/unread.hpp"
@@ -20,7 +21,7 @@ ExitStatus act_on_whole(const RewriteOptions& options, const Model& model, std::
           outside.embedding.rowwise() += element->shift;
           outside.positions.rowwise() -= element->shift;
         }
-        return act(element->stream, outside);
+        return act(element->stream, std::move(outside));
       },
       [&](const TransformerGroup& group, Index layer, StoredBlock block) {
         Block<double> moved = std::move(block.value);

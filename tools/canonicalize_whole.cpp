@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "symmetry/canonical.hpp"
 #include "symmetry/canonical_model.hpp"
@@ -54,7 +55,7 @@ WholeChange everything(StreamMove& stream) {
         stream = canonical_stream(group, outside, [&](Index layer) {
           return folded(group, Folding::WhereAllowed, layer, read_block(model, layer).value);
         });
-        return act(stream, outside);
+        return act(stream, std::move(outside));
       },
       [&stream](const TransformerGroup& group, Index layer, StoredBlock stored) {
         const double unit = unit_of(stored.value.attention, stored.radius.attention);

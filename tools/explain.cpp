@@ -199,15 +199,18 @@ void print_text(const Model& model, const AttentionConfig& config,
                 const std::optional<Measurement>& measurement) {
   const SymmetryGroup group = symmetry_of(config);
   const ModelConfig& facts = model.checkpoint.config();
+  // All that may fail comes before the first word.
+  const std::string dtypes = joined(attention_dtypes(model), ", ");
+  const std::size_t windowed = windowed_layers(model);
+  const WholeModel whole = whole_model(model);
   std::printf("family      %s, %zu attention layers\n", printable(facts.model_type).c_str(), model.layers());
-  std::printf("stored      %s, attention in %s%s\n", format_of(model).c_str(),
-              joined(attention_dtypes(model), ", ").c_str(),
+  std::printf("stored      %s, attention in %s%s\n", format_of(model).c_str(), dtypes.c_str(),
               stores_interleaved(model) ? "; rotary pairs are interleaved, and read as half-split" : "");
   std::printf("attention   D %td, %td heads in %td groups, key width %td, value width %td, scale %s, %s\n",
               config.model_width, config.heads, config.groups, config.key_width, config.value_width,
               brief(config.scale).c_str(), positions_text(config).c_str());
-  if (const std::size_t count = windowed_layers(model); count > 0 && count < model.layers())
-    std::printf("window      in %zu of %zu layers; layer 0 is shown\n", count, model.layers());
+  if (windowed > 0 && windowed < model.layers())
+    std::printf("window      in %zu of %zu layers; layer 0 is shown\n", windowed, model.layers());
   std::printf("biases     %s\n", bias_text(config).c_str());
   std::printf("group       %s\n", group.describe().c_str());
   std::printf(
@@ -218,7 +221,7 @@ void print_text(const Model& model, const AttentionConfig& config,
   if (measurement) print_measurement(*measurement);
   std::printf("\nwhy\n");
   for (const std::string& line : reasons(config)) std::printf("  %s\n", line.c_str());
-  print_whole(whole_model(model));
+  print_whole(whole);
 }
 
 void print_json(const Model& model, const AttentionConfig& config,

@@ -1,21 +1,33 @@
 #include <cstdio>
+#include <nlohmann/json.hpp>
 
 #include "checkpoint/layout.hpp"
 #include "symmetry/errors.hpp"
 #include "tools/commands.hpp"
+#include "tools/output.hpp"
 
 namespace attnsym {
 namespace {
 
-ExitStatus run_layout(const std::string& family) {
+ExitStatus run_layout(const std::string& family, bool as_json) {
   if (family.empty()) {
-    for (const std::string& name : family_names()) std::printf("%s\n", name.c_str());
+    if (as_json) {
+      print_object({{"schema", "attnsym.layout/1"}, {"families", family_names()}});
+    } else {
+      for (const std::string& name : family_names()) std::printf("%s\n", name.c_str());
+    }
     return ExitStatus::yes;
   }
   const std::vector<std::string> tables = family_tables(family);
   if (tables.empty())
     throw FormatError("no family '" + family + "' is built in; `attnsym layout` lists those that are");
-  for (const std::string& table : tables) std::printf("%s\n", table.c_str());
+  if (as_json) {
+    nlohmann::json list = nlohmann::json::array();
+    for (const std::string& table : tables) list.push_back(nlohmann::json::parse(table));
+    print_object({{"schema", "attnsym.layout/1"}, {"family", family}, {"tables", list}});
+  } else {
+    for (const std::string& table : tables) std::printf("%s\n", table.c_str());
+  }
   return ExitStatus::yes;
 }
 
@@ -48,7 +60,9 @@ void setup_layout(CLI::App& app, ExitStatus& status) {
       "base, fraction, pairs: half_split or interleaved), alibi. A size, base or window is a key of "
       "config.json, a\n"
       "list of keys of which the first counts, or a number.");
-  command->callback([family, &status] { status = run_layout(*family); });
+  auto as_json = std::make_shared<bool>(false);
+  command->add_flag("--json", *as_json, "Print one JSON object");
+  command->callback([family, as_json, &status] { status = run_layout(*family, *as_json); });
 }
 
 }  // namespace attnsym

@@ -2,15 +2,20 @@
 #include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <iostream>
 #include <new>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
 
 #include "checkpoint/printable.hpp"
 #include "tools/commands.hpp"
 #include "tools/executor.hpp"
 #include "tools/interruption.hpp"
+#include "tools/output.hpp"
 #include "tools/typing_error.hpp"
 #include "tools/version.hpp"
 
@@ -24,10 +29,6 @@ constexpr const char* footer =
     "file with "
     "--config.\n"
     "Exit status: 0 yes or done, 1 no, 2 trouble (usage, file, shape), 3 undecided.";
-
-}  // namespace
-
-namespace {
 
 using attnsym::ExitStatus;
 
@@ -52,7 +53,23 @@ void require_printed() {
     throw std::runtime_error("standard output could not be written");
 }
 
+// Programs that read answers get troubles in the same way, beside the words for people.
+ExitStatus report(const std::string& trouble, bool as_json) {
+  std::fprintf(stderr, "attnsym: %s\n", trouble.c_str());
+  try {
+    if (as_json) attnsym::print_object(nlohmann::json{{"schema", "attnsym.trouble/1"}, {"trouble", trouble}});
+    std::fflush(stdout);
+  } catch (const std::exception&) {  // what was said is enough
+  }
+  return ExitStatus::trouble;
+}
+
+bool asks_for_json(const std::vector<std::string>& arguments) {
+  return std::find(arguments.begin(), arguments.end(), "--json") != arguments.end();
+}
+
 ExitStatus run(int argc, char** argv) {
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
   ExitStatus status = ExitStatus::yes;
   CLI::App app{description, "attnsym"};
   set_up(app, status);
@@ -60,10 +77,8 @@ ExitStatus run(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     // --help and --version arrive here too, as successes.
-    if (error.get_exit_code() != 0) {
-      std::fputs(attnsym::usage_message(app, error, {argv + 1, argv + argc}).c_str(), stderr);
-      return ExitStatus::trouble;
-    }
+    if (error.get_exit_code() != 0)
+      return report(attnsym::usage_message(app, error, arguments), asks_for_json(arguments));
     app.exit(error);
   }
   require_printed();
@@ -92,6 +107,5 @@ int main(int argc, char** argv) {
   } catch (const std::exception& error) {
     trouble = error.what();
   }
-  std::fprintf(stderr, "attnsym: %s\n", attnsym::printable(trouble).c_str());
-  return static_cast<int>(ExitStatus::trouble);
+  return static_cast<int>(report(attnsym::printable(trouble), asks_for_json({argv + 1, argv + argc})));
 }

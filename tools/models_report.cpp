@@ -75,6 +75,7 @@ void print_json(const ModelCheckResult& result) {
       {"blocks", blocks},
       {"first_difference", decision.first_difference ? json(*decision.first_difference) : json()},
       {"witness", witness_json(decision)},
+      {"certificate", result.certificate ? json(*result.certificate) : json()},
       {"explanation", result.explanation ? explanation_json(*result.explanation) : json()},
       {"bytes_read", result.bytes_read},
       {"seconds", result.seconds}};

@@ -89,7 +89,7 @@ std::string reason(const CLI::App& app, const CLI::Error& error, const std::vect
 
 std::string usage_message(const CLI::App& app, const CLI::Error& error,
                           const std::vector<std::string>& arguments) {
-  return "attnsym: " + printable(reason(app, error, arguments)) + "\nRun with --help for more information.\n";
+  return printable(reason(app, error, arguments)) + "\nRun with --help for more information.";
 }
 
 }  // namespace attnsym

@@ -123,8 +123,8 @@ void find_kind(MatrixDifference& result, const StoredMatrix& a, const StoredMatr
   if (is_rounded(fine, coarse, std::min(bits_a, bits_b)))
     return is(DifferenceKind::Rounding, std::min(bits_a, bits_b));
   for (const Matrix<double>* one : {&b.value, &a.value}) {
-    const int bits = grid_bits(*one);
-    if (bits > 0 && result.relative < unrelated) return is(DifferenceKind::Quantisation, bits);
+    if (!(result.relative < unrelated)) break;
+    if (const int bits = grid_bits(*one); bits > 0) return is(DifferenceKind::Quantisation, bits);
   }
   if (const Index rank = low_rank(difference, noise_of(a.radius, b.radius)))
     return is(DifferenceKind::LowRank, rank);

@@ -102,8 +102,9 @@ Matrix<S> head_outputs(const TransformerConfig& config, const TransformerWeights
   if (config.head == Head::None) return last;
   if (config.head == Head::Tasks) return Matrix<S>(last.rows(), 0);
   const Matrix<S>& rows = config.head == Head::Tied ? weights.embedding : weights.unembedding;
-  Matrix<S> output = projected<S>(transformed<S>(config, config.head_transform, weights.head_transform, last),
-                                  Matrix<S>(rows.transpose()), weights.head_bias);
+  Matrix<S> output =
+      multiply_nt(transformed<S>(config, config.head_transform, weights.head_transform, last), rows);
+  if (weights.head_bias.size() > 0) output.rowwise() += weights.head_bias;
   if (config.logit_softcap == 0) return output;
   const S cap(config.logit_softcap);
   for (Index i = 0; i < output.size(); ++i) output.data()[i] = cap * tanh(S(output.data()[i] / cap));

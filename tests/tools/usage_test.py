@@ -278,6 +278,40 @@ class Usage(unittest.TestCase):
                 self.assertEqual("", done.stderr)
                 self.assertEqual(schema, json.loads(done.stdout, parse_constant=self.fail)["schema"])
 
+    def test_trouble_is_json_too_where_json_was_asked_for(self):
+        for line in ("check A absent --json", "check A --json", "certify absent A A --json", "explain TRUNCATED --json",
+                     "chek A A --json", "layout clippy --json"):
+            with self.subTest(line=line):
+                done = self.call(line)
+                self.assertEqual(TROUBLE, done.returncode)
+                said = json.loads(done.stdout)
+                self.assertEqual({"schema", "trouble"}, said.keys())
+                self.assertEqual("attnsym.trouble/1", said["schema"])
+                self.assertEqual(f"attnsym: {said['trouble']}\n", done.stderr)
+
+    def test_layouts_in_json(self):
+        names = json.loads(self.call("layout --json").stdout)["families"]
+        self.assertEqual(self.call("layout").stdout.split(), names)
+        tables = json.loads(self.call("layout llama --json").stdout)["tables"]
+        self.assertEqual([json.loads(self.call("layout llama").stdout)], tables)
+
+    def test_certificates_are_named_in_json_at_both_scopes(self):
+        for scope in ("attention", "model"):
+            done = self.call(f"check LLAMA LLAMA --scope {scope} --json --certificate {scope}.cert")
+            self.assertEqual(YES, done.returncode, done.stderr)
+            self.assertEqual(f"{scope}.cert", json.loads(done.stdout)["certificate"])
+            done = self.call(f"check LLAMA LLAMA --scope {scope} --json")
+            self.assertIsNone(json.loads(done.stdout)["certificate"])
+
+    def test_explain_says_nothing_before_it_knows_all(self):
+        shutil.copytree(self.root / "A", self.root / "BROKEN")
+        weights = self.root / "BROKEN" / "model.safetensors"
+        name = b"encoder.layer.1.attention.output.dense.weight"
+        weights.write_bytes(weights.read_bytes().replace(name, name.replace(b"dense", b"dance")))
+        done = self.call("explain BROKEN")
+        self.assertEqual((TROUBLE, ""), (done.returncode, done.stdout))
+        self.assertIn("layer.1.attention.output.dense.weight", done.stderr)
+
     def test_measured_dimension_in_json(self):
         measured = json.loads(self.call("explain LLAMA --measure --json").stdout)["measured"]
         self.assertEqual((26, 26), (measured["dimension"], measured["predicted"]))

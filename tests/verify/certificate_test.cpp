@@ -161,6 +161,22 @@ TEST(Identity, IsExact) {
   EXPECT_NE(refute_identity(p.a, p.b, p.g), std::nullopt);
 }
 
+// Halves of subnormal numbers round: doubled again they are not what they were.
+TEST(Identity, HoldsBothWays) {
+  StoredAttention a = make_pair(config_of(4, 4), f32).a;
+  a.weights.groups[0].readers[0].query(0, 0) = 3 * std::numeric_limits<double>::denorm_min();
+  AttentionElement<double> halves = symmetry_of(a.config).identity<double>();
+  halves.local[0].second.first.linear =
+      GeneralLinear<double>::from_matrix(2 * Matrix<double>::Identity(6, 6));
+  StoredAttention b = a;
+  b.weights = act(halves, a.weights);
+  ASSERT_NE(b.weights, a.weights);
+  EXPECT_NE(refute_identity(a, b, halves), std::nullopt);
+  a.weights.groups[0].readers[0].query(0, 0) = 0;
+  b.weights = act(halves, a.weights);
+  EXPECT_EQ(refute_identity(a, b, halves), std::nullopt);
+}
+
 TEST(WitnessCheck, AcceptsSeparatingInputsOnly) {
   const Pair p = make_pair(config_of(4, 4), f32);
   StoredAttention edited = p.b;

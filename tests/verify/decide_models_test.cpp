@@ -135,10 +135,29 @@ TEST(DecideModels, GainsLeftInPlaceUnderARotationAreDistinct) {
   EXPECT_GE(decision.witness->tokens.size(), 3U);
 }
 
-// A rotation that leaves a difference is refined by what agrees, whichever biases modules have.
+// Outputs that are the stream fix its basis. Coordinates are no tokens: there may be more of them.
+TEST(DecideModels, RotationsOfWhatIsTheOutputAreDistinct) {
+  TransformerConfig config = llama_like();
+  config.head = Head::None;
+  config.vocabulary = 4;
+  const auto a = random_transformer(config, 3);
+  for (Index coordinate = 0; coordinate < config.model_width; ++coordinate) {
+    Matrix<double> turn = Matrix<double>::Identity(config.model_width, config.model_width);
+    turn.col(coordinate).swap(turn.col((coordinate + 1) % config.model_width));
+    auto b = a;
+    fold_gains(b);
+    rotate(b, turn);
+    expect(ModelVerdict::Distinct, decide(config, a, b));
+  }
+}
+
+// A rotation that leaves a difference is refined by what agrees, whichever biases and norms modules have.
 TEST(DecideModels, RotationsAreRefinedWithAllKindsOfBiases) {
-  for (int biases = 0; biases < 16; ++biases) {
+  for (int biases = 0; biases < 32; ++biases) {
     TransformerConfig config = llama_like();
+    for (AttentionConfig& attention : config.attention) {
+      if ((biases & 16) != 0) attention.qk_norm = QkNorm{};
+    }
     for (AttentionConfig& attention : config.attention) {
       attention.query_bias = (biases & 1) != 0;
       attention.key_bias = (biases & 2) != 0;
@@ -358,11 +377,17 @@ TEST(ModelEvidenceTest, HoldsForTheModelsItIsAbout) {
   forged = evidence;
   forged.stream *= 2;
   EXPECT_NE(refuted(forged, to), "") << "not orthogonal";
-  auto stretched = with_dead_neuron;
+  auto plain = with_dead_neuron;
+  fold_gains(plain);
+  plain.final_norm.gain.setOnes();
+  const HeldModel without_gains = held(config, plain, f32);
+  auto stretched = plain;
   rotate(stretched, 2 * Matrix<double>::Identity(config.model_width, config.model_width));
-  forged = evidence_of(decide_models(from, from));
+  forged = evidence_of(decide_models(without_gains, without_gains));
   forged.stream *= 2;
-  EXPECT_NE(refuted(forged, held(config, stretched, f32)), "") << "pieces that fit, but not by a symmetry";
+  EXPECT_NE(refute_models(without_gains, held(config, stretched, f32), forged, Outputs::Logits, run_in_turn),
+            std::nullopt)
+      << "pieces that fit, but not by a symmetry";
   forged = evidence;
   forged.stream = random_rotation(config.model_width, 6);
   EXPECT_NE(refuted(forged, to), "") << "another rotation";
@@ -372,6 +397,20 @@ TEST(ModelEvidenceTest, HoldsForTheModelsItIsAbout) {
   auto c = b;
   c.blocks[1].mlp.up(2, 3) += 0.01;
   EXPECT_NE(refuted(evidence, held(config, c, f32)), "") << "another model";
+}
+
+// Probes that everybody knows are not enough: a matrix that stretches what they do not see is no rotation.
+TEST(ModelEvidenceTest, StreamsAreOrthogonalInFull) {
+  constexpr Index width = 20;
+  const Matrix<double> rotation = random_rotation(width, 5);
+  EXPECT_TRUE(stream_of(rotation));
+  EXPECT_FALSE(stream_of(Matrix<double>(2 * rotation)));
+  const Matrix<double> probes = fixed_probe<double>(width, 8, 0x6f7274686f);
+  const Matrix<double> basis = Eigen::HouseholderQR<Matrix<double>>(probes).householderQ();
+  const Matrix<double> unseen = basis.rightCols(1);
+  const Matrix<double> stretch = Matrix<double>::Identity(width, width) + unseen * unseen.transpose();
+  EXPECT_LT((stretch * probes - probes).norm(), 1e-12);
+  EXPECT_FALSE(stream_of(stretch));
 }
 
 TEST(ModelEvidenceTest, TokensThatTellModelsApart) {

@@ -9,6 +9,7 @@
 #include "symmetry/symmetry_group.hpp"
 #include "tests/support/random_module.hpp"
 #include "verify/constant.hpp"
+#include "verify/rounding_law.hpp"
 
 namespace attnsym {
 namespace {
@@ -177,6 +178,17 @@ TEST(Variance, PredictsTheSpreadOfPerturbedCircuits) {
 TEST(Variance, UnitIsRecoveredFromIt) {
   const StoredAttention module = stored(wide_config(), random_weights<double>(wide_config(), 2), f16);
   EXPECT_NEAR(storage_unit(module), f16, 1e-6 * f16);
+}
+
+// One error that is all of a row may be 3^(1/2) deviations, and many never add up to as much.
+TEST(Limit, IsThatOfFewErrorsWhereTheyAreFew) {
+  constexpr double surprise = 20;
+  const LineVariances one{1, 1, 1};
+  EXPECT_NEAR(chance_limit(one, surprise, 0), typical_ratio * std::sqrt(41 + 2 * std::sqrt(20.0)), 1e-12);
+  EXPECT_NEAR(chance_limit(one, surprise, 1), std::sqrt(3.0), 1e-12);
+  const LineVariances many{1e6, 1e6, 1};
+  EXPECT_EQ(chance_limit(many, surprise, 0), 2);
+  EXPECT_EQ(chance_limit(LineVariances{}, surprise, 0), 2);
 }
 
 TEST(Limit, LeavesRoomForFloat32ArithmeticOnly) {

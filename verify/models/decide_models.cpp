@@ -113,12 +113,15 @@ std::optional<std::string> first_difference(const ModelDecision& decision) {
   return std::nullopt;
 }
 
-// Tokens and positions that show best what differs have to occur.
-TokenSearch token_search(const ModelDecision& decision, const ModelDecideOptions& options) {
+// Tokens and positions that show best what differs have to occur. Where outputs are the stream, rows of what
+// stands for an unembedding are its coordinates.
+TokenSearch token_search(const TransformerConfig& config, const ModelDecision& decision,
+                         const ModelDecideOptions& options) {
   TokenSearch search{.seed = options.seed, .tokens = {}, .outputs = options.outputs};
   for (const OuterComparison& outer : decision.outer) {
     if (outer.entries.agrees()) continue;
-    if (outer.part == "embeddings" || outer.part == "unembedding") search.tokens.push_back(outer.entries.row);
+    if (outer.part == "embeddings" || (outer.part == "unembedding" && config.head != Head::None))
+      search.tokens.push_back(outer.entries.row);
     if (outer.part == "positions") search.position = std::min<Index>(outer.entries.row, 512);
   }
   return search;
@@ -356,7 +359,7 @@ std::optional<ModelDecision> told_apart_at_once(const StoredModel& a, const Stor
   if (const std::string apart = different_architecture(a.config(), b.config()); !apart.empty()) {
     decision.different_architecture = apart;
     decision.reason = "the architectures differ: " + apart;
-  } else if (are_unlike(SeenModel(a), SeenModel(b))) {
+  } else if (have_unlike_tables(a, b)) {
     decision.reason = "most rows of their tables have other lengths";
   } else {
     return std::nullopt;
@@ -373,13 +376,22 @@ std::optional<ModelDecision> told_apart_at_once(const StoredModel& a, const Stor
 
 }  // namespace
 
+bool have_unlike_tables(const StoredModel& a, const StoredModel& b) {
+  return different_architecture(a.config(), b.config()).empty() && are_unlike(SeenModel(a), SeenModel(b));
+}
+
 ModelDecision decide_models(const StoredModel& a, const StoredModel& b, const ModelDecideOptions& options) {
-  if (!options.compare_unlike) {
-    if (auto decision = told_apart_at_once(a, b, options)) return *decision;
-  }
+  const std::optional<ModelDecision> at_once = told_apart_at_once(a, b, options);
+  if (at_once && !options.compare_unlike) return *at_once;
   ModelDecision decision = compare_models(a, b, options);
+  if (at_once) {  // what they have in common, and the tokens that are known
+    decision.verdict = at_once->verdict;
+    decision.witness = at_once->witness;
+    decision.reason = describe(*decision.witness) + "; " + decision.reason;
+    return decision;
+  }
   if (decision.verdict != ModelVerdict::Undecided) return decision;
-  TokenSearch search = token_search(decision, options);
+  TokenSearch search = token_search(a.config(), decision, options);
   search.run_tasks = options.run_parts;
   decision.witness = search_tokens(a, b, search);
   conclude(a, b, options, decision);

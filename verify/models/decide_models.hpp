@@ -64,6 +64,10 @@ struct ModelDecision {
 /// Why two models are one. @pre the verdict is Identical or Equivalent
 ModelEvidence evidence_of(const ModelDecision& decision);
 
+/// Whether most rows of tables of one architecture have other lengths, which no change of basis gives them:
+/// few rows are read.
+bool have_unlike_tables(const StoredModel& a, const StoredModel& b);
+
 /// The part of decide_models that compares pieces: what these do not settle stays `undecided`, and no tokens
 /// are searched.
 ModelDecision compare_models(const StoredModel& a, const StoredModel& b,

@@ -7,6 +7,7 @@
 #include "symmetry/matrix_products.hpp"
 #include "verify/models/stream_transport.hpp"
 #include "verify/stored_circuit.hpp"
+#include "verify/stored_factors.hpp"
 
 namespace attnsym {
 namespace {
@@ -85,8 +86,8 @@ void add_heads(const SeenModel& a, const SeenModel& b, Index layer, const Decisi
   if (equivalent == nullptr) return;
   const auto* element = std::get_if<AttentionElement<double>>(&equivalent->evidence);
   if (element == nullptr) return;
-  const AttentionWeights<double> moved = act(*element, with_all_biases(a.attention(layer)).weights);
-  const AttentionWeights<double> of_b = b.attention(layer).weights;
+  const AttentionWeights<double> moved = act(*element, with_gains(with_all_biases(a.attention(layer))));
+  const AttentionWeights<double> of_b = with_gains(b.attention(layer));
   for (std::size_t j = 0; j < moved.groups.size(); ++j) {
     const KvGroup<double>& x = moved.groups[j];
     const KvGroup<double>& y = of_b.groups[j];

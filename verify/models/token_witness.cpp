@@ -26,16 +26,14 @@ class Runs {
   // By draw, then by sequence; draw 0 is as stored.
   std::vector<std::vector<Matrix<double>>> outputs() {
     streams_.assign(static_cast<std::size_t>(search_.draws) + 1, {});
+    outputs_.assign(streams_.size(), {});
     for (std::size_t draw = 0; draw < streams_.size(); ++draw) {
       enter(draw);
       if (draw == 0) hash_stored_streams();
     }
     for (Index layer = 0; layer < model_.config().blocks(); ++layer) pass(layer);
-    for (std::size_t draw = 0; draw < streams_.size(); ++draw) {
-      for (Matrix<double>& stream : streams_[draw]) stream = read(draw, stream);
-      if (draw == 0) hash_stored_streams();
-    }
-    return std::move(streams_);
+    read();
+    return std::move(outputs_);
   }
 
  private:
@@ -44,16 +42,24 @@ class Runs {
   void hash_stored_streams() {
     Hasher hasher;
     for (const Matrix<double>& stream : streams_[0]) hasher.add_all(stream);
+    reseed(hasher);
+  }
+
+  void reseed(Hasher& hasher) {
     random_ = Random(HashedRandom(search_.seed, "noise of tokens", {hasher.digest()}).bits());
   }
 
   // The same room for arithmetic in the tools that made the files as equality has, piece by piece [N7].
   template <class Slot>
   void move(Slot& value, const Slot& radius, Index inner_width) {
-    if (value.size() == 0) return;
+    if (value.size() > 0)
+      move_within_radius(value, radius.data(), random_, allowance_of(value, radius, inner_width));
+  }
+
+  template <class Slot>
+  double allowance_of(const Slot& value, const Slot& radius, Index inner_width) const {
     const double unit = stored_unit(safe_norm(value), safe_norm(radius));
-    move_within_radius(value, radius.data(), random_,
-                       arithmetic_allowance(inner_width, unit, model_.config().model_width));
+    return arithmetic_allowance(inner_width, unit, model_.config().model_width);
   }
 
   StoredMatrix drawn(std::size_t draw, StoredMatrix stored) {
@@ -149,53 +155,106 @@ class Runs {
     }
   }
 
-  // The head's outputs in pieces, then those of tasks.
-  Matrix<double> read(std::size_t draw, const Matrix<double>& stream) {
+  // The head's outputs, then those of tasks.
+  void read() {
+    draw_heads();
     TransformerConfig config = model_.config();
-    TransformerWeights<double> weights;
-    weights.final_norm = drawn(draw, model_.norm(NormPlace::Final, 0));
-    Matrix<double> outputs(stream.rows(), config.output_width());
     const Index width = config.head_width();
-    config.tasks.clear();
+    for (std::size_t draw = 0; draw < streams_.size(); ++draw) {
+      for (const Matrix<double>& stream : streams_[draw])
+        outputs_[draw].emplace_back(stream.rows(), config.output_width());
+    }
+    if (!config.tasks.empty()) {
+      config.head = Head::Tasks;
+      for (std::size_t draw = 0; draw < streams_.size(); ++draw)
+        read_out_at(config, draw, width, config.output_width());
+      config.tasks.clear();
+      config.head = model_.config().head;
+    }
     if (config.head == Head::None) {
-      outputs.leftCols(width) = read_out(config, weights, stream);
+      for (std::size_t draw = 0; draw < streams_.size(); ++draw) read_out_at(config, draw, 0, width);
     } else if (width > 0) {
-      outputs.leftCols(width) = logits(draw, config, weights, stream);
+      read_logits(config);
     }
-    if (model_.config().tasks.empty()) return outputs;
-    config = model_.config();
-    config.head = Head::Tasks;
-    const auto for_each = [](auto& task, auto visit) { for_each_task_slot(task, visit); };
-    for (std::size_t i = 0; i < config.tasks.size(); ++i) {
-      StoredTask task = model_.task(i);
-      if (draw > 0) move_all(task.value, task.radius, for_each, sums_.weights);
-      weights.tasks.push_back(std::move(task.value));
-    }
-    outputs.rightCols(outputs.cols() - width) = read_out(config, weights, stream);
-    return outputs;
   }
 
-  Matrix<double> logits(std::size_t draw, TransformerConfig config, TransformerWeights<double> weights,
-                        const Matrix<double>& stream) {
-    const Index vocabulary = config.vocabulary;
-    config.head = Head::Own;
-    if (config.head_transform.width > 0) {
-      StoredTransform transform = model_.head_transform();
-      const auto for_each = [](auto& slots, auto visit) { for_each_transform_slot(slots, visit); };
-      if (draw > 0) move_all(transform.value, transform.radius, for_each, sums_.weights);
-      weights.head_transform = std::move(transform.value);
-    }
-    const Matrix<double> bias = config.head_bias ? drawn(draw, model_.head_bias()).value : Matrix<double>();
-    Matrix<double> outputs(stream.rows(), vocabulary);
+  void read_out_at(const TransformerConfig& config, std::size_t draw, Index first, Index count) {
+    for (std::size_t s = 0; s < streams_[draw].size(); ++s)
+      outputs_[draw][s].middleCols(first, count) = read_out(config, heads_[draw], streams_[draw][s]);
+  }
+
+  // The table in pieces, each read once for all draws. Noise of a piece depends on what it puts out as
+  // stored.
+  void read_logits(TransformerConfig config) {
     constexpr Index chunk = 4096;
+    const Index vocabulary = config.vocabulary;
+    std::vector<RowVector<double>> biases;
+    for (const TransformerWeights<double>& head : heads_) biases.push_back(head.head_bias);
+    config.head = Head::Own;
     for (Index first = 0; first < vocabulary; first += chunk) {
-      const Index count = std::min(chunk, vocabulary - first);
-      config.vocabulary = count;
-      weights.unembedding = drawn(draw, model_.rows(Table::Unembedding, first, count)).value;
-      if (config.head_bias) weights.head_bias = bias.middleCols(first, count);
-      outputs.middleCols(first, count) = read_out(config, weights, stream);
+      config.vocabulary = std::min(chunk, vocabulary - first);
+      const StoredMatrix stored = model_.rows(Table::Unembedding, first, config.vocabulary);
+      const double allowance = allowance_of(stored.value, stored.radius, sums_.weights);
+      for (std::size_t draw = 0; draw < heads_.size(); ++draw) {
+        TransformerWeights<double>& head = heads_[draw];
+        head.unembedding = stored.value;
+        if (draw > 0) move_within_radius(head.unembedding, stored.radius.data(), random_, allowance);
+        if (config.head_bias) head.head_bias = biases[draw].segment(first, config.vocabulary);
+        read_out_at(config, draw, first, config.vocabulary);
+        head.unembedding.resize(0, 0);
+        if (draw == 0) hash_stored_outputs(first, config.vocabulary);
+      }
     }
-    return search_.outputs == Outputs::Logits ? outputs : log_probabilities(std::move(outputs));
+    if (search_.outputs == Outputs::Probabilities) take_logarithms(vocabulary);
+  }
+
+  void hash_stored_outputs(Index first, Index count) {
+    Hasher hasher;
+    for (const Matrix<double>& output : outputs_[0]) hasher.add_all(output.middleCols(first, count));
+    reseed(hasher);
+  }
+
+  void take_logarithms(Index vocabulary) {
+    for (std::vector<Matrix<double>>& of_draw : outputs_) {
+      for (Matrix<double>& output : of_draw)
+        output.leftCols(vocabulary) = log_probabilities(Matrix<double>(output.leftCols(vocabulary)));
+    }
+  }
+
+  // What reads outputs from the stream, but for the table of logits.
+  void draw_heads() {
+    const TransformerConfig& config = model_.config();
+    TransformerWeights<double> stored;
+    TransformerWeights<double> radius;
+    const auto take = [](auto& value, auto& error, auto part) {
+      value = std::move(part.value);
+      error = std::move(part.radius);
+    };
+    take(stored.final_norm, radius.final_norm, model_.norm(NormPlace::Final, 0));
+    if (config.head_transform.width > 0)
+      take(stored.head_transform, radius.head_transform, model_.head_transform());
+    if (config.head_bias) take(stored.head_bias, radius.head_bias, model_.head_bias());
+    stored.tasks.resize(config.tasks.size());
+    radius.tasks.resize(config.tasks.size());
+    for (std::size_t i = 0; i < config.tasks.size(); ++i)
+      take(stored.tasks[i], radius.tasks[i], model_.task(i));
+    Hasher hasher;
+    hasher.add_one(random_.bits());
+    for_each_head_slot(stored, [&](const auto& slot) { hasher.add_all(slot); });
+    reseed(hasher);
+    heads_.assign(streams_.size(), stored);
+    const auto for_each = [](auto& head, auto visit) { for_each_head_slot(head, visit); };
+    for (std::size_t draw = 1; draw < heads_.size(); ++draw)
+      move_all(heads_[draw], radius, for_each, sums_.weights);
+  }
+
+  template <class Weights, class Visit>
+  static void for_each_head_slot(Weights& weights, Visit visit) {
+    visit(weights.final_norm.gain);
+    visit(weights.final_norm.bias);
+    for_each_transform_slot(weights.head_transform, visit);
+    visit(weights.head_bias);
+    for (auto& task : weights.tasks) for_each_task_slot(task, visit);
   }
 
   const StoredModel& model_;
@@ -203,7 +262,9 @@ class Runs {
   const TokenSearch& search_;
   ArithmeticSums sums_;
   Random random_{0};
-  std::vector<std::vector<Matrix<double>>> streams_;
+  std::vector<std::vector<Matrix<double>>> streams_;  // by draw, then by sequence; draw 0 is as stored
+  std::vector<TransformerWeights<double>> heads_;     // by draw
+  std::vector<std::vector<Matrix<double>>> outputs_;  // as streams_
 };
 
 // Random tokens, and the wanted ones in the middle of sequences of their own. Images have as many patches as

@@ -202,7 +202,15 @@ class Attempt {
     for (const ModelSlip& slip : known_setting_slips()) undo(slip);
   }
 
+  // Nothing but the tables has to be looked at where these have nothing in common.
+  bool is_hopeless() const { return have_unlike_tables(a_, mended_.last(b_)); }
+
   const ModelDecision& compare() { return mended_.decision = compare_models(a_, mended_.last(b_), options_); }
+
+  // @param unmended  what is known if nothing was undone
+  const ModelDecision& compare(const ModelDecision& unmended) {
+    return mended_.models.empty() ? mended_.decision = unmended : compare();
+  }
 
   MendedModel take() { return std::move(mended_); }
 
@@ -223,7 +231,7 @@ std::optional<MendedModel> mended_by(const StoredModel& a, const StoredModel& b,
   for (const ModelSlip* slip : slips) {
     if (!attempt.undo(*slip)) return std::nullopt;
   }
-  if (!agrees_outside_attention(attempt.compare())) return std::nullopt;
+  if (attempt.is_hopeless() || !agrees_outside_attention(attempt.compare())) return std::nullopt;
   return attempt.take();
 }
 
@@ -253,7 +261,7 @@ MendedModel mend(const StoredModel& a, const StoredModel& b, ModelDecision decis
   if (agrees_outside_attention(unmended.decision)) return unmended;
   Attempt with_settings(a, b, options);
   with_settings.undo_settings();
-  const ModelDecision& best = with_settings.compare();
+  const ModelDecision& best = with_settings.compare(unmended.decision);
   if (best.different_architecture) return unmended;
   if (agrees_outside_attention(best)) return with_settings.take();
   const std::vector<ModelSlip>& all = known_model_slips();
