@@ -58,8 +58,11 @@ class Runs {
 
   template <class Slot>
   double allowance_of(const Slot& value, const Slot& radius, Index inner_width) const {
-    const double unit = stored_unit(safe_norm(value), safe_norm(radius));
-    return arithmetic_allowance(inner_width, unit, model_.config().model_width);
+    return allowance(safe_norm(value), safe_norm(radius), inner_width);
+  }
+
+  double allowance(double size, double error, Index inner_width) const {
+    return arithmetic_allowance(inner_width, stored_unit(size, error), model_.config().model_width);
   }
 
   StoredMatrix drawn(std::size_t draw, StoredMatrix stored) {
@@ -104,8 +107,7 @@ class Runs {
     for_each(weights, [&](const auto& slot) { sizes.push_back(safe_norm(slot)); });
     std::vector<std::pair<const double*, double>> errors;
     for_each(radius, [&](const auto& slot) {
-      const double unit = stored_unit(sizes[errors.size()], safe_norm(slot));
-      errors.emplace_back(slot.data(), arithmetic_allowance(inner_width, unit, model_.config().model_width));
+      errors.emplace_back(slot.data(), allowance(sizes[errors.size()], safe_norm(slot), inner_width));
     });
     std::size_t next = 0;
     for_each(weights, [&](auto& slot) {
