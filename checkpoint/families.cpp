@@ -133,7 +133,7 @@ constexpr FamilyTable tables[] = {
   "stated": {"vocabulary": "vocab_size", "mlp": "ffn_hidden_size"},
   "neutral": ["is_decoder", "new_decoder_architecture", "alibi", "multi_query", "num_kv_heads"],
   "model": {
-    "embedding": "word_embeddings", "placement": "before", "parallel": "parallel_attn",
+    "embedding": "word_embeddings", "placement": "before", "parallel": "parallel_attn", "parallel_shares_norm": true,
     "norms": {"attention_input": "h.{layer}.input_layernorm",
               "mlp_input": "h.{layer}.post_attention_layernorm", "final": "ln_f"},
     "mlp": {"up": "h.{layer}.mlp.dense_h_to_4h", "down": "h.{layer}.mlp.dense_4h_to_h", "activation": "activation"},
@@ -160,7 +160,7 @@ constexpr FamilyTable tables[] = {
   "neutral": ["is_decoder", "new_decoder_architecture", "alibi", "multi_query", "rope_theta", "rope_scaling", "rope_parameters", "max_position_embeddings",
               "partial_rotary_factor", "original_max_position_embeddings", "num_kv_heads"],
   "model": {
-    "embedding": "word_embeddings", "placement": "before", "parallel": "parallel_attn",
+    "embedding": "word_embeddings", "placement": "before", "parallel": "parallel_attn", "parallel_shares_norm": true,
     "norms": {"attention_input": "h.{layer}.input_layernorm",
               "mlp_input": "h.{layer}.post_attention_layernorm", "final": "ln_f"},
     "mlp": {"up": "h.{layer}.mlp.dense_h_to_4h", "down": "h.{layer}.mlp.dense_4h_to_h", "activation": "activation"},
@@ -187,7 +187,7 @@ constexpr FamilyTable tables[] = {
   "agree": {"num_attention_heads": "num_kv_heads"},
   "neutral": ["is_decoder", "new_decoder_architecture", "alibi", "multi_query"],
   "model": {
-    "embedding": "word_embeddings", "placement": "before", "parallel": "parallel_attn",
+    "embedding": "word_embeddings", "placement": "before", "parallel": "parallel_attn", "parallel_shares_norm": true,
     "norms": {"attention_input": "h.{layer}.input_layernorm",
               "mlp_input": "h.{layer}.post_attention_layernorm", "final": "ln_f"},
     "mlp": {"up": "h.{layer}.mlp.dense_h_to_4h", "down": "h.{layer}.mlp.dense_4h_to_h", "activation": "activation"},
@@ -214,7 +214,7 @@ constexpr FamilyTable tables[] = {
   "neutral": ["is_decoder", "new_decoder_architecture", "alibi", "multi_query", "rope_theta", "rope_scaling", "rope_parameters", "max_position_embeddings",
               "partial_rotary_factor", "original_max_position_embeddings"],
   "model": {
-    "embedding": "word_embeddings", "placement": "before", "parallel": "parallel_attn",
+    "embedding": "word_embeddings", "placement": "before", "parallel": "parallel_attn", "parallel_shares_norm": true,
     "norms": {"attention_input": "h.{layer}.input_layernorm",
               "mlp_input": "h.{layer}.post_attention_layernorm", "final": "ln_f"},
     "mlp": {"up": "h.{layer}.mlp.dense_h_to_4h", "down": "h.{layer}.mlp.dense_4h_to_h", "activation": "activation"},

@@ -95,6 +95,8 @@ struct ModelLayout {
   /// How many norms a parallel block has, 1 or 2, where a key says so: 2 if it is absent. With 1 the MLP
   /// reads behind attention's, which is then the last of its names; the first is that of blocks with 2.
   std::string parallel_norms_key;
+  /// Attention and MLP side by side read behind one norm; another one, if it is stored, is not read.
+  bool parallel_shares_norm = false;
   LinearNames up, gate, down;
   bool packed = false;  ///< gate and up share a tensor, gate first
   std::string activation_key;

@@ -204,6 +204,8 @@ bool OuterTensors::wants(NormPlace place) const {
 }
 
 std::optional<LinearTensors> OuterTensors::norm(NormPlace place, Index layer) const {
+  if (place == NormPlace::MlpInput && layout_.parallel_shares_norm && checkpoint_.config().outside->parallel)
+    return std::nullopt;
   const NormNames& names = layout_.norms[static_cast<std::size_t>(place)];
   for (std::size_t i = 0; i < names.gains.size(); ++i) {
     const auto gain = checkpoint_.find(names.gains[i], layer);

@@ -198,7 +198,8 @@ void read_mlp(ModelLayout& model, const JsonObject& object) {
 }
 
 ModelLayout model_layout(const JsonObject& object, const std::string& norm_kind) {
-  constexpr std::array<string_view, 17> known{"parallel_norms",
+  constexpr std::array<string_view, 18> known{"parallel_norms",
+                                              "parallel_shares_norm",
                                               "class_token",
                                               "embedding",
                                               "positions",
@@ -250,6 +251,7 @@ ModelLayout model_layout(const JsonObject& object, const std::string& norm_kind)
     }
   }
   model.parallel_norms_key = object.text("parallel_norms").value_or("");
+  model.parallel_shares_norm = object.flag("parallel_shares_norm").value_or(false);
   const auto mlp = object.object("mlp");
   if (!mlp) object.refuse("mlp", "an object with the modules of the MLP");
   read_mlp(model, *mlp);

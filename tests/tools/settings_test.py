@@ -200,6 +200,25 @@ class Settings(unittest.TestCase):
         self.expect(YES, "equivalent", "check", short, moved)
         self.expect(NO, "distinct", "check", LLAMA, self.model((), moved))
 
+    def test_a_norm_that_blocks_side_by_side_do_not_read(self):
+        a, b = self.folder / "a", self.folder / "b"
+        family_fixtures.make("falcon-per-head", a)
+        for side_by_side in (False, True):
+            config = json.loads((a / "config.json").read_text())
+            (a / "config.json").write_text(json.dumps({**config, "parallel_attn": side_by_side}))
+            shutil.rmtree(b, ignore_errors=True)
+            shutil.copytree(a, b)
+            tensors = safetensors_numpy.read(b / "model.safetensors")
+            name = next(name for name in tensors.stored if name.endswith("0.post_attention_layernorm.weight"))
+            tensors.store(name, 2 * tensors.numbers(name))
+            safetensors_numpy.write(b / "model.safetensors", tensors)
+            done = run("check", a, b, "--scope", "model")
+            self.assertEqual(YES if side_by_side else NO, done.returncode, done.stdout + done.stderr)
+            done = run("canonicalize", a, "-o", self.folder / f"form-{side_by_side}", "--scope", "model")
+            self.assertEqual(TROUBLE if side_by_side else YES, done.returncode, done.stdout + done.stderr)
+            if side_by_side:
+                self.assertIn("post_attention_layernorm", done.stderr)
+
     def test_adapters_beside_the_weights_are_refused(self):
         for name in ("adapter_config.json", "adapter_model.safetensors"):
             model = self.model()

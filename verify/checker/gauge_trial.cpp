@@ -48,17 +48,19 @@ M adjoint_product(const M& x, const M& y) {
   return x.adjoint() * y;
 }
 
-// Re(x_p G y_p^*) for every row p; some rows at a time, which stay in the cache.
+// Re(x_p G y_p^*) for every row p; some rows at a time, which stay in the cache. Rotary pairs are one column.
 template <class M>
 RowVector<double> row_forms(const M& x, const M& gram, const M& y) {
   constexpr Index at_once = 128;
+  if (x.cols() == 1) return (x.col(0).array() * y.col(0).array().conjugate() * gram(0, 0)).real().transpose();
   RowVector<double> forms(x.rows());
-  M moved;
+  M moved(std::min(at_once, x.rows()), x.cols());
   for (Index first = 0; first < x.rows(); first += at_once) {
     const Index rows = std::min(at_once, x.rows() - first);
-    moved = product<M>(x.middleRows(first, rows), gram);
+    auto some = moved.topRows(rows);
+    some.noalias() = x.middleRows(first, rows) * gram;
     forms.segment(first, rows) =
-        moved.cwiseProduct(y.middleRows(first, rows).conjugate()).real().rowwise().sum().transpose();
+        some.cwiseProduct(y.middleRows(first, rows).conjugate()).real().rowwise().sum().transpose();
   }
   return forms;
 }
