@@ -37,7 +37,7 @@ void remove_folder(const fs::path& path) {
 }  // namespace
 
 TemporaryFolder::TemporaryFolder(const fs::path& parent) {
-  std::string name = (parent / ".attnsym-XXXXXX").string();
+  std::string name = (parent / ".attnsym-XXXXXX").string();  // mkdtemp fills the X in
   Folders& all = folders();
   const std::lock_guard lock(all.mutex);
   if (::mkdtemp(name.data()) == nullptr)

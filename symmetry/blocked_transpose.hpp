@@ -6,8 +6,8 @@
 
 namespace attnsym {
 
-/// m^T, in blocks that stay in the cache: column by column, as Eigen does it, a large matrix takes five times
-/// as long.
+/// m^T, in blocks that stay in the cache: column by column, as Eigen does it, numbers of a large matrix miss
+/// it.
 inline Matrix<double> blocked_transpose(const Matrix<double>& m) {
   constexpr Index size = 32;
   Matrix<double> result(m.cols(), m.rows());
