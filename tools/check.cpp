@@ -122,6 +122,12 @@ ThreadPlan plan_for(const CheckOptions& options, const Model& a, const Model& b)
   return plan_attention(options.threads, a, b);
 }
 
+// Tasks that hold a layer each; they are counted under the label.
+RunTasks layers_at_once(const CheckOptions& options, const Model& a, const Model& b,
+                        const std::string& label) {
+  return on_threads(plan_for(options, a, b).layers, std::make_shared<Progress>(label));
+}
+
 // Decides single layers of two models.
 class LayerJudge {
  public:
@@ -205,13 +211,8 @@ CheckResult decide_layers(const CheckOptions& options, const Model& a, const Mod
   result.bytes_read = a.attention_bytes() + b.attention_bytes();
   std::vector<double> error_probability(a.layers(), 0);
   std::vector<char> as_decoded(a.layers(), 0);  // not vector<bool>: threads write neighbouring entries
-  Progress progress("check", a.layers());
-  const ThreadPlan plan = plan_for(options, a, b);
-  const LayerJudge judge(a, b, result.seed,
-                         [&](std::size_t count, const std::function<void(std::size_t)>& task) {
-                           run_tasks(count, plan.inside, task);
-                         });
-  run_tasks(a.layers(), plan.layers, [&](std::size_t layer) {
+  const LayerJudge judge(a, b, result.seed, on_threads(plan_for(options, a, b).inside));
+  layers_at_once(options, a, b, "check")(a.layers(), [&](std::size_t layer) {
     const auto index = static_cast<Index>(layer);
     if (options.exact) {
       const ExactDecision exact = judge.decide_exactly(index);
@@ -220,7 +221,6 @@ CheckResult decide_layers(const CheckOptions& options, const Model& a, const Mod
     } else {
       std::tie(result.layers[layer], as_decoded[layer]) = judge.decide(index);
     }
-    progress.advance();
   });
   result.as_decoded = std::count(as_decoded.begin(), as_decoded.end(), 1) > 0;
   if (options.exact)
@@ -324,7 +324,7 @@ ExitStatus run_check(const CheckOptions& options) {
         precision_ladder(read_attention(a.checkpoint, layer), read_attention(b.checkpoint, layer));
   }
   if (options.explain && !result.layers.empty())
-    result.explanation = explain_differences(a, b, result.layers);
+    result.explanation = explain_differences(a, b, result.layers, layers_at_once(options, a, b, "explain"));
   require_unchanged(a, b);
   write_files(options, a, b, result);
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

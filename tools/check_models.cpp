@@ -2,6 +2,8 @@
 
 #include <chrono>
 #include <cstdio>
+#include <memory>
+#include <string>
 
 #include "checkpoint/checkpoint_model.hpp"
 #include "checkpoint/same_bytes.hpp"
@@ -84,8 +86,7 @@ class ModelJudge {
 
   ModelDecision decide() const {
     if (auto decision = told_apart_by_shapes()) return *decision;
-    Progress progress("check", 2 * static_cast<std::size_t>(model_a_.config().blocks()) + 1);
-    return decide_models(model_a_, model_b_, with_workers([&progress] { progress.advance(); }));
+    return decide_models(model_a_, model_b_, with_workers("check"));
   }
 
   std::optional<Index> numbers_per_patch() const {
@@ -94,24 +95,17 @@ class ModelJudge {
   }
 
   ModelExplanation explain(const ModelDecision& decision) const {
-    return explain_models(a_, b_, model_a_, model_b_, decision, with_workers([] {}));
+    return explain_models(a_, b_, model_a_, model_b_, decision, with_workers("explain"));
   }
 
  private:
-  template <class Done>
-  ModelDecideOptions with_workers(Done done) const {
-    const auto workers = [](std::size_t count, auto after) -> RunTasks {
-      return [count, after](std::size_t tasks, const std::function<void(std::size_t)>& task) {
-        run_tasks(tasks, count, [&](std::size_t i) {
-          task(i);
-          after();
-        });
-      };
-    };
+  // Threads for the parts of both models; what they do is shown under this label.
+  ModelDecideOptions with_workers(const std::string& label) const {
+    const auto progress = std::make_shared<Progress>(label);
     ModelDecideOptions options = options_;
-    options.run_parts = workers(threads_, done);
-    options.run_modules = workers(plan_.layers, done);
-    options.run_in_module = workers(plan_.inside, [] {});
+    options.run_parts = on_threads(threads_, progress);
+    options.run_modules = on_threads(plan_.layers, progress);
+    options.run_in_module = on_threads(plan_.inside);
     return options;
   }
 

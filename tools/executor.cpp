@@ -57,6 +57,17 @@ void run_tasks(std::size_t count, std::size_t workers, const std::function<void(
   if (failure) std::rethrow_exception(failure);
 }
 
+RunTasks on_threads(std::size_t workers, std::shared_ptr<Progress> progress) {
+  return [workers, progress](std::size_t count, const std::function<void(std::size_t)>& task) {
+    if (!progress) return run_tasks(count, workers, task);
+    progress->expect(count);
+    run_tasks(count, workers, [&](std::size_t i) {
+      task(i);
+      progress->advance();
+    });
+  };
+}
+
 ThreadPlan plan_threads(std::size_t threads, std::size_t layers, std::size_t bytes_per_layer) {
   constexpr std::size_t memory = std::size_t{1} << 28;
   const std::size_t fit = std::max<std::size_t>(1, memory / std::max<std::size_t>(1, bytes_per_layer));

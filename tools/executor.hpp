@@ -2,13 +2,21 @@
 
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <string>
+
+#include "symmetry/run_tasks.hpp"
+#include "tools/output.hpp"
 
 namespace attnsym {
 
 /// Runs task(0) ... task(count - 1), each once, on up to `workers` threads. The first exception stops the
 /// hand-out of further tasks and is rethrown here.
 void run_tasks(std::size_t count, std::size_t workers, const std::function<void(std::size_t)>& task);
+
+/// The same for libraries that ask for nothing but tasks; they are counted on the line of `progress` where
+/// there is one.
+RunTasks on_threads(std::size_t workers, std::shared_ptr<Progress> progress = nullptr);
 
 /// How threads are shared out to layers at once, and inside each of them.
 struct ThreadPlan {

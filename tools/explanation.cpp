@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "tools/output.hpp"
 #include "verify/slips/find_slips.hpp"
@@ -71,7 +72,8 @@ std::vector<Index> heads_by_ratio(const Decision& decision) {
   return order;
 }
 
-// What was found in one layer is the likeliest in the next.
+using Slips = std::optional<std::vector<Slip>>;
+
 class Explainer {
  public:
   Explainer(const Model& a, const Model& b, ModulePair modules)
@@ -79,7 +81,14 @@ class Explainer {
     if (!modules_) modules_ = [this](Index layer) { return stored(layer); };
   }
 
-  LayerExplanation operator()(std::size_t layer, const Decision& decision) {
+  // @param likely  what another layer has: tried first
+  Slips slips_of(std::size_t layer, const Slips& likely) const {
+    auto [a, b] = modules_(static_cast<Index>(layer));
+    return likely && slips_explain(a, b, *likely) ? likely : find_slips(std::move(a), std::move(b));
+  }
+
+  // @param slips  of this layer
+  LayerExplanation operator()(std::size_t layer, const Decision& decision, const Slips& slips) const {
     const auto index = static_cast<Index>(layer);
     LayerExplanation result;
     result.layer = layer;
@@ -87,7 +96,7 @@ class Explainer {
     if (!decision.constant.explained_by_rounding())
       result.ratio = std::max(result.ratio, decision.constant.ratio);
     if (std::isnan(result.ratio)) result.ratio = std::numeric_limits<double>::infinity();
-    if (const auto slips = slips_of(modules_(index))) {
+    if (slips) {
       for (const Slip& slip : *slips) result.slips.push_back({slip.text, tensors_of(b_, slip, index)});
       return result;
     }
@@ -112,20 +121,9 @@ class Explainer {
     return {read_attention(a_, layer), read_attention(b_, layer)};
   }
 
-  std::optional<std::vector<Slip>> slips_of(const std::array<StoredAttention, 2>& modules) {
-    const auto& [a, b] = modules;
-    for (const std::vector<Slip>& known : found_) {
-      if (slips_explain(a, b, known)) return known;
-    }
-    auto slips = find_slips(a, b);
-    if (slips) found_.push_back(*slips);
-    return slips;
-  }
-
   const Checkpoint& a_;
   const Checkpoint& b_;
   ModulePair modules_;
-  std::vector<std::vector<Slip>> found_;
 };
 
 // "layer 3" or "layers 0 to 3".
@@ -185,15 +183,19 @@ void print_differences(const LayerExplanation& layer) {
 }  // namespace
 
 std::vector<LayerExplanation> explain_differences(const Model& a, const Model& b,
-                                                  const std::vector<Decision>& decisions,
+                                                  const std::vector<Decision>& decisions, const RunTasks& run,
                                                   ModulePair modules) {
-  Explainer explain(a, b, std::move(modules));
-  std::vector<LayerExplanation> result;
-  Progress progress("explain", decisions.size());
+  const Explainer explain(a, b, std::move(modules));
+  std::vector<std::size_t> layers;
   for (std::size_t layer = 0; layer < decisions.size(); ++layer) {
-    if (differs(decisions[layer])) result.push_back(explain(layer, decisions[layer]));
-    progress.advance();
+    if (differs(decisions[layer])) layers.push_back(layer);
   }
+  std::vector<LayerExplanation> result(layers.size());
+  const Slips likely = layers.empty() ? std::nullopt : explain.slips_of(layers.front(), std::nullopt);
+  run(layers.size(), [&](std::size_t i) {
+    const std::size_t layer = layers[i];
+    result[i] = explain(layer, decisions[layer], i == 0 ? likely : explain.slips_of(layer, likely));
+  });
   const auto others = std::stable_partition(result.begin(), result.end(),
                                             [](const LayerExplanation& one) { return !one.slips.empty(); });
   std::stable_sort(others, result.end(),

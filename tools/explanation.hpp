@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "symmetry/run_tasks.hpp"
 #include "tools/model.hpp"
 #include "tools/tensor_difference.hpp"
 #include "verify/difference_kind.hpp"
@@ -40,9 +41,10 @@ using ModulePair = std::function<std::array<StoredAttention, 2>(Index layer)>;
 /// Tries the known slips on every layer that differs [N11]. Layers with slips come first, in order; then the
 /// others, the largest ratio first.
 /// @param decisions  one per layer
+/// @param run  layers; as many are in memory as it runs at once
 /// @param modules  where slips are looked for; as they are stored where this is empty
 std::vector<LayerExplanation> explain_differences(const Model& a, const Model& b,
-                                                  const std::vector<Decision>& decisions,
+                                                  const std::vector<Decision>& decisions, const RunTasks& run,
                                                   ModulePair modules = {});
 
 /// For people, on standard output.

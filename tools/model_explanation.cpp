@@ -93,7 +93,7 @@ double over_the_limit(const EntryComparison& entries) {
   return std::isnan(ratio) ? infinite : ratio;
 }
 
-// The parts that differ, and what became of their tensors.
+// The parts that differ.
 class PartList {
  public:
   PartList(const Model& a, const Model& b) : a_(a.checkpoint), b_(b.checkpoint) {}
@@ -101,28 +101,39 @@ class PartList {
   // @param tensors_of  the tensors of the part in a model
   template <class TensorsOf>
   void add(const std::string& name, double ratio, TensorsOf tensors_of) {
-    PartExplanation part{name, ratio, {}};
-    const Tensors in_a = tensors_of(a_);
-    const Tensors in_b = tensors_of(b_);
-    for (std::size_t i = 0; i < in_a.size(); ++i) note_difference(part.tensors, in_a[i], in_b[i]);
-    parts_.push_back(std::move(part));
+    parts_.push_back({{name, ratio, {}}, tensors_of(a_), tensors_of(b_)});
   }
 
   // Whether the head is the embeddings in both.
   bool are_tied() const { return a_.head() == Head::Tied && b_.head() == Head::Tied; }
 
-  std::vector<PartExplanation> sorted() {
-    std::ranges::stable_sort(parts_, std::greater<>(), &PartExplanation::ratio);
-    return std::move(parts_);
+  // With what became of their tensors, the largest ratio first.
+  std::vector<PartExplanation> explained(const RunTasks& run) {
+    run(parts_.size(), [this](std::size_t i) {
+      Part& part = parts_[i];
+      for (std::size_t k = 0; k < part.in_a.size(); ++k)
+        note_difference(part.explanation.tensors, part.in_a[k], part.in_b[k]);
+    });
+    std::vector<PartExplanation> result;
+    for (Part& part : parts_) result.push_back(std::move(part.explanation));
+    std::ranges::stable_sort(result, std::greater<>(), &PartExplanation::ratio);
+    return result;
   }
 
  private:
+  struct Part {
+    PartExplanation explanation;
+    Tensors in_a;
+    Tensors in_b;
+  };
+
   OuterTensors a_;
   OuterTensors b_;
-  std::vector<PartExplanation> parts_;
+  std::vector<Part> parts_;
 };
 
-std::vector<PartExplanation> differing_parts(const Model& a, const Model& b, const ModelDecision& decision) {
+std::vector<PartExplanation> differing_parts(const Model& a, const Model& b, const ModelDecision& decision,
+                                             const RunTasks& run) {
   PartList list(a, b);
   for (const OuterComparison& outer : decision.outer) {
     if (outer.entries.agrees()) continue;
@@ -144,7 +155,7 @@ std::vector<PartExplanation> differing_parts(const Model& a, const Model& b, con
                [&](const OuterTensors& tensors) { return norms_behind(tensors, layer); });
     }
   }
-  return list.sorted();
+  return list.explained(run);
 }
 
 void print_parts(const std::vector<PartExplanation>& parts) {
@@ -175,11 +186,12 @@ ModelExplanation explain_models(const Model& a, const Model& b, const StoredMode
   MendedModel mended = mend(model_a, model_b, decision, options);
   result.slips = mended.slips;
   if (mended.decision.different_architecture) return result;
-  if (!agrees_outside_attention(mended.decision)) result.parts = differing_parts(a, b, mended.decision);
+  if (!agrees_outside_attention(mended.decision))
+    result.parts = differing_parts(a, b, mended.decision, options.run_parts);
   std::vector<Decision> attention;
   for (BlockDecision& block : mended.decision.blocks) attention.push_back(std::move(block.attention));
   const ModelPieces pieces(model_a, mended.last(model_b), mended.decision.stream, options.outputs);
-  result.attention = explain_differences(a, b, attention, [&](Index layer) {
+  result.attention = explain_differences(a, b, attention, options.run_modules, [&](Index layer) {
     return std::array{pieces.attention_of_a(layer), pieces.attention_of_b(layer)};
   });
   const OuterTensors tensors_a(a.checkpoint);

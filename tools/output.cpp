@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <cassert>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -20,16 +22,23 @@ Progress::~Progress() {
   if (visible_) std::fprintf(stderr, "\r\033[K");
 }
 
+void Progress::expect(std::size_t tasks) {
+  const std::lock_guard lock(mutex_);
+  total_ += tasks;
+  show();
+}
+
 void Progress::advance() {
   const std::lock_guard lock(mutex_);
   ++done_;
+  assert(done_ <= total_);
   show();
 }
 
 void Progress::show() const {
   if (!visible_) return;
   constexpr std::size_t width = 30;
-  const std::size_t filled = total_ == 0 ? width : width * done_ / total_;
+  const std::size_t filled = total_ == 0 ? 0 : width * std::min(done_, total_) / total_;
   const std::string bar = std::string(filled, '#') + std::string(width - filled, '.');
   std::fprintf(stderr, "\r%s [%s] %zu/%zu", label_.c_str(), bar.c_str(), done_, total_);
 }

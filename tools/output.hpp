@@ -13,12 +13,16 @@ void print_object(const nlohmann::json& object);
 /// A progress line on standard error, shown only on a terminal and erased at the end.
 class Progress {
  public:
-  Progress(std::string label, std::size_t total);
+  /// @param total  tasks that are known of already
+  explicit Progress(std::string label, std::size_t total = 0);
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  /// One more task is done. Any thread may call it.
+  /// So many more tasks are known of. Any thread may call it.
+  void expect(std::size_t tasks);
+
+  /// One more task is done, of those that are known of. Any thread may call it.
   void advance();
 
  private:

@@ -33,29 +33,30 @@ struct Row {
   }
 };
 
-// The rows that differ, side by side, as many as are kept.
+// The rows that differ as columns, as many as are kept.
 class KeptRows {
  public:
-  explicit KeptRows(Index most) : most_(most) {}
+  KeptRows(Index length, Index most) : a_(length, most), b_(length, most) {}
 
-  void add(const StoredMatrix& row) {
-    if (static_cast<Index>(rows_.size()) < most_) rows_.push_back(row);
+  void add(const Row& row) {
+    if (count_ == a_.cols()) return;
+    a_.col(count_) = row.a.value;
+    b_.col(count_) = row.b.value;
+    squares_ += row.a.radius.squaredNorm() + row.b.radius.squaredNorm();
+    ++count_;
   }
 
-  StoredMatrix side_by_side() const {
-    const Index length = rows_.front().value.rows();
-    const auto count = static_cast<Index>(rows_.size());
-    StoredMatrix result{Matrix<double>(length, count), Matrix<double>(length, count)};
-    for (Index k = 0; k < count; ++k) {
-      result.value.col(k) = rows_[static_cast<std::size_t>(k)].value;
-      result.radius.col(k) = rows_[static_cast<std::size_t>(k)].radius;
-    }
-    return result;
+  MatrixDifference difference() {
+    a_.conservativeResize(Eigen::NoChange, count_);
+    b_.conservativeResize(Eigen::NoChange, count_);
+    return matrix_difference(a_, b_, std::sqrt(squares_ / 3));
   }
 
  private:
-  Index most_;
-  std::vector<StoredMatrix> rows_;
+  Matrix<double> a_;
+  Matrix<double> b_;
+  Index count_ = 0;
+  double squares_ = 0;  // of radii
 };
 
 Index rows_of(const std::vector<std::int64_t>& shape) {
@@ -92,8 +93,7 @@ std::optional<TensorDifference> tensor_difference(const StoredTensor& a, const S
   result.rows = rows_of(a.info->shape);
   const Index length = size / result.rows;
   Row row(length);
-  KeptRows kept_a(std::max<Index>(1, most_numbers / length));
-  KeptRows kept_b = kept_a;
+  KeptRows kept(length, std::clamp<Index>(most_numbers / length, 1, result.rows));
   Index changed = 0;
   double square = 0;
   double change = 0;
@@ -104,13 +104,12 @@ std::optional<TensorDifference> tensor_difference(const StoredTensor& a, const S
     if (here == 0) continue;
     changed += here;
     change += (row.b.value - row.a.value).squaredNorm();
-    kept_a.add(row.a);
-    kept_b.add(row.b);
+    kept.add(row);
     if (result.first_changed.size() < most_named) result.first_changed.push_back(i);
     ++result.changed_rows;
   }
   if (result.changed_rows == 0) return result;
-  result.difference = matrix_difference(kept_a.side_by_side(), kept_b.side_by_side());
+  result.difference = kept.difference();
   result.difference.relative = square > 0 ? std::sqrt(change / square) : 1;
   result.difference.changed = static_cast<double>(changed) / static_cast<double>(result.rows * length);
   return result;

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <set>
 
 #include "symmetry/matrix_products.hpp"
@@ -24,11 +25,12 @@ constexpr Index block_size = 32;    // of quantised files
 
 // Significant bits of a number.
 int significant_bits(double number) {
-  constexpr int digits = 53;
-  int exponent = 0;
-  const auto mantissa =
-      static_cast<std::uint64_t>(std::ldexp(std::abs(std::frexp(number, &exponent)), digits));
-  return mantissa == 0 ? 0 : digits - std::countr_zero(mantissa);
+  constexpr std::uint64_t implied = std::uint64_t{1} << 52;
+  const auto bits = std::bit_cast<std::uint64_t>(number);
+  const std::uint64_t fraction = bits & (implied - 1);
+  const bool is_normal = std::abs(number) >= std::numeric_limits<double>::min();
+  const std::uint64_t mantissa = is_normal ? fraction | implied : fraction;
+  return mantissa == 0 ? 0 : static_cast<int>(std::bit_width(mantissa)) - std::countr_zero(mantissa);
 }
 
 int significant_bits(const Matrix<double>& numbers) {
@@ -37,21 +39,21 @@ int significant_bits(const Matrix<double>& numbers) {
   return bits;
 }
 
+// Whether something holds of so many of `count` numbers that a kind may be said of them.
 template <class Holds>
-double share(Index count, Holds holds) {
-  Index held = 0;
-  for (Index i = 0; i < count; ++i) held += holds(i) ? 1 : 0;
-  return static_cast<double>(held) / static_cast<double>(count);
+bool holds_of_most(Index count, Holds holds) {
+  auto exceptions = static_cast<Index>((1 - most) * static_cast<double>(count));
+  for (Index i = 0; i < count && exceptions >= 0; ++i) exceptions -= holds(i) ? 0 : 1;
+  return exceptions >= 0;
 }
 
 // Whether `coarse` is `fine` rounded to `bits` significant bits.
 bool is_rounded(const Matrix<double>& fine, const Matrix<double>& coarse, int bits) {
-  return share(fine.size(), [&](Index i) {
-           int exponent = 0;
-           std::frexp(fine.data()[i], &exponent);
-           return std::abs(coarse.data()[i] - fine.data()[i]) <=
-                  std::ldexp(1.0, exponent - bits - 1) * 1.0001;
-         }) > most;
+  return holds_of_most(fine.size(), [&](Index i) {
+    int exponent = 0;
+    std::frexp(fine.data()[i], &exponent);
+    return std::abs(coarse.data()[i] - fine.data()[i]) <= std::ldexp(1.0, exponent - bits - 1) * 1.0001;
+  });
 }
 
 // The bits of a grid k * step, |k| < 2^(bits - 1), on which nearly all blocks of a column lie, or 0. A block
@@ -77,13 +79,26 @@ int grid_bits(const Matrix<double>& numbers) {
   return static_cast<double>(of_eight) > most * static_cast<double>(blocks) ? 8 : 0;
 }
 
+// What a matrix of this rank cannot come closer to, as a square: the least that is left of a part of the
+// difference, some of its rows and columns, is no more than what is left of all of it.
+double left_of_a_part(const Matrix<double>& difference, Index rank) {
+  const auto some = [rank](Index all) {
+    const Index step = std::max<Index>(1, all / (2 * rank));
+    return Eigen::seqN(0, std::min(2 * rank, all), step);
+  };
+  const RowVector<double> sigma =
+      singular_values(difference(some(difference.rows()), some(difference.cols())));
+  return sigma.tail(sigma.size() - rank).squaredNorm();
+}
+
 // The least rank that leaves of the difference no more than rounding, or 0 if it is not low. The range of the
 // difference is found by random probes.
 // @param noise  Frobenius norm of what rounding may have added
 Index low_rank(const Matrix<double>& difference, double noise) {
   const Index smaller = std::min(difference.rows(), difference.cols());
   const Index limit = std::min(largest_rank, smaller / 4);
-  if (limit == 0) return 0;
+  const double allowed = 4 * noise * noise + 1e-12 * difference.squaredNorm();
+  if (limit == 0 || left_of_a_part(difference, limit) > allowed) return 0;
   const Matrix<double> probe =
       fixed_probe<double>(difference.cols(), std::min(2 * limit, smaller), 0x72616e6b);
   const Matrix<double> probed = multiply(difference, multiply_tn(difference, multiply(difference, probe)));
@@ -92,7 +107,6 @@ Index low_rank(const Matrix<double>& difference, double noise) {
   const Eigen::HouseholderQR<Matrix<double>> across(multiply_tn(difference, range));
   const RowVector<double> sigma =
       singular_values(across.matrixQR().topRows(range.cols()).triangularView<Eigen::Upper>());
-  const double allowed = 4 * noise * noise + 1e-12 * difference.squaredNorm();
   double left = difference.squaredNorm();
   for (Index rank = 0; rank <= limit; ++rank) {
     if (left <= allowed) return rank;
@@ -101,52 +115,61 @@ Index low_rank(const Matrix<double>& difference, double noise) {
   return 0;
 }
 
-double noise_of(const Matrix<double>& radius_a, const Matrix<double>& radius_b) {
-  return std::sqrt((radius_a.squaredNorm() + radius_b.squaredNorm()) / 3);
+// Of the weights of a projection, biases left out.
+double squared_norm(const AttentionWeights<double>& weights, Projection which) {
+  double sum = 0;
+  for (const KvGroup<double>& group : weights.groups) {
+    if (which == Projection::Key) sum += group.key.squaredNorm();
+    if (which == Projection::Value) sum += group.value.squaredNorm();
+    for (const QueryHead<double>& reader : group.readers) {
+      if (which == Projection::Query) sum += reader.query.squaredNorm();
+      if (which == Projection::Output) sum += reader.output.squaredNorm();
+    }
+  }
+  return sum;
 }
 
-void find_kind(MatrixDifference& result, const StoredMatrix& a, const StoredMatrix& b) {
-  const Matrix<double> difference = b.value - a.value;
+void find_kind(MatrixDifference& result, const Matrix<double>& a, const Matrix<double>& b,
+               const Matrix<double>& difference, double noise) {
   const auto is = [&](DifferenceKind kind, Index detail = 0) {
     result.kind = kind;
     result.detail = detail;
   };
   if (result.changed == 0) return is(DifferenceKind::None);
-  const auto size = static_cast<double>(a.value.size());
+  const auto size = static_cast<double>(a.size());
   if (result.changed * size <= std::max(few * size, few_by_count + 0.5))
     return is(DifferenceKind::FewEntries);
-  const int bits_a = significant_bits(a.value);
-  const int bits_b = significant_bits(b.value);
+  const int bits_a = significant_bits(a);
+  const int bits_b = significant_bits(b);
   const bool b_is_coarse = bits_b <= bits_a;
-  const Matrix<double>& coarse = b_is_coarse ? b.value : a.value;
-  const Matrix<double>& fine = b_is_coarse ? a.value : b.value;
+  const Matrix<double>& coarse = b_is_coarse ? b : a;
+  const Matrix<double>& fine = b_is_coarse ? a : b;
   if (is_rounded(fine, coarse, std::min(bits_a, bits_b)))
     return is(DifferenceKind::Rounding, std::min(bits_a, bits_b));
-  for (const Matrix<double>* one : {&b.value, &a.value}) {
+  for (const Matrix<double>* one : {&b, &a}) {
     if (!(result.relative < unrelated)) break;
     if (const int bits = grid_bits(*one); bits > 0) return is(DifferenceKind::Quantisation, bits);
   }
-  if (const Index rank = low_rank(difference, noise_of(a.radius, b.radius)))
-    return is(DifferenceKind::LowRank, rank);
+  if (const Index rank = low_rank(difference, noise)) return is(DifferenceKind::LowRank, rank);
   is(result.relative < unrelated ? DifferenceKind::Dense : DifferenceKind::Unrelated);
 }
 
 }  // namespace
 
-MatrixDifference matrix_difference(const StoredMatrix& a, const StoredMatrix& b) {
+MatrixDifference matrix_difference(const Matrix<double>& a, const Matrix<double>& b, double noise) {
   MatrixDifference result;
-  const double size = a.value.norm();
-  result.relative = size > 0 ? (b.value - a.value).norm() / size : b.value.norm() > 0 ? 1 : 0;
-  result.changed = share(a.value.size(), [&](Index i) { return a.value.data()[i] != b.value.data()[i]; });
-  find_kind(result, a, b);
+  const Matrix<double> difference = b - a;
+  const double size = a.norm();
+  result.relative = size > 0 ? difference.norm() / size : b.norm() > 0 ? 1 : 0;
+  const Index changed = (a.array() != b.array()).count();
+  result.changed = static_cast<double>(changed) / static_cast<double>(std::max<Index>(1, a.size()));
+  find_kind(result, a, b, difference, noise);
   return result;
 }
 
 std::vector<ProjectionDifference> projection_differences(const StoredAttention& a, const StoredAttention& b) {
   Projections of_a = projections_of(a.weights, a.config);
   Projections of_b = projections_of(b.weights, b.config);
-  Projections radius_a = projections_of(a.radius, a.config);
-  Projections radius_b = projections_of(b.radius, b.config);
   std::vector<ProjectionDifference> result;
   for (const Projection one : {Projection::Query, Projection::Key, Projection::Value, Projection::Output}) {
     // A row of the file is all that makes one number of an output, and all that is read for one of the
@@ -155,9 +178,9 @@ std::vector<ProjectionDifference> projection_differences(const StoredAttention& 
       return Matrix<double>(one == Projection::Output ? Matrix<double>(m.transpose())
                                                       : m.topRows(m.rows() - 1));  // but for biases
     };
-    const StoredMatrix from{rows_of_the_file(of_a.at(one)), rows_of_the_file(radius_a.at(one))};
-    const StoredMatrix to{rows_of_the_file(of_b.at(one)), rows_of_the_file(radius_b.at(one))};
-    result.push_back({matrix_difference(from, to), one});
+    const double noise = std::sqrt((squared_norm(a.radius, one) + squared_norm(b.radius, one)) / 3);
+    result.push_back(
+        {matrix_difference(rows_of_the_file(of_a.at(one)), rows_of_the_file(of_b.at(one)), noise), one});
   }
   std::stable_sort(result.begin(), result.end(),
                    [](const auto& x, const auto& y) { return x.relative > y.relative; });

@@ -29,8 +29,9 @@ struct MatrixDifference {
 };
 
 /// @param a, b  rows of a file as columns, which is where quantised numbers come in blocks
+/// @param noise  Frobenius norm of what rounding may have added to the difference
 /// @pre equal shapes
-MatrixDifference matrix_difference(const StoredMatrix& a, const StoredMatrix& b);
+MatrixDifference matrix_difference(const Matrix<double>& a, const Matrix<double>& b, double noise);
 
 /// The same of one projection, without biases.
 struct ProjectionDifference : MatrixDifference {

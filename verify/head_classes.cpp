@@ -104,9 +104,11 @@ ClassComparison compare_class(const StoredAttention& a, const StoredAttention& b
   const Head first = first_of(a, b, heads);
   const StoredScores first_qk = first.qk();
   bool blank = true;
+  const bool is_single = heads.a.size() + heads.b.size() == 1;  // then its sum against nothing is known
   const auto add = [&](const Head& head) {
     const CircuitComparison alone =
-        compare(head.vo(), zero_circuit(a.config.model_width + 1, a.config.model_width));
+        is_single ? result.vo
+                  : compare(head.vo(), zero_circuit(a.config.model_width + 1, a.config.model_width));
     result.vo_scale = std::max(result.vo_scale, alone.norm);
     result.vo_norms_at_most += alone.norm_at_most;
     if (head.module == first.module && head.index == first.index) return;

@@ -83,7 +83,7 @@ Refutation refute_models(const StoredModel& a, const StoredModel& b, const Model
   if (!stream) return "the change of basis of the stream is not orthogonal";
   if (auto reason = refute_stream(a, *stream)) return reason;
   const ModelPieces pieces(a, b, *stream, outputs);
-  for (const OuterComparison& outer : pieces.compare_outside()) {
+  for (const OuterComparison& outer : pieces.compare_outside(run_tasks)) {
     if (!outer.entries.agrees()) return outer.part + " differ by more than rounding explains";
   }
   std::vector<Refutation> refutations(blocks);

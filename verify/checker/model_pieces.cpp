@@ -94,26 +94,47 @@ bool ModelPieces::shares_norm_before(Reader reader, Index layer) const {
          shared_.a().norm(place->norm, place->layer).value.gain.size() == 0;
 }
 
-std::vector<OuterComparison> ModelPieces::compare_outside() const {
-  std::vector<OuterComparison> list;
-  compare_embeddings(list);
-  compare_table(list, Table::Positions, "positions");
-  compare_table(list, Table::TokenTypes, "token types");
+// What is outside of blocks, each by itself.
+std::vector<std::function<ModelPieces::Outside()>> ModelPieces::outside() const {
+  std::vector<std::function<Outside()>> parts{
+      [this] { return compare_embeddings(); },
+      [this] { return compare_table(Table::Positions, "positions"); },
+      [this] { return compare_table(Table::TokenTypes, "token types"); },
+      [this] { return compare_norms_outside(); },
+  };
+  if (a_.config().head_transform.width > 0) parts.emplace_back([this] { return compare_transform(); });
+  if (a_.row_count(Table::Unembedding) > 0) {
+    parts.emplace_back([this] { return compare_unembedding(); });
+    parts.emplace_back([this] { return compare_output_bias(); });
+  }
+  for (std::size_t i = 0; i < a_.config().tasks.size(); ++i)
+    parts.emplace_back([this, i] { return compare_task(i); });
+  return parts;
+}
+
+std::vector<OuterComparison> ModelPieces::compare_outside(const RunTasks& run) const {
+  const auto parts = outside();
+  std::vector<Outside> results(parts.size());
+  run(parts.size(), [&](std::size_t i) { results[i] = parts[i](); });
+  Outside all;
+  for (const Outside& some : results) all.insert(all.end(), some.begin(), some.end());
+  return all;
+}
+
+ModelPieces::Outside ModelPieces::compare_norms_outside() const {
+  Outside list;
   if (a_.config().embedding_norm) {
     list.push_back({"norm of embeddings", worse(shared_.norm_outside(NormPlace::Embedding),
                                                 compare_norms(a_.embedding_norm(), b_.embedding_norm()))});
   }
   if (shared_.shares(NormPlace::Final, 0))
     list.push_back({"last norm", shared_.norm_outside(NormPlace::Final), true});
-  if (a_.config().head_transform.width > 0) compare_transform(list);
-  if (a_.row_count(Table::Unembedding) > 0) compare_head(list);
-  for (std::size_t i = 0; i < a_.config().tasks.size(); ++i) compare_task(list, i);
   return list;
 }
 
 // The space that a transform ends in has a basis of its own, where places and signs have to agree; or that of
 // the stream, which then may change its places alone, as activations know signs.
-void ModelPieces::compare_transform(std::vector<OuterComparison>& list) const {
+ModelPieces::Outside ModelPieces::compare_transform() const {
   const bool ends_in_stream = a_.config().ends_in_stream();
   const bool as_stored = shares_norm_before(Reader::Last, 0);
   const StoredTransform a = a_.head_transform();
@@ -131,11 +152,12 @@ void ModelPieces::compare_transform(std::vector<OuterComparison>& list) const {
     entries.ratio = std::numeric_limits<double>::infinity();
     entries.is_exact = false;
   }
-  list.push_back({"transform of the head", entries, true});
+  return {{"transform of the head", entries, true}};
 }
 
 // A transform that no map reads keeps its norm; a map has that of what it reads multiplied in.
-void ModelPieces::compare_task(std::vector<OuterComparison>& list, std::size_t index) const {
+ModelPieces::Outside ModelPieces::compare_task(std::size_t index) const {
+  Outside list;
   const std::string name = "task " + std::to_string(index);
   const TaskConfig& config = a_.config().tasks[index];
   StoredTask a = a_.task(index);
@@ -155,7 +177,7 @@ void ModelPieces::compare_task(std::vector<OuterComparison>& list, std::size_t i
     entries = worse(entries, compare([](const auto& t) { return t.norm.bias; }, rules(true), false));
     list.push_back({name + ": transform", entries, true});
   }
-  if (config.outputs == 0) return;
+  if (config.outputs == 0) return list;
   const bool map_as_stored = has_transform ? !config.transform.norm : as_stored;
   const StoredMatrix map{a.value.output, a.radius.output};
   list.push_back({name + ": map",
@@ -168,6 +190,7 @@ void ModelPieces::compare_task(std::vector<OuterComparison>& list, std::size_t i
     return StoredMatrix{Matrix<double>::Zero(1, config.outputs), Matrix<double>::Zero(1, config.outputs)};
   };
   list.push_back({name + ": bias", compare_entries(bias(a), bias(b), bias_rules(map_as_stored)), true});
+  return list;
 }
 
 // Gains lose the signs of the stream's transport, biases keep them.
@@ -229,7 +252,7 @@ EntryComparison ModelPieces::compare_rows(Index count, EntryRules rules, bool in
 }
 
 // Positions and types that are not shared have been added to all rows alike.
-void ModelPieces::compare_embeddings(std::vector<OuterComparison>& list) const {
+ModelPieces::Outside ModelPieces::compare_embeddings() const {
   const TransformerConfig& config = a_.config();
   EntryRules rules = this->rules(true);
   const bool adds_positions =
@@ -240,15 +263,15 @@ void ModelPieces::compare_embeddings(std::vector<OuterComparison>& list) const {
     if (rules.sources > 0) rules.sources = 6;
   }
   const Index count = a_.row_count(Table::Embedding);
-  list.push_back(
+  return {
       {"embeddings", compare_rows(count, rules, true, [](const SeenModel& model, Index first, Index rows) {
          return model.rows(Table::Embedding, first, rows);
-       })});
+       })}};
 }
 
-void ModelPieces::compare_table(std::vector<OuterComparison>& list, Table table, const char* name) const {
+ModelPieces::Outside ModelPieces::compare_table(Table table, const char* name) const {
   const Index count = a_.row_count(table);
-  if (count == 0) return;
+  if (count == 0) return {};
   EntryRules rules = this->rules(true);
   rules.independent = false;
   if (rules.sources > 0) rules.sources = 6;
@@ -256,34 +279,43 @@ void ModelPieces::compare_table(std::vector<OuterComparison>& list, Table table,
       count, rules, true,
       [&](const SeenModel& model, Index first, Index rows) { return model.rows(table, first, rows); });
   if (shared_.shares(table)) entries = worse(entries, shared_.table(table));
-  list.push_back({name, entries});
+  return {{name, entries}};
 }
 
 // What all outputs of a token have in common does not count for probabilities.
-void ModelPieces::compare_head(std::vector<OuterComparison>& list) const {
-  const Index count = a_.row_count(Table::Unembedding);
-  const bool shifts = outputs_ == Outputs::Probabilities && a_.config().logit_softcap == 0;
+bool ModelPieces::outputs_may_shift() const {
+  return outputs_ == Outputs::Probabilities && a_.config().logit_softcap == 0;
+}
+
+bool ModelPieces::has_head_as_stored() const {
+  return a_.config().head_transform.width == 0 && shares_norm_before(Reader::Last, 0);
+}
+
+ModelPieces::Outside ModelPieces::compare_unembedding() const {
+  const bool shifts = outputs_may_shift();
   const StoredMatrix mean_a = shifts ? mean_row(a_) : StoredMatrix{};
   const StoredMatrix mean_b = shifts ? mean_row(b_) : StoredMatrix{};
-  const bool as_stored = a_.config().head_transform.width == 0 && shares_norm_before(Reader::Last, 0);
-  EntryRules rules = this->rules(as_stored);
+  EntryRules rules = this->rules(has_head_as_stored());
   rules.independent = rules.independent && !shifts;
-  list.push_back({"unembedding",
-                  compare_rows(count, rules, a_.has_unembedding_in_stream(),
-                               [&](const SeenModel& model, Index first, Index rows) {
-                                 StoredMatrix result = model.rows(Table::Unembedding, first, rows);
-                                 if (shifts)
-                                   result.value.rowwise() -= (&model == &a_ ? mean_a : mean_b).value.row(0);
-                                 return result;
-                               }),
-                  true});
+  const auto rows_of = [&](const SeenModel& model, Index first, Index rows) {
+    StoredMatrix result = model.rows(Table::Unembedding, first, rows);
+    if (shifts) result.value.rowwise() -= (&model == &a_ ? mean_a : mean_b).value.row(0);
+    return result;
+  };
+  return {{"unembedding",
+           compare_rows(a_.row_count(Table::Unembedding), rules, a_.has_unembedding_in_stream(), rows_of),
+           true}};
+}
+
+ModelPieces::Outside ModelPieces::compare_output_bias() const {
+  const Index count = a_.row_count(Table::Unembedding);
   const auto bias_of = [&](const SeenModel& model) {
     StoredMatrix bias = model.output_bias();
     if (bias.value.size() == 0) bias = {Matrix<double>::Zero(1, count), Matrix<double>::Zero(1, count)};
-    return shifts ? centred_rows(std::move(bias)) : bias;
+    return outputs_may_shift() ? centred_rows(std::move(bias)) : bias;
   };
-  list.push_back(
-      {"bias of the outputs", compare_entries(bias_of(a_), bias_of(b_), bias_rules(as_stored)), true});
+  return {{"bias of the outputs", compare_entries(bias_of(a_), bias_of(b_), bias_rules(has_head_as_stored())),
+           true}};
 }
 
 StoredMatrix ModelPieces::mean_row(const SeenModel& model) const {

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
+#include "symmetry/run_tasks.hpp"
 #include "symmetry/transformer_group.hpp"
 #include "verify/checker/neurons.hpp"
 #include "verify/checker/shared_parts.hpp"
@@ -25,8 +27,8 @@ class ModelPieces {
  public:
   ModelPieces(const StoredModel& a, const StoredModel& b, const StreamTransport& stream, Outputs outputs);
 
-  /// Tables, norms outside of blocks, the head, and tasks.
-  std::vector<OuterComparison> compare_outside() const;
+  /// Tables, norms outside of blocks, the head, and tasks, in reading order. A task of `run` is one of them.
+  std::vector<OuterComparison> compare_outside(const RunTasks& run = run_in_turn) const;
 
   /// Norms of a block that both have, gains behind its branches, and biases that stay there.
   EntryComparison compare_norms(Index layer) const;
@@ -50,14 +52,20 @@ class ModelPieces {
   EntryRules rules(bool as_stored) const;
   EntryRules bias_rules(bool as_stored) const;
   EntryComparison compare_norms(const StoredNorm& a, const StoredNorm& b) const;
-  void compare_embeddings(std::vector<OuterComparison>& list) const;
-  void compare_table(std::vector<OuterComparison>& list, Table table, const char* name) const;
-  void compare_head(std::vector<OuterComparison>& list) const;
-  void compare_transform(std::vector<OuterComparison>& list) const;
-  void compare_task(std::vector<OuterComparison>& list, std::size_t index) const;
+  using Outside = std::vector<OuterComparison>;
+  std::vector<std::function<Outside()>> outside() const;
+  Outside compare_embeddings() const;
+  Outside compare_table(Table table, const char* name) const;
+  Outside compare_norms_outside() const;
+  Outside compare_transform() const;
+  Outside compare_unembedding() const;
+  Outside compare_output_bias() const;
+  Outside compare_task(std::size_t index) const;
   template <class Rows>
   EntryComparison compare_rows(Index count, EntryRules rules, bool in_stream, Rows rows_of) const;
   StoredMatrix mean_row(const SeenModel& model) const;
+  bool outputs_may_shift() const;  // what all outputs of a token have in common does not count then
+  bool has_head_as_stored() const;
 
   const StreamTransport& stream_;
   Outputs outputs_;

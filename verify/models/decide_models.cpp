@@ -177,14 +177,11 @@ BlockDecision same_block(const TransformerConfig& config, std::size_t layer) {
 
 void compare_parts(const ModelPieces& pieces, const TransformerConfig& config,
                    const ModelDecideOptions& options, const Alike& alike, ModelDecision& decision) {
-  options.run_parts(decision.blocks.size() + 1, [&](std::size_t part) {
-    if (part == 0) {
-      if (!alike.outside) decision.outer = pieces.compare_outside();
-      return;
-    }
-    if (alike.blocks[part - 1] != 0) return;
-    const auto layer = static_cast<Index>(part - 1);
-    BlockDecision& block = decision.blocks[part - 1];
+  if (!alike.outside) decision.outer = pieces.compare_outside(options.run_parts);
+  options.run_parts(decision.blocks.size(), [&](std::size_t part) {
+    if (alike.blocks[part] != 0) return;
+    const auto layer = static_cast<Index>(part);
+    BlockDecision& block = decision.blocks[part];
     block.norms = pieces.compare_norms(layer);
     block.mlp = compare_mlps(config.mlp, pieces.mlp_of_a(layer), pieces.mlp_of_b(layer), config.model_width,
                              pieces.mlp_rules(layer));
@@ -227,11 +224,15 @@ bool may_be_refined(const StoredModel& a, const ModelDecision& decision) {
 }
 
 void compare_orbits(const StoredModel& a, const StoredModel& b, const ModelDecideOptions& options,
-                    const Alike& alike, ModelDecision& decision) {
+                    const Alike& alike, bool unlike, ModelDecision& decision) {
   const SeenModel seen_a(a);
   const SeenModel seen_b(b);
-  const std::optional<StreamTransport> stream =
-      alike.outside ? StreamTransport::identity(a.config().model_width) : find_stream(seen_a, seen_b);
+  std::optional<StreamTransport> stream;
+  if (alike.outside) {
+    stream = StreamTransport::identity(a.config().model_width);
+  } else if (!unlike) {
+    stream = find_stream(seen_a, seen_b);
+  }
   decision.stream_found = stream.has_value();
   decision.stream = stream.value_or(StreamTransport::identity(a.config().model_width));
   compare_all(a, b, options, alike, decision);
@@ -292,7 +293,11 @@ ModelEvidence evidence_of(const ModelDecision& decision) {
   return evidence;
 }
 
-ModelDecision compare_models(const StoredModel& a, const StoredModel& b, const ModelDecideOptions& options) {
+namespace {
+
+// @param unlike  whether the tables are: then no stream is sought
+ModelDecision compare_pieces(const StoredModel& a, const StoredModel& b, const ModelDecideOptions& options,
+                             bool unlike) {
   require_same_outputs(a, b, options.outputs);
   ModelDecision decision;
   if (const std::string apart = different_architecture(a.config(), b.config()); !apart.empty()) {
@@ -310,7 +315,7 @@ ModelDecision compare_models(const StoredModel& a, const StoredModel& b, const M
       decision.blocks.push_back(same_block(a.config(), layer));
     return decision;
   }
-  compare_orbits(a, b, options, alike.with_neighbours(), decision);
+  compare_orbits(a, b, options, alike.with_neighbours(), unlike, decision);
   decision.first_difference = first_difference(decision);
   if (decision.first_difference) {
     decision.reason = "the first difference is in " + *decision.first_difference;
@@ -328,8 +333,6 @@ ModelDecision compare_models(const StoredModel& a, const StoredModel& b, const M
       std::string("every piece of A agrees with B, the stream moved by ") + name_of(decision.stream);
   return decision;
 }
-
-namespace {
 
 // Words for models whose outputs differ on tokens.
 std::string describe(const TokenWitness& witness) {
@@ -376,6 +379,10 @@ std::optional<ModelDecision> told_apart_at_once(const StoredModel& a, const Stor
 
 }  // namespace
 
+ModelDecision compare_models(const StoredModel& a, const StoredModel& b, const ModelDecideOptions& options) {
+  return compare_pieces(a, b, options, false);
+}
+
 bool have_unlike_tables(const StoredModel& a, const StoredModel& b) {
   return different_architecture(a.config(), b.config()).empty() && are_unlike(SeenModel(a), SeenModel(b));
 }
@@ -383,7 +390,7 @@ bool have_unlike_tables(const StoredModel& a, const StoredModel& b) {
 ModelDecision decide_models(const StoredModel& a, const StoredModel& b, const ModelDecideOptions& options) {
   const std::optional<ModelDecision> at_once = told_apart_at_once(a, b, options);
   if (at_once && !options.compare_unlike) return *at_once;
-  ModelDecision decision = compare_models(a, b, options);
+  ModelDecision decision = compare_pieces(a, b, options, at_once.has_value());
   if (at_once) {  // what they have in common, and the tokens that are known
     decision.verdict = at_once->verdict;
     decision.witness = at_once->witness;

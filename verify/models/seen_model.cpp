@@ -284,15 +284,16 @@ StoredMatrix SeenModel::output_bias() const {
   const StoredNorm norm = norm_before_head();
   if (norm.value.bias.size() == 0) return bias;
   if (config().head == Head::None) return bias_of(norm);
-  constexpr Index chunk = 1024;
   if (config().head == Head::Tasks) return bias;
+  constexpr Index chunk = 128;  // rows that stay in the cache
+  const StoredMatrix column{norm.value.bias.transpose(), norm.radius.bias.transpose()};
   StoredMatrix added{Matrix<double>(1, config().vocabulary), Matrix<double>(1, config().vocabulary)};
   for (Index first = 0; first < config().vocabulary; first += chunk) {
     const Index count = std::min(chunk, config().vocabulary - first);
     const StoredMatrix rows = model_.rows(Table::Unembedding, first, count);
-    const StoredMatrix part = product(bias_of(norm), {rows.value.transpose(), rows.radius.transpose()});
-    added.value.middleCols(first, count) = part.value;
-    added.radius.middleCols(first, count) = part.radius;
+    const StoredMatrix part = product(rows, column);
+    added.value.middleCols(first, count) = part.value.transpose();
+    added.radius.middleCols(first, count) = part.radius.transpose();
   }
   return sum(bias, added);
 }

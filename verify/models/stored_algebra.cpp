@@ -60,10 +60,18 @@ StoredMatrix centred_columns(StoredMatrix matrix) {
   return matrix;
 }
 
+// As centred_radii of the transposed, column by column.
 StoredMatrix centred_rows(StoredMatrix matrix) {
   if (matrix.value.size() == 0) return matrix;
   matrix.value.colwise() -= matrix.value.rowwise().mean().eval();
-  matrix.radius = centred_radii(matrix.radius.transpose()).transpose().eval();
+  const auto count = static_cast<double>(matrix.radius.cols());
+  Eigen::ArrayXd of_mean = Eigen::ArrayXd::Zero(matrix.radius.rows());
+  for (Index k = 0; k < matrix.radius.cols(); ++k) of_mean += matrix.radius.col(k).array().square();
+  of_mean /= count * count;
+  for (Index k = 0; k < matrix.radius.cols(); ++k) {
+    auto radius = matrix.radius.col(k).array();
+    radius = ((1 - 2 / count) * radius.square() + of_mean).max(0.0).sqrt();
+  }
   return matrix;
 }
 

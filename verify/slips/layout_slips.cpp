@@ -182,29 +182,54 @@ Slip exchanged(Projection one, Projection other, const char* text) {
   slip.projections = {one, other};
   slip.undone = [one, other](const StoredAttention& module,
                              const StoredAttention&) -> std::optional<StoredAttention> {
-    Projections shapes = projections_of(module.weights, module.config);
-    if (shapes.at(one).cols() != shapes.at(other).cols()) return std::nullopt;
+    if (columns_of(one, module.config) != columns_of(other, module.config)) return std::nullopt;
     return moved(module, [&](Projections& p) { std::swap(p.at(one), p.at(other)); });
   };
   return slip;
+}
+
+// The first columns of projections of a module, which its first groups have, become rows of the front; biases
+// stay.
+void front_transposed(const AttentionWeights<double>& module, AttentionConfig config,
+                      const std::vector<Projection>& which, AttentionWeights<double>& front,
+                      const AttentionConfig& front_config) {
+  const Index width = front_config.model_width;
+  const Index readers = config.readers_per_group();
+  config.groups = std::min(config.groups, 1 + (width - 1) / std::min(config.key_width, config.value_width));
+  config.heads = config.groups * readers;
+  AttentionWeights<double> first;
+  first.groups.assign(module.groups.begin(), module.groups.begin() + config.groups);
+  Projections from = projections_of(first, config);
+  Projections to = projections_of(front, front_config);
+  for (const Projection one : which)
+    to.at(one).topRows(width) = from.at(one).topRows(config.model_width).leftCols(width).transpose();
+  front = with_projections(std::move(front), to, front_config);
 }
 
 Slip transposed(std::vector<Projection> which) {
   Slip slip;
   slip.text = "stored transposed";
   slip.projections = which;
-  slip.along_width = true;
-  slip.undone = [which](const StoredAttention& module,
-                        const StoredAttention&) -> std::optional<StoredAttention> {
+  const auto are_square = [which](const AttentionConfig& config) {
+    return std::ranges::all_of(which,
+                               [&](Projection one) { return columns_of(one, config) == config.model_width; });
+  };
+  slip.undone = [which, are_square](const StoredAttention& module,
+                                    const StoredAttention&) -> std::optional<StoredAttention> {
+    if (!are_square(module.config)) return std::nullopt;
     const Index d = module.config.model_width;
-    Projections shapes = projections_of(module.weights, module.config);
-    const bool square =
-        std::all_of(which.begin(), which.end(), [&](Projection one) { return shapes.at(one).cols() == d; });
-    if (!square) return std::nullopt;
     return moved(module, [&](Projections& p) {
       for (const Projection one : which)
         p.at(one).topRows(d) = Matrix<double>(p.at(one).topRows(d).transpose());
     });
+  };
+  slip.undone_in_front = [which, are_square](const StoredAttention& module,
+                                             const StoredAttention& front) -> std::optional<StoredAttention> {
+    if (!are_square(module.config)) return std::nullopt;
+    StoredAttention result = front;
+    front_transposed(module.weights, module.config, which, result.weights, result.config);
+    front_transposed(module.radius, module.config, which, result.radius, result.config);
+    return result;
   };
   return slip;
 }

@@ -34,6 +34,20 @@ Matrix<double>& Projections::at(Projection which) {
   return output;
 }
 
+Index columns_of(Projection which, const AttentionConfig& config) {
+  switch (which) {
+    case Projection::Query:
+      return config.heads * config.key_width;
+    case Projection::Key:
+      return config.groups * config.key_width;
+    case Projection::Value:
+      return config.groups * config.value_width;
+    case Projection::Output:
+      break;
+  }
+  return config.heads * config.value_width;
+}
+
 Projections projections_of(const AttentionWeights<double>& weights, const AttentionConfig& config) {
   const Index d = config.model_width;
   const Index dk = config.key_width;

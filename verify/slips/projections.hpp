@@ -15,6 +15,9 @@ struct Projections {
   Matrix<double>& at(Projection which);
 };
 
+/// Of all heads of a projection.
+Index columns_of(Projection which, const AttentionConfig& config);
+
 /// @pre all biases are there, see with_all_biases
 Projections projections_of(const AttentionWeights<double>& weights, const AttentionConfig& config);
 

@@ -14,7 +14,6 @@ namespace attnsym {
 struct Slip {
   std::string text;                     ///< what B has, for people: "rotary pairs are interleaved, ..."
   std::vector<Projection> projections;  ///< which projections it concerns; empty for the configuration
-  bool along_width = false;             ///< moves numbers along the model width
   bool scales_scores = false;  ///< where queries and keys are normalised only their gains can do that
 
   /// The module without the slip, if it can have been made there.
@@ -23,6 +22,11 @@ struct Slip {
   std::function<std::optional<StoredAttention>(const StoredAttention& module,
                                                const StoredAttention& reference)>
       undone;
+
+  /// Of a slip that moves numbers along the model width, the same on the first coordinates alone: `front`,
+  /// which is what of the module is there, without the slip. Elsewhere empty: `undone` may be given a front.
+  std::function<std::optional<StoredAttention>(const StoredAttention& module, const StoredAttention& front)>
+      undone_in_front{};
 };
 
 /// All that are known, the likeliest first.
