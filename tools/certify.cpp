@@ -46,12 +46,6 @@ Refutation refute_files(const char* name, const std::map<std::string, std::strin
   return std::nullopt;
 }
 
-// What checking one layer found.
-struct LayerFinding {
-  Refutation refutation;
-  double resolution = 0;  // of equivalent layers; identity needs none
-};
-
 // With primes that no certificate can have chosen.
 Refutation refute_exactly(const StoredAttention& a, const StoredAttention& b,
                           const EqualityEvidence& evidence) {
@@ -61,11 +55,12 @@ Refutation refute_exactly(const StoredAttention& a, const StoredAttention& b,
   return refute_exact_equality(a, b, *classes, (std::uint64_t{device()} << 32U) | device());
 }
 
-LayerFinding check_layer(const CertificateFile& certificate, const Model& a, const Model& b,
-                         std::size_t layer, Radii radii) {
+// The resolution is that of equivalent layers; identity needs none.
+CheckedEquivalence check_layer(const CertificateFile& certificate, const Model& a, const Model& b,
+                               std::size_t layer, Radii radii) {
   const auto index = static_cast<Index>(layer);
-  const StoredAttention from = read_attention(a.checkpoint, index, radii);
-  const StoredAttention to = read_attention(b.checkpoint, index, radii);
+  StoredAttention from = read_attention(a.checkpoint, index, radii);
+  StoredAttention to = read_attention(b.checkpoint, index, radii);
   const EqualityEvidence& evidence = certificate.layers[layer];
   if (certificate.verdict == "identical") {
     const auto* element = std::get_if<AttentionElement<double>>(&evidence);
@@ -73,16 +68,14 @@ LayerFinding check_layer(const CertificateFile& certificate, const Model& a, con
     return {refute_identity(from, to, *element)};
   }
   if (certificate.exact) return {refute_exactly(from, to, evidence)};
-  LayerFinding finding{refute_equivalence(from, to, evidence)};
-  if (!finding.refutation) finding.resolution = evidence_resolution(from, to, evidence);
-  return finding;
+  return check_equivalence(std::move(from), std::move(to), evidence);
 }
 
 // If the decoded numbers agree by themselves, what quantisation could hide does not matter.
-LayerFinding check_layer(const CertificateFile& certificate, const Model& a, const Model& b,
-                         std::size_t layer, bool quantized) {
+CheckedEquivalence check_layer(const CertificateFile& certificate, const Model& a, const Model& b,
+                               std::size_t layer, bool quantized) {
   if (quantized) {
-    const LayerFinding decoded = check_layer(certificate, a, b, layer, Radii::Decoded);
+    const CheckedEquivalence decoded = check_layer(certificate, a, b, layer, Radii::Decoded);
     if (!decoded.refutation && decoded.resolution <= coarsest_resolution) return decoded;
   }
   return check_layer(certificate, a, b, layer, Radii::Quantized);
@@ -159,15 +152,11 @@ Answer check_layers(const CertifyOptions& options, const CertificateFile& certif
   if (a.layers() != certificate.layers.size() || b.layers() != a.layers()) {
     return rejected("the number of layers differs");
   }
-  std::vector<LayerFinding> findings(a.layers());
-  {
-    Progress progress("certify", a.layers());
-    const bool quantized = is_quantized(a, b);
-    run_tasks(a.layers(), options.threads, [&](std::size_t layer) {
-      findings[layer] = check_layer(certificate, a, b, layer, quantized);
-      progress.advance();
-    });
-  }
+  std::vector<CheckedEquivalence> findings(a.layers());
+  const bool quantized = is_quantized(a, b);
+  on_threads(plan_attention(options.threads, a, b).layers, std::make_shared<Progress>("certify"))(
+      a.layers(),
+      [&](std::size_t layer) { findings[layer] = check_layer(certificate, a, b, layer, quantized); });
   double resolution = 0;
   for (std::size_t layer = 0; layer < findings.size(); ++layer) {
     if (findings[layer].refutation)

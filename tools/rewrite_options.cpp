@@ -87,10 +87,11 @@ void verify(CheckpointRewrite& rewrite, const RewriteOptions& options, const Mod
   Progress progress("verify", model.layers());
   run_tasks(model.layers(), options.threads, [&](std::size_t layer) {
     const auto index = static_cast<Index>(layer);
-    const StoredAttention from = read_attention(model.checkpoint, index, Radii::Decoded);
-    const StoredAttention to = read_attention(written.checkpoint, index);
-    refutations[layer] = refute_equivalence(from, to, evidence[layer]);
-    if (!refutations[layer] && evidence_resolution(from, to, evidence[layer]) > coarsest_resolution)
+    CheckedEquivalence checked =
+        check_equivalence(read_attention(model.checkpoint, index, Radii::Decoded),
+                          read_attention(written.checkpoint, index), evidence[layer]);
+    refutations[layer] = std::move(checked.refutation);
+    if (!refutations[layer] && checked.resolution > coarsest_resolution)
       refutations[layer] = "rounding could hide a difference of more than 5 %";
     progress.advance();
   });

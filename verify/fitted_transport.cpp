@@ -8,6 +8,7 @@
 #include "symmetry/errors.hpp"
 #include "symmetry/permutation.hpp"
 #include "verify/block_matrices.hpp"
+#include "verify/checker/gauge_kind.hpp"
 #include "verify/checker/gauge_trial.hpp"
 #include "verify/rounding.hpp"
 #include "verify/rounding_law.hpp"
@@ -42,30 +43,6 @@ M least_squares(const M& from, const M& to) {
 // both solutions, which solves (M_a + M_b) / 2 = reading_b L written_a^T [N4].
 enum class Fit { Written, Mean, Reading };
 
-// Both sides of one kind of gauge, queries and keys or values and outputs, and what they are made of.
-struct GaugeKind {
-  std::vector<GaugeBlock> blocks;
-  std::vector<double> factors;    // per block what multiplies its circuits
-  std::vector<bool> free_biases;  // coordinates whose written bias does nothing
-  StoredFactor (*written)(const StoredAttention& module, Index group);
-  StoredFactor (*reading)(const StoredAttention& module, Index head);
-};
-
-GaugeKind qk_kind(const AttentionConfig& config) {
-  GaugeKind kind{gauge_blocks(config), {}, free_key_biases(config), stored_keys, stored_queries};
-  for (const GaugeBlock& block : kind.blocks)
-    kind.factors.push_back(config.scale * std::pow(position_gain(config, block), 2));
-  return kind;
-}
-
-GaugeKind vo_kind(const AttentionConfig& config) {
-  return {{real_block(config.value_width)},
-          {1},
-          std::vector<bool>(static_cast<std::size_t>(config.value_width), value_bias_is_free(config)),
-          stored_values,
-          stored_outputs};
-}
-
 // A group of A, the group of B that it became, and the readers' order.
 struct MatchedGroups {
   const StoredAttention& a;
@@ -77,15 +54,6 @@ struct MatchedGroups {
   Index head_of_a(Index reader) const { return order.size() * from + reader; }
   Index head_of_b(Index reader) const { return order.size() * to + order(reader); }
 };
-
-StoredFactor written_factor(const GaugeKind& kind, const StoredAttention& module, Index group) {
-  StoredFactor factor = kind.written(module, group);
-  const Index last = factor.value.rows() - 1;
-  for (Index k = 0; k < factor.value.cols(); ++k) {
-    if (kind.free_biases[k]) factor.value(last, k) = factor.radius(last, k) = 0;
-  }
-  return factor;
-}
 
 // All readers of a group below each other, reader i in place order(i).
 Matrix<double> stacked_readings(const GaugeKind& kind, const StoredAttention& module, Index group,

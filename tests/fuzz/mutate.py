@@ -16,6 +16,7 @@ stopped goes on. Exit status 1 if anything is bad.
 import argparse
 import base64
 import collections
+import contextlib
 import hashlib
 import json
 import os
@@ -238,7 +239,7 @@ class Runner:
         threads = [] if case.call[0] == "explain" else ["--threads", "1"]
         process = os.posix_spawn(self.attnsym, [self.attnsym, *case.call, *threads], environment, file_actions=[
             (os.POSIX_SPAWN_OPEN, 1, "stdout", to_file, 0o600), (os.POSIX_SPAWN_OPEN, 2, "stderr", to_file, 0o600)])
-        signal.signal(signal.SIGALRM, lambda *_: os.kill(process, signal.SIGKILL))
+        signal.signal(signal.SIGALRM, lambda *_: kill(process))
         signal.alarm(SECONDS)
         _, status, usage = os.wait4(process, 0)
         signal.alarm(0)
@@ -262,6 +263,11 @@ class Runner:
         shutil.rmtree("OUT", ignore_errors=True)
         found = {path.relative_to(".").as_posix() for path in Path(".").rglob("*") if path.is_file()}
         return f"left behind: {found ^ self.expected}" if found != self.expected else None
+
+
+def kill(process):
+    with contextlib.suppress(ProcessLookupError):  # it has just ended
+        os.kill(process, signal.SIGKILL)
 
 
 def is_json(text):

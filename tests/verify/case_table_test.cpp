@@ -414,8 +414,9 @@ void expect_evidence_holds(const Decision& decision, const StoredAttention& a, c
   if (const auto* identical = std::get_if<Identical>(&decision.verdict)) {
     EXPECT_EQ(refute_identity(a, b, identical->b_from_a), std::nullopt);
   } else if (const auto* equivalent = std::get_if<Equivalent>(&decision.verdict)) {
-    EXPECT_EQ(refute_equivalence(a, b, equivalent->evidence), std::nullopt);
-    EXPECT_LE(evidence_resolution(a, b, equivalent->evidence), coarsest_resolution);
+    const CheckedEquivalence checked = check_equivalence(a, b, equivalent->evidence);
+    EXPECT_EQ(checked.refutation, std::nullopt);
+    EXPECT_LE(checked.resolution, coarsest_resolution);
   } else if (const auto* distinct = std::get_if<Distinct>(&decision.verdict)) {
     expect_genuine(distinct->witness, a, b);
   }

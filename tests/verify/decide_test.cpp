@@ -260,8 +260,9 @@ void expect_equivalent(const StoredAttention& a, const StoredAttention& b, bool 
     ASSERT_EQ(verdict_of(decision), "equivalent") << reason_of(decision);
     const EqualityEvidence& evidence = std::get<Equivalent>(decision.verdict).evidence;
     EXPECT_EQ(std::holds_alternative<HeadClasses>(evidence), by_classes);
-    EXPECT_EQ(refute_equivalence(from, to, evidence), std::nullopt);
-    EXPECT_LE(evidence_resolution(from, to, evidence), coarsest_resolution);
+    const CheckedEquivalence checked = check_equivalence(from, to, evidence);
+    EXPECT_EQ(checked.refutation, std::nullopt);
+    EXPECT_LE(checked.resolution, coarsest_resolution);
   }
 }
 

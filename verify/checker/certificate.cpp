@@ -4,11 +4,14 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "symmetry/centred.hpp"
 #include "symmetry/safe_norm.hpp"
 #include "symmetry/symmetry_group.hpp"
 #include "verify/checker/circuit_claims.hpp"
+#include "verify/checker/gauge_kind.hpp"
+#include "verify/checker/gauge_trial.hpp"
 #include "verify/hashed_random.hpp"
 #include "verify/rounding_law.hpp"
 #include "verify/storage_error.hpp"
@@ -227,23 +230,56 @@ Refutation refute_frame(const StoredAttention& a, const StoredAttention& b,
   return std::nullopt;
 }
 
-Refutation refute(const StoredAttention& a, const StoredAttention& b,
-                  const AttentionElement<double>& b_from_a) {
-  if (auto reason = refute_frame(a, b, b_from_a)) return reason;
+// Which circuits of one kind a GaugeTrial of the stated change of basis has accepted, by heads of A: as
+// certain as one by one, and a tenth of the work.
+std::vector<bool> accepted_by_trial(const StoredAttention& a, const StoredAttention& b,
+                                    const AttentionElement<double>& b_from_a, const GaugeKind& kind,
+                                    const Affine<double>& (*gauge)(const GroupMove<double>&)) {
+  std::vector<bool> accepted(static_cast<std::size_t>(a.config.heads), false);
+  if (a.config.output_gate) return accepted;  // a trial knows none
+  const CircuitRules rules = circuit_rules(a, b);
+  const Permutation image = head_image(b_from_a);
+  const Index readers = a.config.readers_per_group();
+  for (Index j = 0; j < a.config.groups; ++j) {
+    const GeneralLinear<double>& linear = gauge(b_from_a.local[static_cast<std::size_t>(j)]).linear;
+    const GaugeTrial trial(written_factor(kind, a, j), written_factor(kind, b, image(readers * j) / readers),
+                           linear, kind.blocks, kind.factors, rules);
+    for (Index head = readers * j; head < readers * (j + 1); ++head)
+      accepted[head] = trial.holds(kind.reading(a, head), kind.reading(b, image(head)));
+  }
+  return accepted;
+}
+
+// Circuits that no trial has accepted, one by one.
+Refutation refute_circuits(const StoredAttention& a, const StoredAttention& b,
+                           const AttentionElement<double>& b_from_a, const std::vector<bool>& same_qk,
+                           const std::vector<bool>& same_vo) {
   const CircuitRules rules = circuit_rules(a, b);
   const AttentionWeights<double> of_b = with_gains(b);
   const AttentionWeights<double> moved = act(b_from_a, with_gains(a));
   const Permutation image = head_image(b_from_a);
   for (Index head = 0; head < image.size(); ++head) {
     const Index to = image(head);
-    if (!circuits_hold(paired_terms(stored_scores(a, head), stored_scores(b, to)),
+    if (!same_qk[head] &&
+        !circuits_hold(paired_terms(stored_scores(a, head), stored_scores(b, to)),
                        score_factors(b.config, moved, to), score_factors(b.config, of_b, to), rules))
       return failure("QK", head, to);
-    if (!circuits_hold(as_terms(stored_vo_circuit(a, head), stored_vo_circuit(b, to)),
+    if (!same_vo[head] &&
+        !circuits_hold(as_terms(stored_vo_circuit(a, head), stored_vo_circuit(b, to)),
                        output_factors(b.config, moved, to), output_factors(b.config, b.weights, to), rules))
       return failure("OV", head, to);
   }
   return std::nullopt;
+}
+
+Refutation refute(const StoredAttention& a, const StoredAttention& b,
+                  const AttentionElement<double>& b_from_a) {
+  if (auto reason = refute_frame(a, b, b_from_a)) return reason;
+  const std::vector<bool> same_qk = accepted_by_trial(a, b, b_from_a, qk_kind(a.config), qk_gauge);
+  const std::vector<bool> same_vo = accepted_by_trial(a, b, b_from_a, vo_kind(a.config), vo_gauge);
+  const auto all = [](const std::vector<bool>& same) { return std::ranges::count(same, false) == 0; };
+  if (all(same_qk) && all(same_vo)) return std::nullopt;
+  return refute_circuits(a, b, b_from_a, same_qk, same_vo);
 }
 
 // Every head of a module occurs in exactly one class.
@@ -364,14 +400,40 @@ std::optional<std::string> refute_identity(const StoredAttention& a, const Store
   return "the transport does not carry the weights of A exactly onto those of B";
 }
 
-std::optional<std::string> refute_equivalence(const StoredAttention& a, const StoredAttention& b,
-                                              const EqualityEvidence& evidence) {
-  const StoredAttention from = as_seen(a);
-  const StoredAttention to = as_seen(b);
+namespace {
+
+// @pre both as inputs see them, here and below
+Refutation refute_seen(const StoredAttention& from, const StoredAttention& to,
+                       const EqualityEvidence& evidence) {
   if (from.config.model_width != to.config.model_width) return "the modules have different widths";
   if (auto reason = std::visit([&](const auto& e) { return refute(from, to, e); }, evidence)) return reason;
   if (!constants_agree(from, to)) return "the constant outputs differ by more than rounding";
   return std::nullopt;
+}
+
+double resolution_of_seen(const StoredAttention& from, const StoredAttention& to,
+                          const EqualityEvidence& evidence) {
+  const Hidden hidden = std::visit([&](const auto& e) { return hidden_by(from, to, e); }, evidence);
+  const Constant of_a = constant_at_zero(from);
+  const Constant of_b = constant_at_zero(to);
+  const long double scale = std::max<long double>(hidden.scale, of_a.value.norm());
+  const double constant = std::sqrt(of_a.variance + of_b.variance) * constant_limit(from, of_a, to, of_b) / 2;
+  return std::max(hidden.relative, scale > 0 ? static_cast<double>(constant / scale) : 0);
+}
+
+}  // namespace
+
+std::optional<std::string> refute_equivalence(const StoredAttention& a, const StoredAttention& b,
+                                              const EqualityEvidence& evidence) {
+  return refute_seen(as_seen(a), as_seen(b), evidence);
+}
+
+CheckedEquivalence check_equivalence(StoredAttention a, StoredAttention b, const EqualityEvidence& evidence) {
+  const StoredAttention from = as_seen(std::move(a));
+  const StoredAttention to = as_seen(std::move(b));
+  CheckedEquivalence checked{refute_seen(from, to, evidence)};
+  if (!checked.refutation) checked.resolution = resolution_of_seen(from, to, evidence);
+  return checked;
 }
 
 std::optional<std::string> refute_beside_circuits(const StoredAttention& a, const StoredAttention& b,
@@ -379,18 +441,6 @@ std::optional<std::string> refute_beside_circuits(const StoredAttention& a, cons
   if (auto reason = refute_frame(a, b, b_from_a)) return reason;
   if (!constants_agree(a, b)) return "the constant outputs differ by more than rounding";
   return std::nullopt;
-}
-
-double evidence_resolution(const StoredAttention& a, const StoredAttention& b,
-                           const EqualityEvidence& evidence) {
-  const StoredAttention from = as_seen(a);
-  const StoredAttention to = as_seen(b);
-  const Hidden hidden = std::visit([&](const auto& e) { return hidden_by(from, to, e); }, evidence);
-  const Constant of_a = constant_at_zero(from);
-  const Constant of_b = constant_at_zero(to);
-  const long double scale = std::max<long double>(hidden.scale, of_a.value.norm());
-  const double constant = std::sqrt(of_a.variance + of_b.variance) * constant_limit(from, of_a, to, of_b) / 2;
-  return std::max(hidden.relative, scale > 0 ? static_cast<double>(constant / scale) : 0);
 }
 
 std::optional<std::string> refute_witness(const StoredAttention& a, const StoredAttention& b,

@@ -20,19 +20,23 @@ std::optional<std::string> refute_identity(const StoredAttention& a, const Store
 /// (total, rows and columns); so is every circuit with one factor carried over by b_from_a and the other
 /// taken from B; and the constants agree. With classes of heads: every head of both modules is in one class,
 /// every QK circuit is that of the first in its class, the OV circuits of each class have equal sums, and the
-/// constants agree. By N3 either is sufficient for equal functions.
+/// constants agree. By N3 either is sufficient for equal functions. A change of basis is given to GaugeTrial
+/// first; circuits are compared one by one where that says nothing.
 std::optional<std::string> refute_equivalence(const StoredAttention& a, const StoredAttention& b,
                                               const EqualityEvidence& evidence);
 
-/// The same of a change of basis whose circuits GaugeTrial has accepted: all but these. That is how a verdict
-/// is checked before it is given; a certificate is checked by refute_equivalence.
+/// The same, and where it holds the largest relative difference that such evidence could hide [N7]: infinite
+/// where it is not finite.
+struct CheckedEquivalence {
+  std::optional<std::string> refutation;
+  double resolution = 0;
+};
+CheckedEquivalence check_equivalence(StoredAttention a, StoredAttention b, const EqualityEvidence& evidence);
+
+/// The same of a change of basis whose circuits GaugeTrial has accepted already: all but these.
 /// @pre both modules as inputs see them, see as_seen
 std::optional<std::string> refute_beside_circuits(const StoredAttention& a, const StoredAttention& b,
                                                   const AttentionElement<double>& b_from_a);
-
-/// The largest relative difference that such evidence could hide [N7]; infinite where it is not finite.
-double evidence_resolution(const StoredAttention& a, const StoredAttention& b,
-                           const EqualityEvidence& evidence);
 
 /// A checker draws rounding noise of its own, so a genuine witness may fall a little below the finder's
 /// factor of 10.

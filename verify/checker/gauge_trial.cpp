@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <utility>
 #include <variant>
 
 #include "verify/block_matrices.hpp"
@@ -138,6 +140,7 @@ struct Sums {
   ErrorSpread rows_a, rows_b, columns_a, columns_b;
   RowVector<double> row_variances, column_variances;
   double unit = 0;
+  double lost = 0;  // by computing
 
   AlignmentNoise row_noise(Index width) const {
     return {.own = rows_a.largest() + rows_b.largest(),
@@ -190,6 +193,22 @@ double computing_error(const Written<M>& w, const Reading<M>& r) {
   return 2 * gamma * factors + std::sqrt(gamma) * parts;
 }
 
+// [N4] What of the difference computing may have lost: |E| and |P| by rounding of n products each, and
+// squares by rounding of Gram matrices, where large E and P could cancel.
+template <class M>
+double lost_by_computing(const Written<M>& w, const Reading<M>& r) {
+  constexpr double eps = std::numeric_limits<double>::epsilon();
+  const Eigen::VectorXd w_a = w.a_squares.value_sums.cwiseSqrt().transpose();
+  const Eigen::VectorXd w_b = w.b_squares.value_sums.cwiseSqrt().transpose();
+  const Eigen::VectorXd r_a = r.a_squares.value_sums.cwiseSqrt().transpose();
+  const Eigen::VectorXd r_b = r.b_squares.value_sums.cwiseSqrt().transpose();
+  const double products = 2 * r_b.dot(w.linear.cwiseAbs() * w_a) + r_b.dot(w_b) + r_a.dot(w_a);
+  const double parts = r.off.norm() * w_a.norm() + r_b.norm() * w.off.norm();
+  const auto inner = static_cast<double>(4 * (w.linear.rows() + 2));
+  const auto outer = static_cast<double>(4 * (w.a.rows() + r.b.rows() + 4 * w.linear.rows()));
+  return eps * inner * products + std::sqrt(eps * outer) * parts;
+}
+
 void add_to(RowVector<double>& sum, const RowVector<double>& term) {
   if (sum.size() == 0) sum = RowVector<double>::Zero(term.size());
   sum += term;
@@ -230,6 +249,7 @@ void add(Sums& sums, const Written<M>& w, const Reading<M>& r) {
   all.norm_b = product_norm<M>(r.bb, w.bb);
   all.error = computing_error(w, r);
   sums.difference.add(times_square(std::move(all), w.factor));
+  sums.lost += std::abs(w.factor) * lost_by_computing(w, r);
   sums.unit =
       std::max({sums.unit, w.a_squares.unit(), w.b_squares.unit(), r.a_squares.unit(), r.b_squares.unit()});
 }
@@ -309,11 +329,27 @@ GaugeTrial::GaugeTrial(const StoredFactor& written_a, const StoredFactor& writte
   group_ = std::move(group);
 }
 
+struct GaugeTrial::Tried {
+  CircuitComparison comparison;
+  double lost;
+};
+
 GaugeTrial::GaugeTrial(GaugeTrial&&) noexcept = default;
 GaugeTrial::~GaugeTrial() = default;
 
 std::optional<CircuitComparison> GaugeTrial::compare(const StoredFactor& reading_a,
                                                      const StoredFactor& reading_b) const {
+  const auto result = tried(reading_a, reading_b);
+  return result ? std::optional(result->comparison) : std::nullopt;
+}
+
+bool GaugeTrial::holds(const StoredFactor& reading_a, const StoredFactor& reading_b) const {
+  const auto result = tried(reading_a, reading_b);
+  return result && result->lost <= result->comparison.noise;
+}
+
+std::optional<GaugeTrial::Tried> GaugeTrial::tried(const StoredFactor& reading_a,
+                                                   const StoredFactor& reading_b) const {
   if (!group_->in_range || !is_in_range(reading_a) || !is_in_range(reading_b)) return std::nullopt;
   std::vector<std::variant<Reading<Matrix<double>>, Reading<ComplexMatrix>>> readings;
   for (const auto& block : group_->blocks) {
@@ -329,12 +365,13 @@ std::optional<CircuitComparison> GaugeTrial::compare(const StoredFactor& reading
   }
   const CircuitComparison whole = sums.result(sums.difference, group_->width, surprise);
   if (!whole.explained_by_rounding()) return std::nullopt;
-  if (!rules_.independent) return whole;
+  const Tried result{whole, sums.lost};
+  if (!rules_.independent) return result;
   const double room = whole.limit / 2;
   const SeenAlignment seen = seen_alignment(group_->blocks, readings);
   const bool unaligned = seen.rows <= room * alignment_limit(sums.row_noise(group_->width), surprise) &&
                          seen.columns <= room * alignment_limit(sums.column_noise(group_->width), surprise);
-  return unaligned ? std::optional(whole) : std::nullopt;
+  return unaligned ? std::optional(result) : std::nullopt;
 }
 
 }  // namespace attnsym

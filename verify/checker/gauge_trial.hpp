@@ -38,8 +38,15 @@ class GaugeTrial {
   std::optional<CircuitComparison> compare(const StoredFactor& reading_a,
                                            const StoredFactor& reading_b) const;
 
+  /// Whether the circuits of one reader agree, of a gauge that anybody may have stated: as compare, and
+  /// computing the difference cannot have got more wrong than rounding did. Where E or P are large and
+  /// cancel, or the gauge is large where nothing reads, nothing is said.
+  bool holds(const StoredFactor& reading_a, const StoredFactor& reading_b) const;
+
  private:
   struct Group;
+  struct Tried;
+  std::optional<Tried> tried(const StoredFactor& reading_a, const StoredFactor& reading_b) const;
   std::unique_ptr<const Group> group_;
   CircuitRules rules_;
 };

@@ -20,11 +20,10 @@ Refutation refute_block(const ModelPieces& pieces, const ModelEvidence& evidence
                         const TransformerConfig& config, Index layer) {
   const auto at = static_cast<std::size_t>(layer);
   const std::string where = "block " + std::to_string(layer) + ": ";
-  const StoredAttention a = pieces.attention_of_a(layer);
-  const StoredAttention b = pieces.attention_of_b(layer);
-  if (const auto reason = refute_equivalence(a, b, evidence.attention[at]))
-    return where + "attention: " + *reason;
-  if (evidence_resolution(a, b, evidence.attention[at]) > coarsest_resolution)
+  const CheckedEquivalence attention =
+      check_equivalence(pieces.attention_of_a(layer), pieces.attention_of_b(layer), evidence.attention[at]);
+  if (attention.refutation) return where + "attention: " + *attention.refutation;
+  if (attention.resolution > coarsest_resolution)
     return where + "attention: the stored precision is too coarse to prove much";
   const MlpComparison mlp =
       compare_matched_mlps(config.mlp, pieces.mlp_of_a(layer), pieces.mlp_of_b(layer), evidence.neurons[at],
