@@ -26,7 +26,7 @@ struct DtypeRow {
 };
 
 // In the order of the enum, which is the index.
-constexpr std::array<DtypeRow, 39> dtype_rows{{{Dtype::Bool, "BOOL", 1},
+constexpr std::array<DtypeRow, 44> dtype_rows{{{Dtype::Bool, "BOOL", 1},
                                                {Dtype::U8, "U8", 1},
                                                {Dtype::I8, "I8", 1},
                                                {Dtype::F8E5M2, "F8_E5M2", 1},
@@ -41,6 +41,11 @@ constexpr std::array<DtypeRow, 39> dtype_rows{{{Dtype::Bool, "BOOL", 1},
                                                {Dtype::F64, "F64", 8},
                                                {Dtype::I64, "I64", 8},
                                                {Dtype::U64, "U64", 8},
+                                               {Dtype::C64, "C64", 8},
+                                               {Dtype::F8E8M0, "F8_E8M0", 1},
+                                               {Dtype::F4, "F4", 1, 2},
+                                               {Dtype::F6E2M3, "F6_E2M3", 3, 4},
+                                               {Dtype::F6E3M2, "F6_E3M2", 3, 4},
                                                {Dtype::Q4_0, "Q4_0", 18, 32},
                                                {Dtype::Q4_1, "Q4_1", 20, 32},
                                                {Dtype::Q5_0, "Q5_0", 22, 32},
@@ -66,7 +71,7 @@ constexpr std::array<DtypeRow, 39> dtype_rows{{{Dtype::Bool, "BOOL", 1},
                                                {Dtype::TQ2_0, "TQ2_0", 66, 256},
                                                {Dtype::MXFP4, "MXFP4", 17, 32}}};
 
-constexpr Dtype last_of_safetensors = Dtype::U64;
+constexpr Dtype last_of_safetensors = Dtype::F6E3M2;
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <charconv>
 #include <optional>
 #include <set>
@@ -244,8 +245,9 @@ class HeaderReader {
     const auto found = header_.metadata.find("general.alignment");
     if (found == header_.metadata.end()) return default_alignment;
     const auto* value = std::get_if<std::uint64_t>(&found->second);
-    if (value == nullptr || *value == 0 || *value % 8 != 0 || *value > size_)
-      reader_.fail("'general.alignment' is not a multiple of 8 within the file's size");
+    // llama.cpp reads no other.
+    if (value == nullptr || !std::has_single_bit(*value) || *value % 8 != 0 || *value > size_)
+      reader_.fail("'general.alignment' is not a power of two, 8 or more, within the file's size");
     return *value;
   }
 

@@ -43,6 +43,22 @@ TEST(SafetensorsFile, GivesTensorsInDataOrderWhateverTheHeaderOrder) {
   EXPECT_TRUE(file.metadata().empty());
 }
 
+// Numbers that nothing here reads: their file is one all the same. Four of six bits have three bytes.
+TEST(SafetensorsFile, HasNumbersOfEverySize) {
+  const testing::TemporaryDirectory directory;
+  for (const auto& [dtype, bytes] : {std::pair{"C64", 64}, std::pair{"F8_E8M0", 8}, std::pair{"F4", 4},
+                                     std::pair{"F6_E2M3", 6}, std::pair{"F6_E3M2", 6}}) {
+    const std::string header =
+        std::string(R"({"x":{"dtype":")") + dtype + R"(","shape":[2,4],"data_offsets":[0,)";
+    const auto open = [&](int size) {
+      return write_and_open(directory, testing::raw_safetensors(header + std::to_string(size) + "]}}",
+                                                                static_cast<std::size_t>(size)));
+    };
+    EXPECT_EQ(open(bytes).tensors().front().size(), static_cast<std::size_t>(bytes)) << dtype;
+    EXPECT_THROW(open(bytes + 1), FormatError) << dtype;
+  }
+}
+
 TEST(SafetensorsWriter, RoundTripsThroughTheReader) {
   const testing::TemporaryDirectory directory;
   const std::vector<NamedTensor> tensors{
