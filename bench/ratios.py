@@ -39,6 +39,7 @@ class Job:
     name: str
     command: list
     output: Path | None = None  # removed before every run
+    expected: int = 0  # exit status
     seconds: list = field(default_factory=list)
     processor: list = field(default_factory=list)
     peak: float = 0  # bytes
@@ -53,7 +54,7 @@ class Job:
         _, status, usage = os.wait4(process.pid, 0)
         self.seconds.append(time.perf_counter() - start)
         process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode != 0:
+        if process.returncode != self.expected:
             sys.exit(f"ratios: {self.name} ended with {process.returncode}")
         self.processor.append(usage.ru_utime + usage.ru_stime)
         self.peak = max(self.peak, usage.ru_maxrss * 1024)
