@@ -21,7 +21,6 @@ HERE = Path(__file__).resolve().parent
 SHAPES = {
     "4,096 heads": {"width": 8192, "heads": 4096, "kv-heads": 4096, "layers": 1, "ffn": 16, "vocabulary": 32},
     "width 8,192": {"width": 8192, "heads": 64, "kv-heads": 64, "layers": 1, "ffn": 16, "vocabulary": 32},
-    "width 16,384, grouped": {"width": 16384, "heads": 128, "kv-heads": 8, "layers": 1, "ffn": 16, "vocabulary": 32},
     "10^5 tensors": {"width": 8, "heads": 2, "kv-heads": 2, "layers": 11111, "ffn": 8, "vocabulary": 32},
     "10^6 rows": {"width": 64, "heads": 4, "kv-heads": 4, "layers": 1, "ffn": 64, "vocabulary": 1000000},
     "1,000 layers": {"width": 128, "heads": 4, "kv-heads": 4, "layers": 1000, "ffn": 128, "vocabulary": 32},

@@ -231,7 +231,7 @@ Refutation refute_frame(const StoredAttention& a, const StoredAttention& b,
 }
 
 // Which circuits of one kind a GaugeTrial of the stated change of basis has accepted, by heads of A: as
-// certain as one by one, and a tenth of the work.
+// certain as one by one, for less work.
 std::vector<bool> accepted_by_trial(const StoredAttention& a, const StoredAttention& b,
                                     const AttentionElement<double>& b_from_a, const GaugeKind& kind,
                                     const Affine<double>& (*gauge)(const GroupMove<double>&)) {
